@@ -1,0 +1,91 @@
+"""What a backend tells the compiler: targets, instruction rows and their meanings.
+
+A backend package builds these values and returns them from the hook `lumen_backends`; core reads
+them and knows no machine by name. The meaning of an instruction is a function in Lumen's own
+language, so that a generic test can execute every row against it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """One machine instruction: what the compiler may ask for, and the intrinsic that does it.
+
+    op         the semantic operation of the kernel IR, e.g. `dot4_u8s8`
+    types      LLVM types of result and operands, e.g. ("<16 x i32>", "<16 x i32>", "<64 x i8>", "<64 x i8>")
+    intrinsic  the LLVM intrinsic's name
+    signature  LLVM types that the intrinsic itself declares, result first (bitcasts bridge a difference)
+    features   CPU features that it needs, as LLVM spells them
+    meaning    a `fn` in Lumen's language over the operands
+    bound      the largest unsigned operand for which the row is exact (0: no bound)
+    immediates constants appended to the operands, as LLVM text
+    """
+
+    op: str
+    types: tuple[str, ...]
+    intrinsic: str
+    signature: tuple[str, ...]
+    features: tuple[str, ...]
+    meaning: str
+    bound: int = 0
+    immediates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Target:
+    """A machine as the compiler sees it.
+
+    vector_bytes    width of the vectors that kernels use
+    registers       vector registers of that width
+    broadcast_memory  an arithmetic operand may be a scalar in memory, spread over the lanes
+    cache_bytes     data cache sizes per core, nearest first
+    instructions    the rows whose features this target has, preferred first
+    """
+
+    name: str
+    triple: str
+    cpu: str
+    features: tuple[str, ...]
+    vector_bytes: int
+    registers: int
+    broadcast_memory: bool
+    cache_bytes: tuple[int, ...]
+    instructions: tuple[Instruction, ...] = field(repr=False)
+
+    @property
+    def lanes(self) -> int:
+        """32-bit lanes of a vector."""
+        return self.vector_bytes // 4
+
+    @property
+    def feature_string(self) -> str:
+        return ",".join(f"+{name}" for name in self.features)
+
+    def find(self, op: str, types: tuple[str, ...] | None = None) -> Instruction | None:
+        """Return the preferred row for `op` (with exactly these types, when given)."""
+        for row in self.instructions:
+            if row.op == op and (types is None or row.types == types):
+                return row
+        return None
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A family of targets.
+
+    machines  names that `platform.machine()` gives for it, lower case
+    targets   every target it can compile for, best first; a host can run those whose features it has
+    """
+
+    name: str
+    machines: tuple[str, ...]
+    targets: tuple[Target, ...]
+
+    def usable(self, machine: str, features: frozenset[str]) -> tuple[Target, ...]:
+        """Return the targets that a host with these CPU features can run, best first."""
+        if machine.lower() not in self.machines:
+            return ()
+        return tuple(target for target in self.targets if features.issuperset(target.features))
