@@ -1,0 +1,12 @@
+"""The x86 backend as one value: which hosts it serves and with which targets, best first."""
+
+from __future__ import annotations
+
+from lumen_backend_x86.targets import AVX2, AVX512_VNNI, AVX_VNNI
+from lumen_core.target import Backend
+
+BACKEND = Backend(
+    name="x86",
+    machines=("x86_64", "amd64"),
+    targets=(AVX512_VNNI, AVX_VNNI, AVX2),
+)

@@ -1,0 +1,115 @@
+"""The instruction rows of the x86 family, and what each one means.
+
+An operation comes in the widths that a vector register can have: 128, 256 and 512 bits. `N` in a
+meaning is the number of result lanes. Only operations that LLVM does not select from plain vector
+code stand here (absolute value, rounding, f16 conversion and fused multiply-add are plain code).
+
+AVX2 has no byte dot product. There acc + sum4(a * b) is written as madd16(maddubs(a, b), 1), which is
+exact while no pair sum leaves the signed 16-bit range: for a <= 128 and |b| <= 127.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lumen_core.target import Instruction
+
+
+@dataclass(frozen=True)
+class Row:
+    """An instruction and the bytes of the vectors it works on."""
+
+    width: int
+    instruction: Instruction
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.instruction.features
+
+
+DOT4_U8S8 = """
+fn dot4_u8s8[N](acc: i32[N], a: u8[4 * N], b: i8[4 * N]) -> i32[N] {
+    acc + reshape(sum(reshape(widen(a) * widen(b), N, 4)), N)
+}
+"""
+DOT2_S16 = """
+fn dot2_s16[N](acc: i32[N], a: i16[2 * N], b: i16[2 * N]) -> i32[N] {
+    acc + reshape(sum(reshape(widen(a) * widen(b), N, 2)), N)
+}
+"""
+MADDUBS = """
+fn maddubs[N](a: u8[2 * N], b: i8[2 * N]) -> i16[N] {
+    saturate_i16(reshape(sum(reshape(widen(a) * widen(b), N, 2)), N))
+}
+"""
+MADD16 = """
+fn madd16[N](a: i16[2 * N], b: i16[2 * N]) -> i32[N] {
+    reshape(sum(reshape(widen(a) * widen(b), N, 2)), N)
+}
+"""
+SIGN8 = """
+fn sign8[N](a: i8[N], b: i8[N]) -> i8[N] {
+    a * sign(b)
+}
+"""
+PAUSE = ""  # a hint: it has no value
+
+_AVX512 = ("avx512f", "avx512bw")
+_AVX512_VNNI = ("avx512f", "avx512vnni")
+_AVX512_VNNI_SHORT = ("avx512vl", "avx512vnni")
+_VEX_VNNI = ("avx2", "avxvnni")
+_AVX2 = ("avx2",)
+
+
+def _vector(element: str, width: int) -> str:
+    return f"<{8 * width // int(element[1:])} x {element}>"
+
+
+def _row(
+    op: str,
+    width: int,
+    elements: str,
+    intrinsic: str,
+    features: tuple[str, ...],
+    meaning: str,
+    bound: int = 0,
+) -> Row:
+    """Return the row of one width; `elements` are the LLVM element types, result first."""
+    types = tuple(_vector(element, width) for element in elements.split())
+    return Row(width, Instruction(op, types, intrinsic, types, features, meaning, bound))
+
+
+def _dot4(width: int, features: tuple[str, ...]) -> Row:
+    return _row(
+        "dot4_u8s8", width, "i32 i32 i8 i8", f"llvm.x86.avx512.vpdpbusd.{8 * width}", features, DOT4_U8S8
+    )
+
+
+def _dot2(width: int, features: tuple[str, ...]) -> Row:
+    return _row(
+        "dot2_s16", width, "i32 i32 i16 i16", f"llvm.x86.avx512.vpdpwssd.{8 * width}", features, DOT2_S16
+    )
+
+
+ROWS: tuple[Row, ...] = (
+    # Byte and word dot products. The intrinsics named avx512 also select the VEX form of AVX-VNNI.
+    _dot4(64, _AVX512_VNNI),
+    _dot4(32, _AVX512_VNNI_SHORT),
+    _dot4(16, _AVX512_VNNI_SHORT),
+    _dot4(32, _VEX_VNNI),
+    _dot4(16, _VEX_VNNI),
+    _dot2(64, _AVX512_VNNI),
+    _dot2(32, _AVX512_VNNI_SHORT),
+    _dot2(32, _VEX_VNNI),
+    # Pairs of bytes or words, multiplied and added; and the transfer of a sign.
+    _row("maddubs", 64, "i16 i8 i8", "llvm.x86.avx512.pmaddubs.w.512", _AVX512, MADDUBS, bound=128),
+    _row("maddubs", 32, "i16 i8 i8", "llvm.x86.avx2.pmadd.ub.sw", _AVX2, MADDUBS, bound=128),
+    _row("maddubs", 16, "i16 i8 i8", "llvm.x86.ssse3.pmadd.ub.sw.128", _AVX2, MADDUBS, bound=128),
+    _row("madd16", 64, "i32 i16 i16", "llvm.x86.avx512.pmaddw.d.512", _AVX512, MADD16),
+    _row("madd16", 32, "i32 i16 i16", "llvm.x86.avx2.pmadd.wd", _AVX2, MADD16),
+    _row("madd16", 16, "i32 i16 i16", "llvm.x86.sse2.pmadd.wd", _AVX2, MADD16),
+    _row("sign8", 32, "i8 i8 i8", "llvm.x86.avx2.psign.b", _AVX2, SIGN8),
+    _row("sign8", 16, "i8 i8 i8", "llvm.x86.ssse3.psign.b.128", _AVX2, SIGN8),
+    # Waiting in a loop on another thread.
+    Row(0, Instruction("pause", ("void",), "llvm.x86.sse2.pause", ("void",), (), PAUSE)),
+)

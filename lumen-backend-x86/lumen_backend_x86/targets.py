@@ -1,0 +1,45 @@
+"""The machines of the x86 family: a target is a CPU level plus the rows whose features it has.
+
+`cpu` names the architecture levels (x86-64-v3, -v4), never a product: a product's name would let LLVM
+use instructions that are not in `features`, and a host is judged by `features` alone.
+The triple is empty: kernels run in the process that compiled them, so the host's own triple is right.
+"""
+
+from __future__ import annotations
+
+from lumen_backend_x86.instructions import ROWS
+from lumen_core.target import Instruction, Target
+
+_LEVEL_3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
+_LEVEL_4 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+
+
+def rows(features: tuple[str, ...], vector_bytes: int) -> tuple[Instruction, ...]:
+    """Return the rows that these features allow and whose vectors fit, widest first."""
+    allowed = [row for row in ROWS if set(row.features) <= set(features) and row.width <= vector_bytes]
+    return tuple(row.instruction for row in sorted(allowed, key=lambda row: -row.width))
+
+
+def _target(
+    name: str, cpu: str, features: tuple[str, ...], vector_bytes: int, cache_bytes: tuple[int, ...]
+) -> Target:
+    wide = vector_bytes == 64
+    return Target(
+        name=name,
+        triple="",
+        cpu=cpu,
+        features=features,
+        vector_bytes=vector_bytes,
+        registers=32 if wide else 16,
+        broadcast_memory=wide,
+        cache_bytes=cache_bytes,
+        instructions=rows(features, vector_bytes),
+    )
+
+
+# Ice Lake server and client, Rocket Lake, Sapphire Rapids; Zen 4 and later.
+AVX512_VNNI = _target("x86-avx512-vnni", "x86-64-v4", (*_LEVEL_4, "avx512vnni"), 64, (32 << 10, 1 << 20))
+# Alder Lake and later clients, Sierra Forest.
+AVX_VNNI = _target("x86-avx-vnni", "x86-64-v3", (*_LEVEL_3, "avxvnni"), 32, (32 << 10, 1 << 20))
+# Haswell and later, Zen 1 and later.
+AVX2 = _target("x86-avx2", "x86-64-v3", _LEVEL_3, 32, (32 << 10, 256 << 10))
