@@ -1,0 +1,249 @@
+"""The syntax tree of a `.lum` file: frozen values, each with the span of its text.
+
+Spans take no part in equality, so `parse(print(tree)) == tree`. Nothing here is resolved: a `Name`
+may be a parameter, a size, a weight or an enumerated word (`half`); `check` decides.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from lumen_core.source import NOWHERE, Span
+
+
+@dataclass(frozen=True)
+class Node:
+    span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
+
+
+# Expressions
+
+
+@dataclass(frozen=True)
+class Number(Node):
+    """`15`, `0xF0`, `1e-6`; never negative (that is a Unary)."""
+
+    value: int | float
+
+
+@dataclass(frozen=True)
+class Name(Node):
+    name: str
+
+
+@dataclass(frozen=True)
+class Unary(Node):
+    """`-x` or `~x`."""
+
+    operator: str
+    operand: Expression
+
+
+@dataclass(frozen=True)
+class Binary(Node):
+    """`left operator right` with one of `| ^ & == != < <= > >= << >> + - * / % **`."""
+
+    operator: str
+    left: Expression
+    right: Expression
+
+
+@dataclass(frozen=True)
+class Keyword(Node):
+    """`run=32` among the arguments of a call."""
+
+    name: str
+    value: Expression
+
+
+@dataclass(frozen=True)
+class Call(Node):
+    """`function(arguments..., keywords...)`; `name_span` is the place of the function's name."""
+
+    function: str
+    arguments: tuple[Expression, ...]
+    keywords: tuple[Keyword, ...] = ()
+    name_span: Span = field(default=NOWHERE, compare=False, repr=False, kw_only=True)
+
+    def keyword(self, name: str) -> Expression | None:
+        return next((keyword.value for keyword in self.keywords if keyword.name == name), None)
+
+
+@dataclass(frozen=True)
+class Index(Node):
+    """`value[index]`: one element, or a look-up per element when the index is a vector."""
+
+    value: Expression
+    index: Expression
+
+
+@dataclass(frozen=True)
+class Slice(Node):
+    """`value[start:stop]`; a bound that is left out is None."""
+
+    value: Expression
+    start: Expression | None
+    stop: Expression | None
+
+
+@dataclass(frozen=True)
+class List(Node):
+    """`[1, 2, 3]`: a table of constants."""
+
+    items: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
+class Tuple(Node):
+    """`(a, b)`: several results of a function."""
+
+    items: tuple[Expression, ...]
+
+
+Expression: TypeAlias = Number | Name | Unary | Binary | Call | Index | Slice | List | Tuple
+
+
+# Types
+
+
+@dataclass(frozen=True)
+class Pack(Node):
+    """`*B` in a shape or among generics: any number of leading sizes."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class TypeExpr(Node):
+    """`f32[*B, H * E]`, `F[N, K]`, `weight[V, D]`, `unpacked<F>[N, K]`; a scalar has shape None."""
+
+    element: str
+    shape: tuple[Expression | Pack, ...] | None = None
+
+
+# Statements and items
+
+
+@dataclass(frozen=True)
+class Let(Node):
+    """`let a = value` or `let (a, b) = value`."""
+
+    names: tuple[str, ...]
+    value: Expression
+
+
+@dataclass(frozen=True)
+class Field(Node):
+    """`scales: u8[12]`: the next bytes of a block; `count` is None for a single element (`d: f16`)."""
+
+    name: str
+    dtype: str
+    count: int | None = None
+
+
+@dataclass(frozen=True)
+class Format(Node):
+    """`format name : block N { fields  lets  value = expression }`."""
+
+    name: str
+    block: int
+    fields: tuple[Field, ...]
+    lets: tuple[Let, ...]
+    value: Expression
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Generic(Node):
+    """`D` (a size, or a format where it is used as an element) or `*B` (pack) in `fn name[...]`."""
+
+    name: str
+    pack: bool = False
+
+
+@dataclass(frozen=True)
+class Parameter(Node):
+    name: str
+    type: TypeExpr
+
+
+@dataclass(frozen=True)
+class Function(Node):
+    """`fn name[generics](parameters) -> results { lets  value }`; the value of several results is a Tuple."""
+
+    name: str
+    generics: tuple[Generic, ...]
+    parameters: tuple[Parameter, ...]
+    results: tuple[TypeExpr, ...]
+    lets: tuple[Let, ...]
+    value: Expression
+    doc: str = ""
+
+
+@dataclass(frozen=True)
+class Config(Node):
+    """`name: type = key else default`; `key` is the metadata key below "<architecture>.", or None."""
+
+    name: str
+    type: str
+    key: str | None
+    default: Expression | None = None
+
+
+@dataclass(frozen=True)
+class Weight(Node):
+    """`name: type = "tensor" else other`.
+
+    tensor     the name in the file where it is not "<name>.weight" (in a layer: "blk.<i>.<name>.weight");
+               a layer's `"attn_q.bias"` stands for "blk.<i>.attn_q.bias"
+    otherwise  what stands in for a missing tensor: another weight's name, or `ones`
+    """
+
+    name: str
+    type: TypeExpr
+    tensor: str | None = None
+    otherwise: str | None = None
+
+
+@dataclass(frozen=True)
+class Cache(Node):
+    """`keys: f16[G, E]`: what every token of every layer leaves behind."""
+
+    name: str
+    type: TypeExpr
+
+
+@dataclass(frozen=True)
+class Model(Node):
+    """`model name { config { } weights { } layer { } cache { } fn ... }`."""
+
+    name: str
+    config: tuple[Config, ...]
+    weights: tuple[Weight, ...]
+    layer_weights: tuple[Weight, ...]
+    caches: tuple[Cache, ...]
+    functions: tuple[Function, ...]
+    doc: str = ""
+
+
+Item: TypeAlias = Format | Function | Model
+
+
+@dataclass(frozen=True)
+class Module(Node):
+    """A whole file."""
+
+    items: tuple[Item, ...]
+
+    @property
+    def formats(self) -> tuple[Format, ...]:
+        return tuple(item for item in self.items if isinstance(item, Format))
+
+    @property
+    def functions(self) -> tuple[Function, ...]:
+        return tuple(item for item in self.items if isinstance(item, Function))
+
+    @property
+    def models(self) -> tuple[Model, ...]:
+        return tuple(item for item in self.items if isinstance(item, Model))
