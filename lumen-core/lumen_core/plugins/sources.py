@@ -1,0 +1,36 @@
+"""What plugins return for formats and models: where the `.lum` text is, and facts that it does not say.
+
+Nothing is parsed here: the registry reads a file when its names are first asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class FormatSource:
+    """A `.lum` file that declares one or many formats."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A `.lum` file with one model.
+
+    name           of the model, as in the file and in `lumen models list`
+    architectures  names that model files use for it, e.g. `general.architecture` of a GGUF
+    files          weights that the package ships, by the name that `lumen.load` takes
+    """
+
+    name: str
+    path: Path
+    architectures: tuple[str, ...]
+    family: str = ""
+    vendor: str = ""
+    license: str = ""
+    note: str = ""
+    files: Mapping[str, Path] = field(default_factory=dict)

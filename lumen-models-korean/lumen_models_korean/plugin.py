@@ -1,0 +1,44 @@
+"""What this package tells Lumen: its model pages and the embedded demo model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lumen_core.plugins.hookspecs import hookimpl
+from lumen_core.plugins.sources import ModelSource
+
+HERE = Path(__file__).parent
+
+
+@hookimpl
+def lumen_models() -> list[ModelSource]:
+    return [
+        ModelSource(
+            name="llama",
+            path=HERE / "models" / "llama.lum",
+            architectures=("llama",),
+            family="Llama",
+            vendor="Meta",
+            license="Llama Community License",
+            note="Llama 1 to 3 and the many models of that shape; interleaved RoPE, optional rope factors",
+        ),
+        ModelSource(
+            name="qwen2",
+            path=HERE / "models" / "qwen2.lum",
+            architectures=("qwen2",),
+            family="Qwen2",
+            vendor="Alibaba Cloud",
+            license="Apache-2.0",
+            note="Qwen2 and Qwen2.5; biases on query, key and value",
+        ),
+        ModelSource(
+            name="qwen3",
+            path=HERE / "models" / "qwen3.lum",
+            architectures=("qwen3",),
+            family="Qwen3",
+            vendor="Alibaba Cloud",
+            license="Apache-2.0",
+            note="RMSNorm on every query and key head; the shape of the embedded demo model",
+            files={"demo": HERE / "demo.gguf"},
+        ),
+    ]
