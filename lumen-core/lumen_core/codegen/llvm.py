@@ -1,0 +1,427 @@
+"""Kernel IR -> LLVM IR text for one target.
+
+Every operation becomes one or a few SSA lines in final order; no pass pipeline runs afterwards.
+Semantic operations go through the target's instruction rows. Addresses are `getelementptr` only:
+LLVM 22 miscompiles addresses that pass through integers.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+
+from lumen_core.errors import LumenBug
+from lumen_core.ir.kernel import I32, Kernel, Operation, Region, Type, Value
+from lumen_core.target import Instruction, Target
+
+_LLVM = {"f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
+_INTEGER_OPS = {"add": "add", "sub": "sub", "mul": "mul", "div": "udiv", "rem": "urem"}
+_FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
+_BIT_OPS = ("and", "or", "xor", "shl", "lshr", "ashr")
+_FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
+
+
+def llvm_type(type: Type) -> str:
+    """Return the LLVM spelling of a kernel IR type."""
+    element = _LLVM.get(type.element, type.element)
+    return element if type.lanes == 1 else f"<{type.lanes} x {element}>"
+
+
+def emit_llvm(kernel: Kernel, target: Target) -> str:
+    """Return an LLVM module that defines `kernel`."""
+    return _Emitter(kernel, target).module()
+
+
+class _Emitter:
+    def __init__(self, kernel: Kernel, target: Target):
+        self.kernel = kernel
+        self.target = target
+        self.lines: list[str] = []
+        self.entry: list[str] = []
+        self.declarations: dict[str, str] = {}
+        self.block = "entry"
+        self.count = 0
+        self.text: dict[int, str] = {}
+
+    # ------------------------------------------------------------------ module
+
+    def module(self) -> str:
+        for index, parameter in enumerate(self.kernel.parameters):
+            self.text[id(parameter)] = f"%p{index}"
+        self.region(self.kernel.body)
+        if self.kernel.result is None:
+            self.line("ret void")
+        else:
+            self.line("unreachable")
+        result = llvm_type(self.kernel.result) if self.kernel.result else "void"
+        parameters = ", ".join(f"{llvm_type(p.type)} %p{i}" for i, p in enumerate(self.kernel.parameters))
+        body = "\n".join(["entry:", *self.entry, *self.lines])
+        declarations = "\n".join(self.declarations.values())
+        triple = f'target triple = "{self.target.triple}"\n' if self.target.triple else ""
+        return (
+            f"{triple}{declarations}\n\n"
+            f"define {result} @{self.kernel.name}({parameters}) nounwind {{\n{body}\n}}\n"
+        )
+
+    def line(self, text: str) -> None:
+        self.lines.append("  " + text)
+
+    def fresh(self, prefix: str = "v") -> str:
+        self.count += 1
+        return f"%{prefix}{self.count}"
+
+    def label(self, name: str) -> None:
+        self.lines.append(f"{name}:")
+        self.block = name
+
+    def value(self, value: Value) -> str:
+        if value.literal is None:
+            return self.text[id(value)]
+        scalar = _literal(value.type, value.literal)
+        if value.type.lanes == 1:
+            return scalar
+        if value.literal == 0 and not str(value.literal).startswith("-"):
+            return "zeroinitializer"
+        return f"splat ({llvm_type(Type(value.type.element))} {scalar})"
+
+    def typed(self, value: Value) -> str:
+        return f"{llvm_type(value.type)} {self.value(value)}"
+
+    def define(self, result: Value, text: str) -> None:
+        name = self.fresh()
+        self.text[id(result)] = name
+        self.line(f"{name} = {text}")
+
+    def declare(self, name: str, result: str, operands: tuple[str, ...]) -> None:
+        self.declarations.setdefault(name, f"declare {result} @{name}({', '.join(operands)})")
+
+    def intrinsic(self, result: Value, name: str, operands: tuple[Value, ...]) -> None:
+        type = llvm_type(result.type)
+        self.declare(name, type, tuple(llvm_type(o.type) for o in operands))
+        self.define(result, f"call {type} @{name}({', '.join(map(self.typed, operands))})")
+
+    # -------------------------------------------------------------- operations
+
+    def region(self, region: Region) -> None:
+        for operation in region.operations:
+            self.operation(operation)
+
+    def operation(self, op: Operation) -> None:
+        if op.name in _INTEGER_OPS:
+            table = _FLOAT_OPS if op.operands[0].type.is_float else _INTEGER_OPS
+            self.binary(op, table[op.name])
+        elif op.name in _BIT_OPS:
+            self.binary(op, op.name)
+        else:
+            method: Callable[[Operation], None] | None = getattr(self, f"op_{op.name}", None)
+            if method is None:
+                raise LumenBug(f"no LLVM form for the kernel operation {op.name}")
+            method(op)
+
+    def binary(self, op: Operation, name: str) -> None:
+        a, b = op.operands
+        self.define(op.results[0], f"{name} {self.typed(a)}, {self.value(b)}")
+
+    def op_vector_constant(self, op: Operation) -> None:
+        type = op.results[0].type
+        element = llvm_type(Type(type.element))
+        items = ", ".join(f"{element} {_literal(type, value)}" for value in op.attributes["values"])
+        self.text[id(op.results[0])] = f"<{items}>"
+
+    def op_fma(self, op: Operation) -> None:
+        self.intrinsic(op.results[0], f"llvm.fma.{_suffix(op.results[0].type)}", op.operands)
+
+    def op_sqrt(self, op: Operation) -> None:
+        self.intrinsic(op.results[0], f"llvm.sqrt.{_suffix(op.results[0].type)}", op.operands)
+
+    def op_rint(self, op: Operation) -> None:
+        self.intrinsic(op.results[0], f"llvm.rint.{_suffix(op.results[0].type)}", op.operands)
+
+    def op_fneg(self, op: Operation) -> None:
+        self.define(op.results[0], f"fneg {self.typed(op.operands[0])}")
+
+    def op_abs(self, op: Operation) -> None:
+        (a,) = op.operands
+        if a.type.is_float:
+            self.intrinsic(op.results[0], f"llvm.fabs.{_suffix(a.type)}", op.operands)
+            return
+        name, type = f"llvm.abs.{_suffix(a.type)}", llvm_type(a.type)
+        self.declare(name, type, (type, "i1"))
+        self.define(op.results[0], f"call {type} @{name}({self.typed(a)}, i1 false)")
+
+    def op_compare(self, op: Operation) -> None:
+        a, b = op.operands
+        predicate = str(op.attributes["predicate"])
+        if a.type.is_float:
+            kind = f"fcmp {_FLOAT_PREDICATES[predicate]}"
+        elif predicate in ("eq", "ne"):
+            kind = f"icmp {predicate}"
+        else:
+            kind = f"icmp {'s' if op.attributes['signed'] else 'u'}{predicate}"
+        self.define(op.results[0], f"{kind} {self.typed(a)}, {self.value(b)}")
+
+    def op_select(self, op: Operation) -> None:
+        condition, a, b = op.operands
+        self.define(op.results[0], f"select {self.typed(condition)}, {self.typed(a)}, {self.typed(b)}")
+
+    def op_convert(self, op: Operation) -> None:
+        (a,) = op.operands
+        result = op.results[0]
+        name = _conversion(a.type, result.type, bool(op.attributes["signed"]))
+        self.define(result, f"{name} {self.typed(a)} to {llvm_type(result.type)}")
+
+    def op_bitcast(self, op: Operation) -> None:
+        self.define(op.results[0], f"bitcast {self.typed(op.operands[0])} to {llvm_type(op.results[0].type)}")
+
+    def op_splat(self, op: Operation) -> None:
+        (a,) = op.operands
+        type = llvm_type(op.results[0].type)
+        first = self.fresh()
+        self.line(f"{first} = insertelement {type} poison, {self.typed(a)}, i64 0")
+        mask = f"<{op.results[0].type.lanes} x i32> zeroinitializer"
+        self.define(op.results[0], f"shufflevector {type} {first}, {type} poison, {mask}")
+
+    def op_extract(self, op: Operation) -> None:
+        self.define(op.results[0], f"extractelement {self.typed(op.operands[0])}, i64 {op.attributes['lane']}")
+
+    def op_insert(self, op: Operation) -> None:
+        a, scalar = op.operands
+        self.define(
+            op.results[0], f"insertelement {self.typed(a)}, {self.typed(scalar)}, i64 {op.attributes['lane']}"
+        )
+
+    def op_shuffle(self, op: Operation) -> None:
+        a, b = op.operands
+        mask: tuple[int, ...] = op.attributes["mask"]  # type: ignore[assignment]
+        items = ", ".join("i32 poison" if lane < 0 else f"i32 {lane}" for lane in mask)
+        self.define(
+            op.results[0], f"shufflevector {self.typed(a)}, {self.typed(b)}, <{len(mask)} x i32> <{items}>"
+        )
+
+    # ------------------------------------------------------------------ memory
+
+    def op_offset(self, op: Operation) -> None:
+        pointer, bytes = op.operands
+        self.define(op.results[0], f"getelementptr i8, {self.typed(pointer)}, {self.typed(bytes)}")
+
+    def op_load(self, op: Operation) -> None:
+        type = llvm_type(op.results[0].type)
+        self.define(
+            op.results[0], f"load {type}, {self.typed(op.operands[0])}, align {op.attributes['align']}"
+        )
+
+    def op_store(self, op: Operation) -> None:
+        value, pointer = op.operands
+        self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {op.attributes['align']}")
+
+    def op_prefetch(self, op: Operation) -> None:
+        self.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
+        self.line(f"call void @llvm.prefetch.p0({self.typed(op.operands[0])}, i32 0, i32 3, i32 1)")
+
+    def op_stack(self, op: Operation) -> None:
+        name = self.fresh("stack")
+        self.text[id(op.results[0])] = name
+        self.entry.append(
+            f"  {name} = alloca [{op.attributes['bytes']} x i8], align {op.attributes['align']}"
+        )
+
+    def op_atomic(self, op: Operation) -> None:
+        pointer, value = op.operands
+        self.define(
+            op.results[0],
+            f"atomicrmw {op.attributes['kind']} {self.typed(pointer)}, {self.typed(value)} seq_cst",
+        )
+
+    def op_atomic_load(self, op: Operation) -> None:
+        type = op.results[0].type
+        self.define(
+            op.results[0],
+            f"load atomic {llvm_type(type)}, {self.typed(op.operands[0])} seq_cst, align {type.bytes}",
+        )
+
+    def op_atomic_store(self, op: Operation) -> None:
+        value, pointer = op.operands
+        self.line(f"store atomic {self.typed(value)}, {self.typed(pointer)} seq_cst, align {value.type.bytes}")
+
+    # ------------------------------------------------------------ instructions
+
+    def op_dot4_u8s8(self, op: Operation) -> None:
+        accumulator, unsigned, signed = op.operands
+        row = self.row("dot4_u8s8", accumulator.type)
+        if row is not None:
+            self.call_row(row, op.results[0], op.operands)
+            return
+        lanes = accumulator.type.lanes
+        pairs = self.row("maddubs", Type("i16", 2 * lanes))
+        quads = self.row("madd16", accumulator.type)
+        if pairs is None or quads is None:
+            raise LumenBug(f"target {self.target.name} has no way to do a byte dot product of {lanes} lanes")
+        sums, widened = (Value(Type("i16", 2 * lanes), "t"), Value(accumulator.type, "t"))
+        self.call_row(pairs, sums, (unsigned, signed))
+        self.call_row(quads, widened, (sums, Value(sums.type, "c", 1)))
+        self.define(op.results[0], f"add {self.typed(accumulator)}, {self.value(widened)}")
+
+    def op_instruction(self, op: Operation) -> None:
+        name = str(op.attributes["op"])
+        result = op.results[0] if op.results else None
+        row = self.row(name, result.type if result is not None else None)
+        if row is None:
+            raise LumenBug(f"target {self.target.name} has no instruction row {name}")
+        self.call_row(row, result, op.operands)
+
+    def row(self, op: str, result: Type | None) -> Instruction | None:
+        wanted = llvm_type(result) if result is not None else "void"
+        for row in self.target.instructions:
+            if row.op == op and row.types[0] == wanted:
+                return row
+        return None
+
+    def call_row(self, row: Instruction, result: Value | None, operands: tuple[Value, ...]) -> None:
+        arguments = []
+        for operand, wanted in zip(operands, row.signature[1:], strict=False):
+            arguments.append(f"{wanted} {self.cast(self.value(operand), llvm_type(operand.type), wanted)}")
+        arguments += list(row.immediates)
+        self.declare(row.intrinsic, row.signature[0], row.signature[1:])
+        call = f"call {row.signature[0]} @{row.intrinsic}({', '.join(arguments)})"
+        if result is None:
+            self.line(call)
+            return
+        name = self.fresh()
+        self.line(f"{name} = {call}")
+        self.text[id(result)] = self.cast(name, row.signature[0], llvm_type(result.type))
+
+    def cast(self, text: str, have: str, want: str) -> str:
+        if have == want:
+            return text
+        name = self.fresh()
+        self.line(f"{name} = bitcast {have} {text} to {want}")
+        return name
+
+    # ----------------------------------------------------------------- control
+
+    def op_call(self, op: Operation) -> None:
+        result = llvm_type(op.results[0].type) if op.results else "void"
+        symbol = str(op.attributes["symbol"])
+        self.declare(symbol, result, tuple(llvm_type(o.type) for o in op.operands))
+        call = f"call {result} @{symbol}({', '.join(map(self.typed, op.operands))})"
+        if op.results:
+            self.define(op.results[0], call)
+        else:
+            self.line(call)
+
+    def op_call_pointer(self, op: Operation) -> None:
+        pointer, *arguments = op.operands
+        result = llvm_type(op.results[0].type) if op.results else "void"
+        call = f"call {result} {self.value(pointer)}({', '.join(map(self.typed, arguments))})"
+        if op.results:
+            self.define(op.results[0], call)
+        else:
+            self.line(call)
+
+    def op_return(self, op: Operation) -> None:
+        self.line(f"ret {self.typed(op.operands[0])}" if op.operands else "ret void")
+        self.count += 1
+        self.label(f"dead{self.count}")
+
+    def op_if(self, op: Operation) -> None:
+        self.count += 1
+        then, after = f"then{self.count}", f"after{self.count}"
+        self.line(f"br {self.typed(op.operands[0])}, label %{then}, label %{after}")
+        self.label(then)
+        self.region(op.regions[0])
+        self.line(f"br label %{after}")
+        self.label(after)
+
+    def op_for(self, op: Operation) -> None:
+        start, stop, step, *carried = op.operands
+        region = op.regions[0]
+        self.count += 1
+        head, body, done = (f"{part}{self.count}" for part in ("loop", "body", "done"))
+        before = self.block
+        self.line(f"br label %{head}")
+        self.label(head)
+        phis = []
+        for argument, initial, result in zip(
+            region.arguments, (start, *carried), (None, *op.results), strict=True
+        ):
+            name = self.fresh()
+            self.text[id(argument)] = name
+            if result is not None:
+                self.text[id(result)] = name
+            phis.append((name, argument.type, self.value(initial), len(self.lines)))
+            self.lines.append("")
+        index = phis[0][0]
+        condition = self.fresh()
+        self.line(f"{condition} = icmp slt i64 {index}, {self.value(stop)}")
+        self.line(f"br i1 {condition}, label %{body}, label %{done}")
+        self.label(body)
+        for inner in region.operations[:-1]:
+            self.operation(inner)
+        advanced = self.fresh()
+        self.line(f"{advanced} = add nsw i64 {index}, {self.value(step)}")
+        following = [advanced, *(self.value(value) for value in region.operations[-1].operands)]
+        self.line(f"br label %{head}")
+        for (name, type, initial, place), after in zip(phis, following, strict=True):
+            self.lines[place] = (
+                f"  {name} = phi {llvm_type(type)} [ {initial}, %{before} ], [ {after}, %{self.block} ]"
+            )
+        self.label(done)
+
+    def op_repeat(self, op: Operation) -> None:
+        region = op.regions[0]
+        self.count += 1
+        head, done = f"repeat{self.count}", f"done{self.count}"
+        before = self.block
+        self.line(f"br label %{head}")
+        self.label(head)
+        phis = []
+        for argument, initial in zip(region.arguments, op.operands, strict=True):
+            name = self.fresh()
+            self.text[id(argument)] = name
+            phis.append((name, argument.type, self.value(initial), len(self.lines)))
+            self.lines.append("")
+        for inner in region.operations[:-1]:
+            self.operation(inner)
+        condition, *values = region.operations[-1].operands
+        following = [self.value(value) for value in values]
+        self.line(f"br {self.typed(condition)}, label %{head}, label %{done}")
+        for (name, type, initial, place), after in zip(phis, following, strict=True):
+            self.lines[place] = (
+                f"  {name} = phi {llvm_type(type)} [ {initial}, %{before} ], [ {after}, %{self.block} ]"
+            )
+        self.label(done)
+        for result, after in zip(op.results, following, strict=True):
+            self.text[id(result)] = after
+
+
+def _suffix(type: Type) -> str:
+    element = type.element
+    return element if type.lanes == 1 else f"v{type.lanes}{element}"
+
+
+def _literal(type: Type, value: int | float) -> str:
+    if type.element in ("f32", "f64"):
+        single = struct.unpack("f", struct.pack("f", value))[0] if type.element == "f32" else float(value)
+        return "0x" + struct.pack(">d", single).hex().upper()
+    if type.element == "f16":
+        return "0xH" + struct.pack(">e", value).hex().upper()
+    if type.element == "i1":
+        return "true" if value else "false"
+    if type.element == "ptr":
+        return "null"
+    return str(int(value))
+
+
+def _conversion(source: Type, result: Type, signed: bool) -> str:
+    if source.is_float and result.is_float:
+        return "fpext" if result.bytes > source.bytes else "fptrunc"
+    if source.is_float:
+        return "fptosi" if signed else "fptoui"
+    if result.is_float:
+        return "sitofp" if signed else "uitofp"
+    if result.bytes < source.bytes or result.element == "i1":
+        return "trunc"
+    return "sext" if signed else "zext"
+
+
+__all__ = ["I32", "emit_llvm", "llvm_type"]
