@@ -123,13 +123,13 @@ class Diagnostic:
         gutter = " " * len(str(number))
         lines = [
             f"{self.severity}: {self.message}",
-            f"{gutter} --> {source.name}:{number}:{column}",
-            f"{gutter}  |",
-            f"{number}  | {lead}{_visible(shown)}{tail}".rstrip(),
-            f"{gutter}  | {' ' * _columns(before)}{'^' * max(1, _columns(under))}",
+            f"{gutter}--> {source.name}:{number}:{column}",
+            f"{gutter} |",
+            f"{number} | {lead}{_visible(shown)}{tail}".rstrip(),
+            f"{gutter} | {' ' * _columns(before)}{'^' * max(1, _columns(under))}",
         ]
-        lines += [f"{gutter}  = note: {note}" for note in self.notes]
-        lines += [f"{gutter}  = help: {self.help}"] if self.help else []
+        lines += [f"{gutter} = note: {note}" for note in self.notes]
+        lines += [f"{gutter} = help: {self.help}"] if self.help else []
         return "\n".join(lines)
 
 

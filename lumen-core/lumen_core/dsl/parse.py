@@ -1,0 +1,262 @@
+"""Text of a `.lum` file -> syntax tree. In: a Source. Out: an ast.Module, or one SourceError with every finding.
+
+    module   = (format | function | model)*
+    format   = "format" NAME ":" "block" INT "{" (NAME ":" dtype ["[" INT "]"] | let | "value" "=" expression)* "}"
+    function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" (type | "(" type,+ ")") "{" let* expression "}"
+    model    = "model" NAME "{" (config | weights | layer | cache | function)* "}"
+    config   = "config" "{" (NAME ":" NAME ["=" NAME ("." NAME)*] ["else" expression])* "}"
+    weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["else" NAME])* "}"
+    cache    = "cache" "{" (NAME ":" type)* "}"
+    let      = "let" (NAME | "(" NAME,+ ")") "=" expression
+    generic  = NAME | "*" NAME
+    type     = NAME ["<" NAME ">"] ["[" (expression | "*" NAME),* "]"]
+
+This file holds the items; `cursor.py` the tokens, the recovery after an error and the operands; `pratt.py` the operators.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lumen_core.dsl import ast
+from lumen_core.dsl.cursor import Abandon, Cursor
+from lumen_core.dsl.lexer import lex
+from lumen_core.dsl.pratt import parse_expression
+from lumen_core.source import Diagnostics, Source
+
+_SECTIONS = ("config", "weights", "layer", "cache")
+
+
+def parse(source: Source) -> ast.Module:
+    """Return the tree of a whole file; raises SourceError with all findings."""
+    diagnostics = Diagnostics()
+    module = parse_all(source, diagnostics)
+    diagnostics.raise_if_any()
+    return module
+
+
+def parse_all(source: Source, diagnostics: Diagnostics) -> ast.Module:
+    """Return what could be understood; errors go to `diagnostics`, and nothing is raised."""
+    cursor = Cursor(lex(source, diagnostics), diagnostics)
+    items: list[ast.Item] = []
+    start = cursor.token.span
+    while cursor.token.kind != "end":
+        try:
+            items.append(_item(cursor))
+        except Abandon:
+            cursor.skip_to_item()
+    return ast.Module(tuple(items), span=start.to(cursor.token.span))
+
+
+def _item(cursor: Cursor) -> ast.Item:
+    parsers: dict[str, Callable[[Cursor], ast.Item]] = {"format": _format, "fn": _function, "model": _model}
+    parser = parsers.get(cursor.token.text) if cursor.token.kind == "keyword" else None
+    if parser is None:
+        cursor.fail(f"expected `format`, `fn` or `model`, found {cursor.token}")
+    return parser(cursor)
+
+
+# Formats
+
+
+def _format(cursor: Cursor) -> ast.Format:
+    doc, start = cursor.doc(), cursor.advance().span
+    name = cursor.name("the format's name")
+    cursor.expect(":", "after the format's name", help=f"write `format {name.text} : block 32 {{`")
+    cursor.word("block", "the block's length")
+    block = cursor.integer("the number of elements of a block")
+    fields: list[ast.Field] = []
+    lets: list[ast.Let] = []
+    values: list[ast.Expression] = []
+
+    def entry() -> None:
+        if cursor.token.text == "let":
+            lets.append(_let(cursor))
+        elif cursor.token.text == "value" and cursor.peek().text == "=":
+            word = cursor.advance()
+            cursor.advance()
+            if values:
+                cursor.complain("this format already has a value", word)
+            values.append(parse_expression(cursor))
+            cursor.end_of_statement()
+        else:
+            fields.append(_field(cursor))
+
+    end = cursor.braces(entry, f"the format `{name.text}`")
+    if not values:
+        cursor.complain(f"format `{name.text}` has no value", name, help="end it with `value = ...`, its elements")
+        values.append(ast.Number(0, span=name.span))
+    span = start.to(end.span)
+    return ast.Format(name.text, block, tuple(fields), tuple(lets), values[0], doc, span=span)
+
+
+def _field(cursor: Cursor) -> ast.Field:
+    name = cursor.name("a field, `let` or `value`")
+    cursor.expect(":", f"after the field `{name.text}`", help=f"write `{name.text}: u8[16]`")
+    dtype = cursor.name("the field's element type")
+    if cursor.token.text != "[":
+        return ast.Field(name.text, dtype.text, None, span=name.span.to(dtype.span))
+    cursor.advance()
+    count = cursor.integer("the number of elements")
+    end = cursor.expect("]", "after the number of elements")
+    return ast.Field(name.text, dtype.text, count, span=name.span.to(end.span))
+
+
+# Functions
+
+
+def _let(cursor: Cursor) -> ast.Let:
+    start = cursor.advance().span
+    if cursor.token.text == "(":
+        names = tuple(token.text for token in cursor.listed("(", ")", lambda: cursor.name("a name")))
+    else:
+        names = (cursor.name("a name after `let`").text,)
+    cursor.expect("=", "after the name")
+    value = parse_expression(cursor)
+    cursor.end_of_statement()
+    return ast.Let(names, value, span=start.to(value.span))
+
+
+def _function(cursor: Cursor) -> ast.Function:
+    doc, start = cursor.doc(), cursor.advance().span
+    name = cursor.name("the function's name")
+    generics = tuple(cursor.listed("[", "]", lambda: _generic(cursor))) if cursor.token.text == "[" else ()
+    if cursor.token.text != "(":
+        cursor.fail(f"expected `(` after the function's name, found {cursor.token}")
+    parameters = tuple(cursor.listed("(", ")", lambda: _parameter(cursor)))
+    cursor.expect("->", "and the type of the result")
+    if cursor.token.text == "(":
+        results = tuple(cursor.listed("(", ")", lambda: _type(cursor)))
+    else:
+        results = (_type(cursor),)
+    lets: list[ast.Let] = []
+    values: list[ast.Expression] = []
+
+    def entry() -> None:
+        if values:
+            help = "every line before the last one starts with `let`"
+            cursor.complain("the value of a function is its last line", cursor.before(values[0]), help=help)
+            values.clear()
+        if cursor.token.text == "let":
+            lets.append(_let(cursor))
+        else:
+            values.append(parse_expression(cursor))
+            cursor.end_of_statement()
+
+    failures = cursor.failures
+    end = cursor.braces(entry, f"the body of `{name.text}`")
+    if not values and cursor.failures == failures:
+        cursor.complain(f"the body of `{name.text}` has no value", end, help="end it with an expression")
+    value = values[0] if values else ast.Number(0, span=end.span)
+    signature = (name.text, generics, parameters, results)
+    return ast.Function(*signature, tuple(lets), value, doc, span=start.to(end.span))
+
+
+def _generic(cursor: Cursor) -> ast.Generic:
+    star = cursor.advance() if cursor.token.text == "*" else None
+    name = cursor.name("a generic name")
+    return ast.Generic(name.text, star is not None, span=(star or name).span.to(name.span))
+
+
+def _parameter(cursor: Cursor) -> ast.Parameter:
+    name = cursor.name("a parameter")
+    cursor.expect(":", f"after the parameter `{name.text}`", help=f"write `{name.text}: f32[T, D]`")
+    type = _type(cursor)
+    return ast.Parameter(name.text, type, span=name.span.to(type.span))
+
+
+def _type(cursor: Cursor) -> ast.TypeExpr:
+    element = cursor.name("an element type")
+    text, span = element.text, element.span
+    if cursor.token.text == "<":
+        cursor.advance()
+        text = f"{text}<{cursor.name('a format').text}>"
+        span = span.to(cursor.expect(">", "after the format").span)
+    if cursor.token.text != "[" or cursor.token.opens_line:
+        return ast.TypeExpr(text, None, span=span)
+    shape = tuple(cursor.listed("[", "]", lambda: _size(cursor)))
+    return ast.TypeExpr(text, shape, span=span.to(cursor.previous.span))
+
+
+def _size(cursor: Cursor) -> ast.Expression | ast.Pack:
+    if cursor.token.text != "*":
+        return parse_expression(cursor)
+    star = cursor.advance()
+    name = cursor.name("the pack's name after `*`")
+    return ast.Pack(name.text, span=star.span.to(name.span))
+
+
+# Models
+
+
+def _model(cursor: Cursor) -> ast.Model:
+    doc, start = cursor.doc(), cursor.advance().span
+    name = cursor.name("the model's name")
+    sections: dict[str, list] = {section: [] for section in _SECTIONS}
+    seen: set[str] = set()
+    functions: list[ast.Function] = []
+    parsers: dict[str, Callable[[Cursor], object]] = {
+        "config": _config, "weights": _weight, "layer": _weight, "cache": _cache,
+    }  # fmt: skip
+
+    def entry() -> None:
+        word = cursor.token
+        if word.text == "fn":
+            functions.append(_function(cursor))
+            return
+        if word.text not in parsers:
+            cursor.fail(f"expected {', '.join(f'`{section}`' for section in _SECTIONS)} or `fn`, found {word}")
+        cursor.advance()
+        if word.text in seen:
+            cursor.complain(f"this model already has a section `{word.text}`", word)
+        seen.add(word.text)
+        cursor.braces(
+            lambda: sections[word.text].append(parsers[word.text](cursor)), f"the section `{word.text}`"
+        )
+
+    end = cursor.braces(entry, f"the model `{name.text}`", nested=True)
+    parts = (tuple(sections[section]) for section in _SECTIONS)
+    return ast.Model(name.text, *parts, tuple(functions), doc, span=start.to(end.span))
+
+
+def _config(cursor: Cursor) -> ast.Config:
+    name = cursor.name("the name of a setting")
+    cursor.expect(":", f"after `{name.text}`", help=f"write `{name.text}: size = embedding_length`")
+    type = cursor.name("`size` or an element type")
+    key, default = None, None
+    if cursor.token.text == "=":
+        cursor.advance()
+        parts = [cursor.name("a metadata key").text]
+        while cursor.token.text == ".":
+            cursor.advance()
+            parts.append(cursor.name("the next part of the metadata key").text)
+        key = ".".join(parts)
+    if cursor.token.text == "else":
+        cursor.advance()
+        default = parse_expression(cursor)
+    cursor.end_of_statement()
+    return ast.Config(name.text, type.text, key, default, span=name.span.to(cursor.previous.span))
+
+
+def _weight(cursor: Cursor) -> ast.Weight:
+    name = cursor.name("the name of a weight")
+    cursor.expect(":", f"after `{name.text}`", help=f"write `{name.text}: weight[N, K]`")
+    type = _type(cursor)
+    tensor, otherwise = None, None
+    if cursor.token.text == "=":
+        cursor.advance()
+        if cursor.token.kind != "string":
+            cursor.fail(f"expected the tensor's name as a string, found {cursor.token}")
+        tensor = cursor.advance().text
+    if cursor.token.text == "else":
+        cursor.advance()
+        otherwise = cursor.name("another weight or `ones`").text
+    cursor.end_of_statement()
+    return ast.Weight(name.text, type, tensor, otherwise, span=name.span.to(cursor.previous.span))
+
+
+def _cache(cursor: Cursor) -> ast.Cache:
+    name = cursor.name("the name of a cache")
+    cursor.expect(":", f"after `{name.text}`", help=f"write `{name.text}: f16[G, E]`")
+    type = _type(cursor)
+    return ast.Cache(name.text, type, span=name.span.to(type.span))
