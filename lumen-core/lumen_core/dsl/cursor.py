@@ -97,6 +97,10 @@ class Cursor:
             self.fail(f"expected {what}, found {self.token}")
         return self.advance()
 
+    def same_line(self, what: str) -> None:
+        if self.token.opens_line:
+            self.fail(f"expected {what}, found the end of the line")
+
     def integer(self, what: str) -> int:
         if self.token.kind != "number" or not isinstance(self.token.value, int):
             self.fail(f"expected {what}, found {self.token}")

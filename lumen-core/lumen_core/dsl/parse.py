@@ -226,9 +226,11 @@ def _config(cursor: Cursor) -> ast.Config:
     key, default = None, None
     if cursor.token.text == "=":
         cursor.advance()
+        cursor.same_line("a metadata key")
         parts = [cursor.name("a metadata key").text]
         while cursor.token.text == ".":
             cursor.advance()
+            cursor.same_line("the next part of the metadata key")
             parts.append(cursor.name("the next part of the metadata key").text)
         key = ".".join(parts)
     if cursor.token.text == "else":

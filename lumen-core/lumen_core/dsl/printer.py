@@ -9,6 +9,7 @@ from lumen_core.dsl import ast
 from lumen_core.dsl.pratt import COMPARISONS, INFIX, POSTFIX, PREFIX, RIGHT_ASSOCIATIVE
 
 _INDENT = "    "
+_BITWISE = frozenset({"|", "^", "&", "<<", ">>"})  # nobody remembers their order: mixed ones get parentheses
 
 
 def print_module(module: ast.Module) -> str:
@@ -106,8 +107,10 @@ def print_expression(expression: ast.Expression, power: int = 0) -> str:
         case ast.Binary(operator, left, right):
             binding = INFIX[operator]
             from_right = operator in RIGHT_ASSOCIATIVE
-            left_text = print_expression(left, binding if from_right or operator in COMPARISONS else binding - 1)
-            right_text = print_expression(right, binding - 1 if from_right else binding)
+            left_power = binding if from_right or operator in COMPARISONS else binding - 1
+            right_power = binding - 1 if from_right else binding
+            left_text = print_expression(left, POSTFIX if _unclear(operator, left) else left_power)
+            right_text = print_expression(right, POSTFIX if _unclear(operator, right) else right_power)
             text = f"{left_text} {operator} {right_text}"
             return f"({text})" if binding <= power else text
         case ast.Call(function, arguments, keywords):
@@ -123,3 +126,8 @@ def print_expression(expression: ast.Expression, power: int = 0) -> str:
             return f"[{', '.join(map(print_expression, items))}]"
         case ast.Tuple(items):
             return f"({', '.join(map(print_expression, items))})"
+
+
+def _unclear(operator: str, operand: ast.Expression) -> bool:
+    mixed = isinstance(operand, ast.Binary) and operand.operator != operator
+    return operator in _BITWISE and mixed
