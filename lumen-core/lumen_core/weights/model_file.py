@@ -1,0 +1,141 @@
+"""What every model file becomes: metadata and tensors that are views of the mapped bytes.
+
+In: a path, through the `open` of a `Reader` that a plugin contributes.  Out: a `ModelFile`.
+Nothing is copied: `FileTensor.data` points into the map, and `ModelFile.release` gives its pages back.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import stat
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import numpy as np
+
+from lumen_core.errors import ModelFormatError
+
+
+@dataclass(frozen=True, eq=False)
+class FileTensor:
+    """One tensor as it stands in a file; `shape` is in numpy order (rows first)."""
+
+    name: str
+    format: str
+    shape: tuple[int, ...]
+    data: np.ndarray = field(repr=False)
+
+
+class MappedFile:
+    """A whole regular file, mapped read-only; `bytes` is a uint8 view of it."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            status = os.stat(path)
+            if stat.S_ISDIR(status.st_mode):
+                raise ModelFormatError(f"{path} is a directory; name the model file inside it")
+            if not stat.S_ISREG(status.st_mode):  # a pipe would block, a device has no size
+                raise ModelFormatError(f"{path} is not a regular file and cannot be mapped")
+            if status.st_size == 0:
+                raise ModelFormatError(f"{path} is empty (0 bytes); download or copy it again")
+            with open(path, "rb") as file:
+                self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise ModelFormatError(f"{path}: no such file; check the name and the folder") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ModelFormatError(f"{path} cannot be read: {reason}") from None
+        self.bytes = np.frombuffer(self._map, np.uint8)
+        self.address = self.bytes.ctypes.data
+        self.size = len(self.bytes)
+
+    def release(self, start: int, length: int) -> None:
+        """Tell the system that these bytes are not needed for now; a later read loads them again."""
+        if length <= 0 or not hasattr(self._map, "madvise"):
+            return
+        first = start - start % mmap.PAGESIZE
+        try:
+            self._map.madvise(mmap.MADV_DONTNEED, first, start + length - first)
+        except (OSError, ValueError):
+            pass  # advice only: a system that refuses it merely keeps the pages
+
+    def close(self) -> None:
+        self.bytes = np.empty(0, np.uint8)
+        try:
+            self._map.close()
+        except BufferError:
+            pass  # views are still alive; the map goes with the last of them
+
+
+class ModelFile:
+    """An opened model file: `architecture`, `metadata` and `tensors`, checked against its size."""
+
+    def __init__(self, path: Path, architecture: str, metadata: Mapping[str, object],
+                 tensors: Mapping[str, FileTensor], sources: Sequence[MappedFile]):  # fmt: skip
+        self.path = path
+        self.architecture = architecture
+        self.metadata = metadata
+        self.tensors = tensors
+        self._sources = tuple(sources)
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk, all parts of a split file together."""
+        return sum(source.size for source in self._sources)
+
+    def release(self, tensor: FileTensor) -> None:
+        """Give back the pages of a tensor that has been packed."""
+        address = tensor.data.ctypes.data
+        for source in self._sources:
+            if source.address <= address < source.address + source.size:
+                source.release(address - source.address, tensor.data.nbytes)
+                return
+
+    def close(self) -> None:
+        self.tensors = {}
+        for source in self._sources:
+            source.close()
+
+    def __enter__(self) -> ModelFile:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
+                 trace: TracebackType | None) -> None:  # fmt: skip
+        self.close()
+
+
+@dataclass(frozen=True)
+class TensorPlan:
+    """A tensor that is to be written: its data come later, in the order of the plan."""
+
+    name: str
+    format: str
+    shape: tuple[int, ...]
+
+
+class ModelWriter(Protocol):
+    """Writes the tensors of a plan one after the other; the file appears only when `close` succeeds."""
+
+    def write(self, data: bytes | np.ndarray) -> None: ...
+    def close(self) -> None: ...
+    def abort(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Reader:
+    """A file container that a plugin brings.
+
+    `create` (optional) starts writing a new file of this kind, `formats` (optional) resolves the name of
+    a mixture such as `q4_k_m` to one format per tensor.
+    """
+
+    name: str
+    matches: Callable[[Path], bool]
+    open: Callable[[Path], ModelFile]
+    create: Callable[[Path, Mapping[str, object], Sequence[TensorPlan]], ModelWriter] | None = None
+    formats: Callable[[str, Mapping[str, tuple[int, ...]], int], dict[str, str]] | None = None
