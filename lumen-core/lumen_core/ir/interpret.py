@@ -29,7 +29,8 @@ def interpret(
 ) -> list[Any]:
     """Return the function's results; `sizes` gives symbols that no argument's shape names."""
     if len(arguments) != len(function.arguments):
-        raise ValueError(f"@{function.name} takes {len(function.arguments)} arguments, found {len(arguments)}")
+        count = len(function.arguments)
+        raise ValueError(f"@{function.name} takes {count} arguments, found {len(arguments)}")
     arrays = [_prepared(value, array) for value, array in zip(function.arguments, arguments, strict=True)]
     context = Context(_bound(function.arguments, arrays, sizes or {}), formats or {}, run_block)
     return run_block(function.body, arrays, context)
@@ -39,7 +40,8 @@ def run_block(block: Block, arrays: Sequence[Any], context: Context) -> list[Any
     """Run the operations of `block` on the arrays of its arguments."""
     known: dict[Value, Any] = dict(zip(block.arguments, arrays, strict=True))
     for operation in block.operations:
-        results = operation.definition.reference(context, operation, [known[value] for value in operation.operands])
+        operands = [known[value] for value in operation.operands]
+        results = operation.definition.reference(context, operation, operands)
         for value, array in zip(operation.results, results, strict=True):
             _check(operation, value.type, array, context)
             known[value] = array
@@ -71,7 +73,8 @@ def _bound(arguments: Sequence[Value], arrays: Sequence[Any], sizes: Mapping[str
     for value, array in zip(arguments, arrays, strict=True):
         if len(array.shape) != len(value.type.shape):
             raise ValueError(f"{value} was given an array of shape {array.shape}")
-        for size, length in list(zip(value.type.shape, array.shape, strict=True))[: _sizes_known(value.type, array)]:
+        count = _sizes_known(value.type, array)
+        for size, length in zip(value.type.shape[:count], array.shape[:count], strict=True):
             if len(size.terms) == 1 and len(size.terms[0][0]) == 1 and size.terms[0][1] == 1:
                 bound.setdefault(size.terms[0][0][0], length)
     for value, array in zip(arguments, arrays, strict=True):
@@ -81,7 +84,7 @@ def _bound(arguments: Sequence[Value], arrays: Sequence[Any], sizes: Mapping[str
             if number is None:
                 raise ValueError(f"{value}: the size {size} is not known; pass it in `sizes`")
             if number != length:
-                raise ValueError(f"{value} was given an array of shape {array.shape}: {length} is not {size} = {number}")
+                raise ValueError(f"{value} was given {array.shape}: {length} is not {size} = {number}")
     return bound
 
 

@@ -4,7 +4,8 @@ In: a `Source`. Out: a module whose every operation fits its definition. Raises 
 at the first thing that does not.
 
     module    := function*
-    function  := "func" @name "(" (%name ":" type),* ")" "->" "(" type,* ")" "{" operation* "return" %name,* "}"
+    function  := "func" @name "(" (%name ":" type),* ")" "->" "(" type,* ")"
+                 "{" operation* "return" %name,* "}"
     operation := (%name,+ "=")? name %name,* ("{" (name "=" attribute),* "}")? region? (":" type,+)?
     region    := "(" %name,* ")" "{" operation* "yield" %name,* "}"
     type      := "tensor" "<" element "," "[" size,* "]" ">"

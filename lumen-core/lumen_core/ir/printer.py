@@ -58,7 +58,7 @@ def print_operation(operation: Operation, names: Names, indent: str = "") -> str
     text = f"{indent}{results} = " if results else indent
     text += f"{operation.name} {', '.join(operands)}".rstrip()
     if operation.attributes:
-        pairs = (f"{key} = {print_attribute(operation.attributes[key])}" for key in sorted(operation.attributes))
+        pairs = (f"{key} = {print_attribute(value)}" for key, value in sorted(operation.attributes.items()))
         text += f" {{{', '.join(pairs)}}}"
     if operation.region is not None:
         text += " " + _print_region(operation.region, indent)

@@ -43,7 +43,7 @@ def _check_block(block: Block, seen: set[Value]) -> None:
 def _check_operation(operation: Operation, visible: set[Value], seen: set[Value]) -> None:
     for operand in operation.operands:
         if operand not in visible:
-            raise RuleError(f"{_line(operation)}\n  uses {operand} before it is defined, or from another block")
+            raise RuleError(f"{_line(operation)}\n  uses {operand}, which no earlier step defines")
     try:
         types = operation.definition.check(operation)
     except RuleError as error:

@@ -85,7 +85,7 @@ def _convert_rule(operation: Operation) -> tuple[TensorType, ...]:
 
 
 def converted(array: np.ndarray, element: str) -> np.ndarray:
-    """Return `array` with elements of another type: floats round to nearest, integers wrap, float -> int truncates."""
+    """Return `array` as another type: floats round to nearest, integers wrap, float -> int truncates."""
     with np.errstate(all="ignore"):
         if element == "bf16":
             return round_bf16(array)
@@ -115,7 +115,7 @@ OPERATIONS = (
     numeric("sub", 2, np.subtract, NUMBERS, "x - y"),
     numeric("mul", 2, np.multiply, NUMBERS, "x * y"),
     numeric("div", 2, divided, NUMBERS, "x / y; whole numbers round down"),
-    numeric("mod", 2, np.remainder, NUMBERS, "x - y * floor(x / y)"),
+    numeric("rem", 2, np.remainder, NUMBERS, "x - y * floor(x / y)"),
     numeric("pow", 2, np.power, FLOATS, "x ** y"),
     numeric("minimum", 2, np.minimum, NUMBERS, "the lesser of x and y"),
     numeric("maximum", 2, np.maximum, NUMBERS, "the greater of x and y"),
@@ -133,6 +133,7 @@ OPERATIONS = (
     ),
     Definition(
         "select", ("condition", "x", "y"), _select_rule,
-        lambda context, operation, arrays: (np.where(*arrays),), "elementwise", summary="x where condition, else y",
+        lambda context, operation, arrays: (np.where(*arrays),), "elementwise",
+        summary="x where condition, else y",
     ),
 )  # fmt: skip

@@ -38,7 +38,8 @@ def _compare_rule(operation: Operation) -> tuple[TensorType, ...]:
     x, y = (value.type for value in operation.operands)
     predicate = operation.attributes["predicate"]
     require(predicate in PREDICATES, f"compare knows {', '.join(PREDICATES)}, found {predicate}")
-    require(x.element == y.element and x.element in SCALARS, f"element mismatch in compare: {x.element}, {y.element}")
+    same = x.element == y.element and x.element in SCALARS
+    require(same, f"element mismatch in compare: {x.element} is not {y.element}")
     return (TensorType("i1", broadcast("compare", [x.shape, y.shape])),)
 
 

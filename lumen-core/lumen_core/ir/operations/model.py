@@ -71,7 +71,8 @@ def _append(context: Context, operation: Operation, arrays: Sequence[Any]) -> tu
 def _attention_rule(operation: Operation) -> tuple[TensorType, ...]:
     q, keys, values = (value.type for value in operation.operands)
     require(q.element == "f32" and len(q.shape) == 3, f"attention needs queries f32[T, H, E], found {q}")
-    require(len(keys.shape) == 3 == len(values.shape), f"attention needs keys [C, G, E], found {keys}, {values}")
+    ranks = len(keys.shape) == 3 == len(values.shape)
+    require(ranks, f"attention needs keys and values [C, G, E], found {keys}, {values}")
     require(keys.shape[:2] == values.shape[:2], f"attention needs a value per key, found {keys}, {values}")
     require(keys.shape[2] == q.shape[2], f"attention of heads of {q.shape[2]} on keys of {keys.shape[2]}")
     heads, groups = q.shape[1].value, keys.shape[1].value
@@ -100,7 +101,8 @@ def _attention(context: Context, operation: Operation, arrays: Sequence[Any]) ->
 OPERATIONS = (
     Definition(
         "rows", ("table", "ids"), _rows_rule,
-        lambda context, operation, arrays: (arrays[0][arrays[1]],), "model", summary="the table's rows by number",
+        lambda context, operation, arrays: (arrays[0][arrays[1]],), "model",
+        summary="the table's rows by number",
     ),
     Definition(
         "rope", ("x", "positions", "factors"), _rope_rule, _rope, "model",
@@ -108,11 +110,11 @@ OPERATIONS = (
         summary="pairs of each head turned by position * theta ** (-2i / R) / factors[i]",
     ),
     Definition(
-        "append", ("cache", "x"), _append_rule, _append, "model", summary="new rows after the cache's, as its type",
+        "append", ("cache", "x"), _append_rule, _append, "model",
+        summary="new rows after the cache's, as its type",
     ),
     Definition(
         "attention", ("q", "keys", "values"), _attention_rule, _attention, "model",
         {"scale": REQUIRED}, summary="causal softmax attention; query head h reads key head h / (H / G)",
     ),
 )  # fmt: skip
-

@@ -91,7 +91,8 @@ def _quantize(context: Context, operation: Operation, arrays: Sequence[Any]) -> 
 
 
 def _product_rule(name: str, x: TensorType, weight: TensorType) -> TensorType:
-    require(len(x.shape) > 0 and len(weight.shape) == 2, f"{name} needs x[.., K] and w[N, K], found {x}, {weight}")
+    ranks = len(x.shape) > 0 and len(weight.shape) == 2
+    require(ranks, f"{name} needs x[.., K] and w[N, K], found {x}, {weight}")
     if x.shape[-1] != weight.shape[1]:
         raise RuleError(f"shape mismatch in {name}: {x.shape[-1]} is not {weight.shape[1]}")
     return TensorType("f32", (*x.shape[:-1], weight.shape[0]))
@@ -139,8 +140,12 @@ def _fused_rows(context: Context, operation: Operation, arrays: Sequence[Any]) -
 
 
 OPERATIONS = (
-    Definition("unpack", ("weight",), _unpack_rule, _unpack, "quantized", summary="a weight's codes and scales"),
-    Definition("dequantize", ("x",), _dequantize_rule, _dequantize, "quantized", summary="codes * scales as f32"),
+    Definition(
+        "unpack", ("weight",), _unpack_rule, _unpack, "quantized", summary="a weight's codes and scales",
+    ),
+    Definition(
+        "dequantize", ("x",), _dequantize_rule, _dequantize, "quantized", summary="codes * scales as f32",
+    ),
     Definition(
         "quantize", ("x",), _quantize_rule, _quantize, "quantized",
         {"activation": REQUIRED}, summary="f32 as codes and scales of an activation format",

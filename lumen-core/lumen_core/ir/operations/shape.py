@@ -72,7 +72,8 @@ def _slice_rule(operation: Operation) -> tuple[TensorType, ...]:
     type = operation.operands[0].type
     start, stop = operation.attributes["start"], operation.attributes["stop"]
     require(isinstance(start, int) and isinstance(stop, int), "slice needs whole numbers")
-    assert isinstance(start, int) and isinstance(stop, int)
+    assert isinstance(start, int)
+    assert isinstance(stop, int)
     size = type.shape[-1].value if type.shape else None
     require(size is not None and 0 <= start <= stop <= size, f"slice {start}:{stop} of {type}")
     return (TensorType(type.element, (*type.shape[:-1], Dim.of(stop - start))),)
