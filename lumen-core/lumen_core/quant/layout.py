@@ -1,0 +1,175 @@
+"""Where packed bytes lie: weights for the matmul tiles, activations beside them.
+
+Weights ("R layout"): R rows are packed together, R = 32-bit lanes of the target's vectors. A row group
+holds the codes of all its blocks and then, block by block, what scales them: the float fields (R values
+each), the integer sub-scales and sub-offsets (one byte a row, [sub-block][row]). So every load of codes
+is a whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
+A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
+at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
+
+Activations: tokens are packed in panels of m columns; a block of a panel holds the codes
+[32-element piece][column][32], then f32 scales, i32 seeds and f32 sums, [..][column] each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from lumen_core.quant.normal_form import NormalForm
+
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Bits `low .. low + width` of every code; `offset` is within the unit's bytes."""
+
+    width: int
+    low: int
+    offset: int
+    vectors: int
+
+
+@dataclass(frozen=True)
+class WeightLayout:
+    """The packed bytes of `rows` rows x one block."""
+
+    form: NormalForm
+    rows: int
+
+    @cached_property
+    def unit(self) -> int:
+        """Elements whose codes are packed together: a sub-block, or more where a plane needs more."""
+        return max(min(self.form.sub, 32), max(32 // width for width, _ in self._widths))
+
+    @cached_property
+    def _widths(self) -> tuple[tuple[int, int], ...]:
+        left, low, widths = self.form.bits, 0, []
+        for width in (8, 4, 2, 1):
+            while left >= width:
+                widths.append((width, low))
+                low, left = low + width, left - width
+        return tuple(widths)
+
+    @cached_property
+    def planes(self) -> tuple[Plane, ...]:
+        planes, offset = [], 0
+        for width, low in self._widths:
+            vectors = self.unit // 4 * width // 8
+            planes.append(Plane(width, low, offset, vectors))
+            offset += vectors * self.rows * 4
+        return tuple(planes)
+
+    @cached_property
+    def unit_bytes(self) -> int:
+        return sum(plane.vectors for plane in self.planes) * self.rows * 4
+
+    @cached_property
+    def float_offsets(self) -> dict[str, int]:
+        """Byte offset of each float field (R values of its element type)."""
+        offsets, offset = {}, 0
+        for field in self._floats:
+            offsets[field.name] = offset
+            offset += field.bytes * self.rows
+        return offsets
+
+    @property
+    def _floats(self):  # type: ignore[no-untyped-def]
+        scales = [s for s in (self.form.scale, self.form.offset) if s is not None]
+        return list(dict.fromkeys(field for scale in scales for field in scale.floats))
+
+    @property
+    def floats(self):  # type: ignore[no-untyped-def]
+        """The float fields of the format, in packed order."""
+        return self._floats
+
+    @cached_property
+    def scale_offset(self) -> int:
+        """Byte offset of the integer sub-scales, [sub-block][row]."""
+        return sum(field.bytes for field in self._floats) * self.rows
+
+    @cached_property
+    def minimum_offset(self) -> int:
+        """Byte offset of the integer sub-offsets, [sub-block][row]."""
+        integer = self.form.scale.integer if self.form.scale else None
+        return self.scale_offset + (integer.count * self.rows if integer else 0)
+
+    @cached_property
+    def scale_bytes(self) -> int:
+        """Bytes of one block's scales and offsets, R rows."""
+        if self.form.kind == "float":
+            return 0
+        integer = self.form.offset.integer if self.form.offset else None
+        return self.minimum_offset + (integer.count * self.rows if integer else 0)
+
+    @cached_property
+    def code_bytes(self) -> int:
+        """Bytes of one block's codes, R rows; for a float format, of one element a row."""
+        if self.form.kind == "float":
+            return self.form.block_bytes * self.rows
+        return self.form.block // self.unit * self.unit_bytes
+
+    def group_bytes(self, columns: int) -> int:
+        """Bytes of one row group of `columns` weights a row, a multiple of the alignment."""
+        bytes = columns // self.form.block * (self.code_bytes + self.scale_bytes)
+        return -(-bytes // ALIGNMENT) * ALIGNMENT
+
+    def groups(self, rows: int) -> int:
+        return -(-rows // self.rows)
+
+    def matrix_bytes(self, rows: int, columns: int) -> int:
+        return self.groups(rows) * self.group_bytes(columns)
+
+
+@dataclass(frozen=True)
+class ActivationLayout:
+    """The bytes of one panel of `columns` tokens in an activation format.
+
+    seeds  -128 * sum of the codes, i32, per 16 (only group 256) and per 32 elements
+    sums   scale * sum of the codes, f32, per 32 elements
+    """
+
+    name: str
+    columns: int
+
+    @property
+    def group(self) -> int:
+        """Elements that share a scale (1 for plain f32)."""
+        return {"f32": 1, "i8g32": 32, "i8g256": 256}[self.name]
+
+    @property
+    def pieces(self) -> int:
+        return self.group // 32
+
+    @property
+    def scales(self) -> int:
+        return self.group * self.columns
+
+    @property
+    def seeds16(self) -> int:
+        return self.scales + 4 * self.columns
+
+    @property
+    def seeds32(self) -> int:
+        return self.seeds16 + (64 * self.columns if self.group == 256 else 0)
+
+    @property
+    def sums32(self) -> int:
+        return self.seeds32 + 4 * self.pieces * self.columns
+
+    @property
+    def block_bytes(self) -> int:
+        if self.name == "f32":
+            return 4 * self.columns
+        return self.sums32 + 4 * self.pieces * self.columns
+
+    def code(self, column: int, element: int) -> int:
+        """Byte offset of a code within the block."""
+        return element // 32 * 32 * self.columns + column * 32 + element % 32
+
+    def panel_bytes(self, length: int) -> int:
+        return length // self.group * self.block_bytes
+
+    def bytes(self, tokens: int, length: int) -> int:
+        return -(-tokens // self.columns) * self.panel_bytes(length)

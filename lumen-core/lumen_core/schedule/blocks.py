@@ -1,0 +1,83 @@
+"""Reading a block as it lies in the file: bit fields as vectors, whatever bytes they are spread over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lumen_core.ir.kernel import Builder, Type, Value
+from lumen_core.quant.normal_form import ZERO, BitField, NormalForm, Scale
+
+
+def load_bits(b: Builder, form: NormalForm, field: BitField, block: Value, start: int, lanes: int) -> Value:
+    """Integers start .. start + lanes of a field as i8 lanes, unsigned (a signed field minus its lowest)."""
+    sources = field.sources[start : start + lanes]
+    result: Value | None = None
+    position = 0
+    while position < field.width:
+        width = _run(sources, position)
+        if any(source[position] != ZERO for source in sources):
+            part = _part(b, form, block, [source[position] for source in sources], width, position)
+            result = part if result is None else b.bitor(result, part)
+        position += width
+    assert result is not None
+    return b.bitxor(result, -128 if field.width == 8 else 1 << (field.width - 1)) if field.signed else result
+
+
+def _run(sources: Sequence[tuple[int, ...]], position: int) -> int:
+    """How many bits from `position` on lie side by side in one byte, in every lane."""
+    width = 1
+    while position + width < len(sources[0]):
+        for source in sources:
+            first, bit = source[position], source[position + width]
+            if first == ZERO or bit != first + width or bit >> 3 != first >> 3:
+                return width
+        width += 1
+    return width
+
+
+def _part(b: Builder, form: NormalForm, block: Value, bits: list[int], width: int, position: int) -> Value:
+    lanes = len(bits)
+    bytes = _bytes(b, form, block, [bit >> 3 for bit in bits])
+    shifts = [bit & 7 for bit in bits]
+    if len(set(shifts)) == 1:
+        bytes = b.shr(bytes, shifts[0])
+    else:
+        wide = b.convert(bytes, "i16", signed=False)
+        wide = b.shr(wide, b.vector_constant(Type("i16", lanes), shifts))
+        bytes = b.convert(wide, "i8")
+    if width < 8:
+        bytes = b.bitand(bytes, (1 << width) - 1)
+    return b.shl(bytes, position)
+
+
+def _bytes(b: Builder, form: NormalForm, block: Value, places: list[int]) -> Value:
+    """The block's bytes at `places`: one load, a load and a shuffle, or byte by byte."""
+    lanes, first = len(places), min(places)
+    if places == list(range(first, first + lanes)):
+        return b.load(Type("i8", lanes), block, first)
+    size = 1
+    while size < max(places) - first + 1:
+        size *= 2
+    if size <= min(64, form.block_bytes):
+        first = min(first, form.block_bytes - size)
+        window = b.load(Type("i8", size), block, first)
+        return b.shuffle(window, None, [place - first for place in places])
+    vector = b.constant(Type("i8", lanes), 0)
+    for lane, place in enumerate(places):
+        vector = b.insert(vector, b.load(Type("i8"), block, place), lane)
+    return vector
+
+
+def load_factor(b: Builder, scale: Scale, block: Value) -> Value:
+    """constant * product(floats) of a block, an f32 scalar."""
+    value = b.f32(scale.constant)
+    for field in scale.floats:
+        if field.element == "f32":
+            loaded = b.load(Type("f32"), block, field.offset)
+        elif field.element == "f16":
+            loaded = b.convert(b.load(Type("f16"), block, field.offset), "f32")
+        else:
+            raw = b.convert(b.load(Type("i16"), block, field.offset), "i32", signed=False)
+            loaded = b.bitcast(b.shl(raw, 16), Type("f32"))
+        value = loaded if value.literal == 1 else b.mul(value, loaded)
+    return value

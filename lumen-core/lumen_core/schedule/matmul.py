@@ -1,0 +1,281 @@
+"""The fused matmul: unpack, dequantize and multiply in one kernel, for any format in normal form.
+
+Lanes are weight rows; an activation is broadcast to all of them. A tile is one row group (R rows) times m
+token columns; its accumulators live in registers over the whole row. Per sub-block the codes meet the
+activations in integer dot products, then one conversion and one fused multiply-add apply the scales.
+The same packed bytes serve m = 1 (decode) and the wide tiles (prefill).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.weights import DotPlan, WeightReader, emit_group_bytes, load_float
+from lumen_core.target import Target
+
+PIECE = 32  # elements of a loop iteration
+
+
+@dataclass(frozen=True)
+class MatmulTile:
+    """What is fixed when a matmul kernel is compiled.
+
+    columns     token columns of the tile: a panel of the activation layout
+    accumulate  add to what the output holds instead of overwriting it
+    """
+
+    columns: int
+    accumulate: bool = False
+
+
+def tile_columns(target: Target) -> int:
+    """Columns of the wide tile: as many accumulators as leave room for a sub-block's operands."""
+    return 16 if target.registers >= 32 else 4
+
+
+def build_matmul(form: NormalForm, target: Target, tile: MatmulTile, name: str = "matmul") -> Kernel:
+    """Build `name(weights, activations, output, stride, length, first, last, tokens)`.
+
+    output[token][row] += or = sum over k of weight[row][k] * activation[token][k], f32, for the row groups
+    first <= g < last and all tokens; `stride` is the output's bytes per token, `length` the row's
+    elements. Output rows are padded to whole row groups.
+    """
+    return _Matmul(form, target, tile, name).build()
+
+
+class _Matmul:
+    def __init__(self, form: NormalForm, target: Target, tile: MatmulTile, name: str):
+        self.form = form
+        self.target = target
+        self.tile = tile
+        self.m = tile.columns
+        self.rows = target.lanes
+        self.layout = WeightLayout(form, self.rows)
+        self.activation = ActivationLayout(form.activation, tile.columns)
+        parameters = [("weights", PTR), ("activations", PTR), ("output", PTR)]
+        parameters += [(label, I64) for label in ("stride", "length", "first", "last", "tokens")]
+        self.kernel = Kernel(name, parameters)
+        self.b = Builder(self.kernel)
+        self.vector = Type("f32", self.rows)
+        if form.kind == "integer":
+            self.plan = DotPlan.choose(form, target)
+            self.reader = WeightReader(self.b, self.layout, self.plan)
+
+    def build(self) -> Kernel:
+        b = self.b
+        weights, activations, output, stride, length, first, last, tokens = self.kernel.parameters
+        blocks = b.div(length, self.form.block)
+        group_bytes = emit_group_bytes(b, self.layout, blocks)
+        if self.m == 1:
+            with b.loop(first, last) as group:
+                base = b.offset(weights, b.mul(group.index, group_bytes))
+                sums = self.row_group(base, activations, length)
+                where = b.offset(output, b.mul(group.index, 4 * self.rows))
+                self.store(sums[0], where)
+            return self.kernel
+        panel_bytes = b.mul(b.div(length, self.activation.group), self.activation.block_bytes)
+        panels = b.div(b.add(tokens, self.m - 1), self.m)
+        # A few row groups share a panel while it is near; their weights stay in the second cache.
+        with b.loop(first, last, 4) as outer:
+            stop = b.minimum(b.add(outer.index, 4), last)
+            with b.loop(0, panels) as panel:
+                columns = b.offset(activations, b.mul(panel.index, panel_bytes))
+                token = b.mul(panel.index, self.m)
+                left = b.sub(tokens, token)
+                with b.loop(outer.index, stop) as group:
+                    base = b.offset(weights, b.mul(group.index, group_bytes))
+                    sums = self.row_group(base, columns, length)
+                    where = b.offset(output, b.mul(group.index, 4 * self.rows))
+                    where = b.offset(where, b.mul(token, stride))
+                    for column in range(self.m):
+                        with b.when(b.compare("gt", left, column)):
+                            self.store(sums[column], b.offset(where, b.mul(stride, column)))
+        return self.kernel
+
+    def store(self, value: Value, where: Value) -> None:
+        if self.tile.accumulate:
+            value = self.b.add(value, self.b.load(self.vector, where, 0, align=4))
+        self.b.store(value, where, 0, align=4)
+
+    # ------------------------------------------------------------- accumulation
+
+    def row_group(self, weights: Value, activations: Value, length: Value) -> list[Value]:
+        """The m sums of one row group over the whole row."""
+        if self.form.kind == "float":
+            return self.float_row(weights, activations, length)
+        b = self.b
+        zero = b.constant(self.vector, 0.0)
+        blocks = b.div(length, self.form.block)
+        per_block = max(1, self.form.block // self.activation.group)
+        pieces = self.form.block // PIECE
+        scales = b.offset(weights, b.mul(blocks, self.layout.code_bytes))
+        with b.loop(0, blocks, 1, [zero] * self.m) as block:
+            codes = b.offset(weights, b.mul(block.index, self.layout.code_bytes))
+            base = b.offset(scales, b.mul(block.index, self.layout.scale_bytes))
+            columns = b.offset(activations, b.mul(block.index, per_block * self.activation.block_bytes))
+            factors = self.block_factors(base)
+            if pieces == 1:
+                sums = self.piece(codes, base, columns, b.i64(0), factors, list(block.values))
+            else:
+                with b.loop(0, pieces, 1, block.values) as piece:
+                    found = self.piece(codes, base, columns, piece.index, factors, list(piece.values))
+                    piece.next(*found)
+                sums = list(piece.results)
+            block.next(*sums)
+        return list(block.results)
+
+    def block_factors(self, base: Value) -> tuple[Value, Value | None]:
+        floats = self.reader.floats(base)
+        assert self.form.scale is not None
+        scale = self.reader.factor(self.form.scale, floats, self.form.multiplier * 2.0**-self.plan.shift)
+        offset = None
+        if self.form.offset is not None:
+            offset = self.reader.factor(self.form.offset, floats, 1.0)
+        return scale, offset
+
+    def piece(
+        self,
+        codes: Value,
+        base: Value,
+        columns: Value,
+        index: Value,
+        factors: tuple[Value, Value | None],
+        sums: list[Value],
+    ) -> list[Value]:
+        """Add the dot products of 32 elements (piece `index` of the block) to the m sums."""
+        b, layout, act = self.b, self.layout, self.activation
+        units = PIECE // layout.unit
+        codes = b.offset(codes, b.mul(index, units * layout.unit_bytes))
+        if act.group == PIECE:
+            columns = b.offset(columns, b.mul(index, act.block_bytes))
+            quants, metadata = columns, columns
+        else:
+            quants, metadata = b.offset(columns, b.mul(index, PIECE * self.m)), columns
+        sub = min(self.form.sub, PIECE)
+        for start in range(0, PIECE, sub):
+            scale = self.sub_factor(self.form.scale, factors[0], base, layout.scale_offset, index, start)
+            totals = self.dot(codes, quants, metadata, index, start, sub)
+            for column in range(self.m):
+                by = b.load_splat(self.vector, metadata, act.scales + 4 * column)
+                sums[column] = b.fma(b.convert(totals[column], "f32"), b.mul(scale, by), sums[column])
+            sums = self.corrections(base, metadata, index, start, scale, factors[1], sums)
+        return sums
+
+    def sub_factor(self, scale, factor: Value, base: Value, where: int, index: Value, start: int) -> Value:  # type: ignore[no-untyped-def]
+        """The factor of the sub-block that holds element `start` of piece `index`."""
+        if scale.integer is None:
+            return factor
+        b = self.b
+        per_piece = max(1, PIECE // self.form.sub)
+        number = b.add(b.mul(index, per_piece), start // self.form.sub)
+        if self.form.sub > PIECE:
+            number = b.div(index, self.form.sub // PIECE)
+        where_now = b.offset(base, b.mul(number, self.rows))
+        return b.mul(factor, self.reader.integers(scale, where_now, where))
+
+    def corrections(
+        self,
+        base: Value,
+        metadata: Value,
+        index: Value,
+        start: int,
+        scale: Value,
+        offset: Value | None,
+        sums: list[Value],
+    ) -> list[Value]:
+        """Add offset * sum(y) and, for a zero point that is no seed, -zero * scale * sum(y)."""
+        b = self.b
+        beta: Value | None = None
+        if offset is not None:
+            beta = self.sub_factor(self.form.offset, offset, base, self.layout.minimum_offset, index, start)
+        if self.plan.kind == "corrected":
+            shifted = b.mul(scale, -float(self.form.zero_of_code) / self.form.multiplier)
+            beta = shifted if beta is None else b.add(beta, shifted)
+        if beta is None:
+            return sums
+        if min(self.form.sub, PIECE) != PIECE:
+            raise NotImplementedError("offsets of sub-blocks under 32 need finer activation sums")
+        act = self.activation
+        where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
+        return [
+            b.fma(beta, b.load_splat(self.vector, where, act.sums32 + 4 * column), sums[column])
+            for column in range(self.m)
+        ]
+
+    def dot(
+        self, codes: Value, quants: Value, metadata: Value, index: Value, start: int, sub: int
+    ) -> list[Value]:
+        """Integer dot products of elements start .. start + sub of the piece with every column."""
+        b, layout = self.b, self.layout
+        totals = self.seeds(metadata, index, start, sub)
+        # With few registers the operands come in portions of four, so that nothing is spilled.
+        portion = 8 if self.target.registers >= 32 else 4
+        for first in range(start, start + sub, 4 * portion):
+            size = min(4 * portion, start + sub - first)
+            unit, inside = divmod(first, layout.unit)
+            unit_base = b.offset(codes, unit * layout.unit_bytes)
+            groups = range(inside // 4, (inside + size) // 4)
+            operands = self.reader.operands(unit_base, groups)
+            for column in range(self.m):
+                for step, operand in enumerate(operands):
+                    where = self.activation.code(column, first + 4 * step)
+                    spread = b.load_splat(Type("i32", self.rows), quants, where)
+                    totals[column] = self.dot_step(totals[column], operand, spread)
+        return totals
+
+    def dot_step(self, total: Value, operand: Value, activation: Value) -> Value:
+        b = self.b
+        if self.plan.kind != "magnitude":
+            return b.dot4(total, operand, activation)
+        bytes = Type("i8", 4 * self.rows)
+        signed = b.bitxor(b.bitcast(operand, bytes), -128)
+        magnitude = b.bitcast(b.abs(signed), operand.type)
+        turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
+        return b.dot4(total, magnitude, b.bitcast(turned, operand.type))
+
+    def seeds(self, metadata: Value, index: Value, start: int, sub: int) -> list[Value]:
+        b, act = self.b, self.activation
+        lanes = Type("i32", self.rows)
+        if self.plan.kind != "seeded":
+            return [b.constant(lanes, 0)] * self.m
+        if sub == PIECE:
+            where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
+            first = act.seeds32
+        else:
+            where = b.offset(metadata, b.mul(index, 8 * self.m))
+            first = act.seeds16 + start // 16 * 4 * self.m
+        seeds = [b.load_splat(lanes, where, first + 4 * column) for column in range(self.m)]
+        return [b.sar(seed, self.plan.seed_shift) for seed in seeds]
+
+    # -------------------------------------------------------------------- float
+
+    def float_row(self, weights: Value, activations: Value, length: Value) -> list[Value]:
+        """Sums for weights stored as floats: one fused multiply-add per element and column."""
+        b = self.b
+        chains = 4 if self.m == 1 else 1  # independent sums hide the latency of the additions
+        bytes = self.form.block_bytes * self.rows
+        zero = b.constant(self.vector, 0.0)
+        whole = b.mul(b.div(length, chains), chains)
+
+        def step(index: Value, sums: list[Value], count: int) -> list[Value]:
+            base = b.offset(weights, b.mul(index, bytes))
+            columns = b.offset(activations, b.mul(index, 4 * self.m))
+            for chain in range(count):
+                row = load_float(b, self.form.element, self.rows, base, chain * bytes)
+                for column in range(self.m):
+                    by = b.load_splat(self.vector, columns, 4 * (chain * self.m + column))
+                    place = chain * self.m + column
+                    sums[place] = b.fma(row, by, sums[place])
+            return sums
+
+        with b.loop(0, whole, chains, [zero] * (self.m * chains)) as main:
+            main.next(*step(main.index, list(main.values), chains))
+        with b.loop(whole, length, 1, main.results) as rest:
+            rest.next(*step(rest.index, list(rest.values), 1))
+        sums = list(rest.results)
+        if chains == 1:
+            return sums
+        return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))]

@@ -1,0 +1,99 @@
+"""The pack program: file blocks -> the layout that the matmul kernels read, derived from the normal form.
+
+It copies float scales, spreads sub-scales to bytes and re-cuts the codes into planes; nothing is rounded.
+"""
+
+from __future__ import annotations
+
+from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.quant.layout import WeightLayout
+from lumen_core.quant.normal_form import BitField, NormalForm
+from lumen_core.schedule.blocks import load_bits
+from lumen_core.schedule.weights import emit_group_bytes
+from lumen_core.target import Target
+
+CHUNK = 16  # codes that are read at a time
+
+
+def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
+    """Build `name(source, destination, length, rows, first, last)`.
+
+    Packs row groups first <= g < last of a matrix of `rows` rows of `length` weights. The destination
+    starts with group 0 and holds zeros: rows that only fill the last group stay untouched.
+    """
+    layout = WeightLayout(form, target.lanes)
+    kernel = Kernel(
+        name, [("source", PTR), ("destination", PTR), *((n, I64) for n in ("length", "rows", "first", "last"))]
+    )
+    b = Builder(kernel)
+    source, destination, length, rows, first, last = kernel.parameters
+    codes = b.stack(max(64, form.block)) if form.kind == "integer" else source
+    blocks = b.div(length, form.block)
+    with b.loop(first, last) as group:
+        to_group = b.offset(destination, b.mul(group.index, emit_group_bytes(b, layout, blocks)))
+        to_scales = b.offset(to_group, b.mul(blocks, layout.code_bytes))
+        with b.loop(0, layout.rows) as lane:
+            row = b.add(b.mul(group.index, layout.rows), lane.index)
+            with b.when(b.compare("lt", row, rows)):
+                from_row = b.offset(source, b.mul(row, b.mul(blocks, form.block_bytes)))
+                with b.loop(0, blocks) as block:
+                    from_block = b.offset(from_row, b.mul(block.index, form.block_bytes))
+                    to_codes = b.offset(to_group, b.mul(block.index, layout.code_bytes))
+                    if form.kind == "float":
+                        item = b.load(Type(f"i{8 * form.block_bytes}"), from_block)
+                        b.store(item, b.offset(to_codes, b.mul(lane.index, form.block_bytes)))
+                    else:
+                        scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
+                        _pack_scales(b, form, layout, from_block, scale, lane.index)
+                        _pack_codes(b, form, layout, from_block, to_codes, lane.index, codes)
+    return kernel
+
+
+def _pack_scales(
+    b: Builder, form: NormalForm, layout: WeightLayout, source: Value, to: Value, lane: Value
+) -> None:
+    for field in layout.floats:
+        item = b.load(Type(f"i{8 * field.bytes}"), source, field.offset)
+        b.store(item, b.offset(to, b.mul(lane, field.bytes)), layout.float_offsets[field.name])
+    by_row = b.offset(to, lane)
+    for scale, where in ((form.scale, layout.scale_offset), (form.offset, layout.minimum_offset)):
+        if scale is not None and scale.integer is not None:
+            _spread(b, form, scale.integer, source, by_row, where, layout.rows)
+
+
+def _pack_codes(
+    b: Builder, form: NormalForm, layout: WeightLayout, source: Value, to: Value, lane: Value, codes: Value
+) -> None:
+    assert form.code is not None
+    for start in range(0, form.block, CHUNK):
+        b.store(load_bits(b, form, form.code, source, start, CHUNK), codes, start)
+    by_row = b.offset(to, b.mul(lane, 4))
+    for unit in range(form.block // layout.unit):
+        _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes)
+
+
+def _spread(
+    b: Builder, form: NormalForm, field: BitField, block: Value, to: Value, where: int, stride: int
+) -> None:
+    """Write every integer of a field as one byte, `stride` bytes apart."""
+    values = load_bits(b, form, field, block, 0, field.count)
+    if field.signed:  # load_bits made it unsigned; sub-scales keep their sign
+        values = b.add(values, field.low)
+    for index in range(field.count):
+        b.store(b.extract(values, index), to, where + index * stride)
+
+
+def _pack_unit(b: Builder, layout: WeightLayout, codes: Value, start: int, to: Value, where: int) -> None:
+    for plane in layout.planes:
+        lanes = Type("i32", plane.vectors)
+        packed: Value | None = None
+        for slot in range(8 // plane.width):
+            part = b.load(lanes, codes, start + slot * plane.vectors * 4, align=4)
+            if plane.width < 8:
+                part = b.bitand(b.shr(part, plane.low), ((1 << plane.width) - 1) * 0x01010101)
+                part = b.shl(part, slot * plane.width)
+            packed = part if packed is None else b.bitor(packed, part)
+        assert packed is not None
+        for vector in range(plane.vectors):
+            item = b.extract(packed, vector) if plane.vectors > 1 else packed
+            b.store(item, to, where + plane.offset + vector * layout.rows * 4)

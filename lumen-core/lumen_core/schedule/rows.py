@@ -1,0 +1,74 @@
+"""Embedding rows: gather rows of a table in the file's own layout and decode them to f32."""
+
+from __future__ import annotations
+
+from lumen_core.ir.kernel import I32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.quant.normal_form import NormalForm, Scale
+from lumen_core.schedule.blocks import load_bits, load_factor
+from lumen_core.schedule.weights import load_float
+from lumen_core.target import Target
+
+CHUNK = 16
+
+
+def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
+    """Build `name(table, ids, output, stride, length, first, last)`.
+
+    output[t] = table[ids[t]] for first <= t < last: `length` f32 values, `stride` bytes apart.
+    """
+    kernel = Kernel(
+        name,
+        [("table", PTR), ("ids", PTR), ("output", PTR)]
+        + [(label, I64) for label in ("stride", "length", "first", "last")],
+    )
+    b = Builder(kernel)
+    table, ids, output, stride, length, first, last = kernel.parameters
+    scales = b.stack(4 * max(16, form.block)) if form.kind == "integer" else table
+    offsets = b.stack(4 * max(16, form.block)) if form.offset is not None else table
+    blocks = b.div(length, form.block)
+    with b.loop(first, last) as token:
+        identifier = b.convert(b.load(I32, ids, b.mul(token.index, 4), align=4), "i64")
+        row = b.offset(table, b.mul(identifier, b.mul(blocks, form.block_bytes)))
+        to = b.offset(output, b.mul(token.index, stride))
+        if form.kind == "float":
+            with b.loop(0, length) as k:
+                value = load_float(b, form.element, 1, row, b.mul(k.index, form.block_bytes))
+                b.store(value, to, b.mul(k.index, 4), align=4)
+        else:
+            with b.loop(0, blocks) as block:
+                from_block = b.offset(row, b.mul(block.index, form.block_bytes))
+                to_block = b.offset(to, b.mul(block.index, 4 * form.block))
+                _decode(b, form, from_block, to_block, scales, offsets)
+    return kernel
+
+
+def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: Value) -> int:
+    """Write the factor of every sub-block to scratch; return how many there are."""
+    factor = load_factor(b, scale, block)
+    if scale.integer is None:
+        b.store(factor, scratch, 0, align=4)
+        return 1
+    count = scale.integer.count
+    raw = load_bits(b, form, scale.integer, block, 0, count)
+    wide = b.convert(raw, "i32", signed=False)
+    wide = b.add(wide, scale.integer.low) if scale.integer.signed else wide
+    b.store(b.mul(b.splat(factor, count), b.convert(wide, "f32")), scratch, 0, align=4)
+    return count
+
+
+def _decode(b: Builder, form: NormalForm, block: Value, to: Value, scales: Value, offsets: Value) -> None:
+    assert form.code is not None and form.scale is not None
+    vector = Type("f32", CHUNK)
+    scale_count = _factors(b, form, form.scale, block, scales)
+    offset_count = _factors(b, form, form.offset, block, offsets) if form.offset is not None else 1
+    for start in range(0, form.block, CHUNK):
+        codes = b.convert(load_bits(b, form, form.code, block, start, CHUNK), "i32", signed=False)
+        if form.multiplier != 1:
+            codes = b.mul(codes, form.multiplier)
+        if form.zero_of_code:
+            codes = b.sub(codes, form.zero_of_code)
+        scale = b.load_splat(vector, scales, start * scale_count // form.block * 4)
+        value = b.mul(scale, b.convert(codes, "f32"))
+        if form.offset is not None:
+            value = b.add(value, b.load_splat(vector, offsets, start * offset_count // form.block * 4))
+        b.store(value, to, 4 * start, align=4)

@@ -1,0 +1,149 @@
+"""Reading packed weights inside a kernel: operand vectors of codes, and the scales beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from lumen_core.errors import LumenBug
+from lumen_core.ir.kernel import Builder, Type, Value
+from lumen_core.quant.layout import ALIGNMENT, WeightLayout
+from lumen_core.quant.normal_form import NormalForm, Scale
+from lumen_core.target import Target
+
+
+@dataclass(frozen=True)
+class DotPlan:
+    """How the codes of a format enter the target's byte dot product.
+
+    The dot multiplies unsigned weight bytes with signed activations. With v = code - zero:
+    plain      u = code, no zero point
+    seeded     u = code << shift, so that the zero point is 128; the accumulator starts at -128 * sum(q)
+               (shifted right by what `shift` lacks to 8 bits when the target cannot take large bytes)
+    magnitude  u = |v|, and the sign of v moves to the activation
+    corrected  u = code; -zero * scale * sum(q) is added as a float
+    """
+
+    kind: str
+    shift: int = 0
+    seed_shift: int = 0
+
+    @staticmethod
+    def choose(form: NormalForm, target: Target) -> DotPlan:
+        """Pick the cheapest way that provably never overflows on `target`."""
+        bound = 255
+        if target.find("dot4_u8s8") is None:
+            row = target.find("maddubs")
+            if row is None:
+                raise LumenBug(f"target {target.name} has no byte dot product")
+            bound = row.bound
+        largest = (1 << form.bits) - 1
+        centered = form.multiplier == 1 and form.zero_of_code == 1 << (form.bits - 1)
+        if form.zero_of_code == 0 and largest <= bound:
+            return DotPlan("plain")
+        if centered and largest << (8 - form.bits) <= bound:
+            return DotPlan("seeded", 8 - form.bits, 0)
+        if centered and largest <= bound:
+            return DotPlan("seeded", 0, 8 - form.bits)
+        if centered and 1 << (form.bits - 1) <= bound:
+            return DotPlan("magnitude")
+        if largest <= bound:
+            return DotPlan("corrected")
+        raise LumenBug(f"no exact byte dot product for {form.name} on {target.name}")
+
+
+class WeightReader:
+    """Emits the loads of one block of a row group: operands from its codes, factors from its scales."""
+
+    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan):
+        self.builder = builder
+        self.layout = layout
+        self.plan = plan
+        self.lanes = Type("i32", layout.rows)
+
+    @cached_property
+    def _bytes(self) -> Type:
+        return Type("i8", 4 * self.layout.rows)
+
+    def operands(self, unit_base: Value, groups: range) -> list[Value]:
+        """Operand vectors (as i32 lanes) of k-groups of the unit that starts at `unit_base`."""
+        b = self.builder
+        loaded: dict[tuple[int, int], Value] = {}
+        vectors = []
+        for group in groups:
+            parts = []
+            for plane in self.layout.planes:
+                vector, slot = group % plane.vectors, group // plane.vectors
+                key = (plane.offset, vector)
+                if key not in loaded:
+                    where = plane.offset + vector * self.layout.rows * 4
+                    loaded[key] = b.load(self._bytes, unit_base, where, align=4 * self.layout.rows)
+                target_bit = plane.low + self.plan.shift
+                parts.append(self._field(loaded[key], slot * plane.width, plane.width, target_bit))
+            code = parts[0]
+            for part in parts[1:]:
+                code = b.bitor(code, part)
+            vectors.append(code)
+        return vectors
+
+    def _field(self, bytes: Value, bit: int, width: int, target_bit: int) -> Value:
+        """Bits bit..bit+width of every byte, moved to target_bit; the rest zero."""
+        b = self.builder
+        shift = target_bit - bit
+        if width == 8:
+            return b.bitcast(bytes, self.lanes)
+        # x86 and others shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
+        moved = b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
+        if shift > 0:
+            moved = b.shl(moved, shift)
+        elif shift < 0:
+            moved = b.shr(moved, -shift)
+        mask = ((1 << width) - 1) << target_bit
+        moved = b.bitcast(moved, self._bytes)
+        signed_mask = mask - 256 if mask > 127 else mask
+        moved = b.bitand(moved, signed_mask)
+        return b.bitcast(moved, self.lanes)
+
+    def floats(self, base: Value) -> dict[str, Value]:
+        """The float fields of the block, one f32 lane a row."""
+        b, rows = self.builder, self.layout.rows
+        found = {}
+        for field in self.layout.floats:
+            where = self.layout.float_offsets[field.name]
+            found[field.name] = load_float(b, field.element, rows, base, where)
+        return found
+
+    def factor(self, scale: Scale, floats: dict[str, Value], extra: float) -> Value:
+        """constant * product(floats) of the block, times `extra`."""
+        b = self.builder
+        value: Value | None = None
+        for field in scale.floats:
+            value = floats[field.name] if value is None else b.mul(value, floats[field.name])
+        constant = scale.constant * extra
+        if value is None:
+            return b.constant(Type("f32", self.layout.rows), constant)
+        return value if constant == 1 else b.mul(value, constant)
+
+    def integers(self, scale: Scale, base: Value, where: int) -> Value:
+        """The integer sub-scale at byte offset `where` as f32 lanes."""
+        b, rows = self.builder, self.layout.rows
+        assert scale.integer is not None
+        raw = b.load(Type("i8", rows), base, where, align=1)
+        wide = b.convert(raw, "i32", signed=scale.integer.signed)
+        return b.convert(wide, "f32")
+
+
+def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
+    """`WeightLayout.group_bytes` for a number of blocks known at run time."""
+    bytes = b.mul(blocks, layout.code_bytes + layout.scale_bytes)
+    return b.bitand(b.add(bytes, ALIGNMENT - 1), -ALIGNMENT)
+
+
+def load_float(b: Builder, element: str, lanes: int, base: Value, where: Value | int) -> Value:
+    """Load floats of a storage element type as f32 lanes."""
+    if element == "f32":
+        return b.load(Type("f32", lanes), base, where, align=4)
+    if element == "f16":
+        return b.convert(b.load(Type("f16", lanes), base, where, align=2), "f32")
+    raw = b.load(Type("i16", lanes), base, where, align=2)
+    return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32", lanes))
