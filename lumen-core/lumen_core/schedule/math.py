@@ -1,0 +1,114 @@
+"""Functions of f32 values, scalar or vector, written out in kernel IR arithmetic.
+
+Each takes a builder and values and returns a value of the same type. Exponentials are within 1 ulp;
+results below the smallest normal number are 0. A NaN stays one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from lumen_core.ir.kernel import Builder, Value
+
+LOG2_E = math.log2(math.e)
+
+_MAGIC = 12582912.0  # 1.5 * 2**23: adding it leaves an integer in the low bits, rounded half to even
+_LN2_HIGH, _LN2_LOW = 0.693145751953125, math.log(2) - 0.693145751953125
+# Minimax fits: exp(r) = 1 + r + r**2 * q(r), 2**r = 1 + r * q(r), tanh(x) = x + x**3 * q(x**2).
+_EXP = (
+    0.4999999403953552,
+    0.1666652113199234,
+    0.04166838899254799,
+    0.008368710055947304,
+    0.001381461275741458,
+)
+_EXP2 = (
+    0.6931471824645996,
+    0.24022647738456726,
+    0.055503323674201965,
+    0.00961843691766262,
+    0.0013398875016719103,
+    0.00015353361959569156,
+)
+_TANH = (
+    -0.3333328068256378,
+    0.13331441581249237,
+    -0.05373971536755562,
+    0.02063908614218235,
+    -0.005704985000193119,
+)
+_TANH_EDGE = 0.625
+
+
+def polynomial(builder: Builder, x: Value, coefficients: Sequence[float]) -> Value:
+    """Return sum of coefficients[i] * x**i (Horner)."""
+    result = builder.constant(x.type, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        result = builder.fma(result, x, builder.constant(x.type, coefficient))
+    return result
+
+
+def _scaled(builder: Builder, value: Value, rounded: Value) -> Value:
+    """Return value * 2**n by adding to its exponent; the low bits of `rounded` (a sum with _MAGIC) hold n."""
+    integer = value.type.of("i32")
+    exponent = builder.shl(builder.bitcast(rounded, integer), 23)
+    return builder.bitcast(builder.add(builder.bitcast(value, integer), exponent), value.type)
+
+
+def exp(builder: Builder, x: Value) -> Value:
+    """e ** x."""
+    type = x.type
+    high, low = 88.72283, -87.33654
+    # the constant stands first so that a NaN passes
+    bounded = builder.select(builder.compare("gt", x, high), builder.constant(type, high), x)
+    bounded = builder.select(builder.compare("lt", bounded, low), builder.constant(type, low), bounded)
+    rounded = builder.fma(bounded, builder.constant(type, LOG2_E), builder.constant(type, _MAGIC))
+    n = builder.sub(rounded, _MAGIC)
+    r = builder.fma(n, builder.constant(type, -_LN2_HIGH), bounded)
+    r = builder.fma(n, builder.constant(type, -_LN2_LOW), r)
+    one = builder.constant(type, 1.0)
+    power = builder.fma(builder.fma(polynomial(builder, r, _EXP), r, one), r, one)
+    result = _scaled(builder, power, rounded)
+    result = builder.select(builder.compare("lt", x, low), builder.constant(type, 0.0), result)
+    return builder.select(builder.compare("gt", x, high), builder.constant(type, math.inf), result)
+
+
+def exp2_negative(builder: Builder, x: Value) -> Value:
+    """2 ** x for x <= 0 (minus infinity included): what a softmax needs."""
+    type = x.type
+    bounded = builder.maximum(x, -126.0)
+    rounded = builder.add(bounded, _MAGIC)
+    r = builder.sub(bounded, builder.sub(rounded, _MAGIC))
+    power = builder.fma(polynomial(builder, r, _EXP2), r, builder.constant(type, 1.0))
+    result = _scaled(builder, power, rounded)
+    return builder.select(builder.compare("lt", x, -126.0), builder.constant(type, 0.0), result)
+
+
+def sigmoid(builder: Builder, x: Value) -> Value:
+    """1 / (1 + e ** -x)."""
+    return builder.div(builder.constant(x.type, 1.0), builder.add(exp(builder, builder.neg(x)), 1.0))
+
+
+def silu(builder: Builder, x: Value) -> Value:
+    """x / (1 + e ** -x)."""
+    return builder.div(x, builder.add(exp(builder, builder.neg(x)), 1.0))
+
+
+def tanh(builder: Builder, x: Value) -> Value:
+    """The hyperbolic tangent: a polynomial near 0, 1 - 2 / (e ** 2|x| + 1) beyond."""
+    type = x.type
+    square = builder.mul(x, x)
+    near = builder.fma(builder.mul(polynomial(builder, square, _TANH), square), x, x)
+    size = builder.abs(x)
+    power = exp(builder, builder.add(size, size))
+    far = builder.sub(
+        builder.constant(type, 1.0), builder.div(builder.constant(type, 2.0), builder.add(power, 1.0))
+    )
+    far = builder.select(builder.compare("lt", x, 0.0), builder.neg(far), far)
+    return builder.select(builder.compare("lt", size, _TANH_EDGE), near, far)
+
+
+def rsqrt(builder: Builder, x: Value) -> Value:
+    """1 / sqrt(x)."""
+    return builder.div(builder.constant(x.type, 1.0), builder.sqrt(x))
