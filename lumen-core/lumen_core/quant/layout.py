@@ -173,3 +173,38 @@ class ActivationLayout:
 
     def bytes(self, tokens: int, length: int) -> int:
         return -(-tokens // self.columns) * self.panel_bytes(length)
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """One page of the key/value cache of one layer, f16.
+
+    Keys lie as the dot product with a query wants them, `rows` tokens side by side per dimension:
+    [kv head][tile of `rows` tokens][dimension][token in tile]; values by token: [kv head][token][dimension].
+    A page holds `page` tokens of every layer: layer after layer, keys before values.
+    """
+
+    heads: int
+    size: int
+    rows: int
+    page: int = 64
+
+    @property
+    def head_bytes(self) -> int:
+        return 2 * self.page * self.size
+
+    @property
+    def values(self) -> int:
+        """Byte offset of the values within a layer's part of the page."""
+        return self.heads * self.head_bytes
+
+    @property
+    def layer_bytes(self) -> int:
+        return -(-2 * self.values // ALIGNMENT) * ALIGNMENT
+
+    def key(self, head: int, slot: int, dimension: int) -> int:
+        tile = slot // self.rows * self.rows * self.size
+        return head * self.head_bytes + 2 * (tile + dimension * self.rows + slot % self.rows)
+
+    def value(self, head: int, slot: int, dimension: int) -> int:
+        return self.values + head * self.head_bytes + 2 * (slot * self.size + dimension)
