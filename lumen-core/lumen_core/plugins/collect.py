@@ -1,12 +1,12 @@
 """Calling the hooks: each plugin alone, so that a broken one is a report and nothing more.
 
-In: entry points. Out: what their hooks returned, checked item by item, with the distribution it came from;
-everything that went wrong is appended to `problems`.
+In: entry points. Out: plugins with their hooks, and, when asked for one kind, what these hooks return,
+checked item by item, with the distribution it came from; what went wrong is appended to `problems`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -50,39 +50,31 @@ class Plugin:
     distribution: str
     version: str
     module: str
-    hooks: tuple[str, ...]
+    hooks: Mapping[str, Callable[[], Any]] = field(repr=False)
 
 
-@dataclass
-class Offers:
-    """What the hooks returned, in order of the distributions' names."""
-
-    plugins: tuple[Plugin, ...] = ()
-    backends: list[Entry[Any]] = field(default_factory=list)
-    formats: list[Entry[Any]] = field(default_factory=list)
-    readers: list[Entry[Any]] = field(default_factory=list)
-    models: list[Entry[Any]] = field(default_factory=list)
-    commands: list[Entry[Any]] = field(default_factory=list)
-
-
-def collect(found: Iterable[EntryPoint], problems: list[Problem]) -> Offers:
-    """Load each entry point and call its hooks."""
-    offers = Offers()
+def collect(found: Iterable[EntryPoint], problems: list[Problem]) -> tuple[Plugin, ...]:
+    """Import each entry point's module and look at its hooks; none is called."""
     plugins = []
     for point in sorted(found, key=lambda point: (_distribution(point), point.name)):
+        hooks: dict[str, Callable[[], Any]] = {}
         try:
             hooks = _hooks(point, problems)
         except (Exception, SystemExit) as error:  # whatever a foreign module raises while it is imported
             problems.append(Problem(_distribution(point), f"entry point {point.value}", _text(error)))
-            hooks = {}
-        for name, call in hooks.items():
-            kind = name.removeprefix("lumen_")
-            for item in _items(point, name, call, problems):
-                getattr(offers, kind).append(Entry(item, _distribution(point)))
         version = point.dist.version if point.dist else ""
-        plugins.append(Plugin(point.name, _distribution(point), version, point.value, tuple(hooks)))
-    offers.plugins = tuple(plugins)
-    return offers
+        plugins.append(Plugin(point.name, _distribution(point), version, point.value, hooks))
+    return tuple(plugins)
+
+
+def call(plugins: Iterable[Plugin], hook: str, problems: list[Problem]) -> list[Entry[Any]]:
+    """Call one hook of every plugin and return the items that are of the kind it promises."""
+    return [
+        Entry(item, plugin.distribution)
+        for plugin in plugins
+        if hook in plugin.hooks
+        for item in _items(plugin, hook, problems)
+    ]
 
 
 def _hooks(point: EntryPoint, problems: list[Problem]) -> dict[str, Callable[[], object]]:
@@ -98,24 +90,21 @@ def _hooks(point: EntryPoint, problems: list[Problem]) -> dict[str, Callable[[],
     return {caller.name: caller for caller in callers if caller.has_spec()}
 
 
-def _items(
-    point: EntryPoint, hook: str, call: Callable[[], Any], problems: list[Problem]
-) -> Iterable[object]:
-    """Call one hook and return the items that are of the kind it promises."""
+def _items(plugin: Plugin, hook: str, problems: list[Problem]) -> Iterable[object]:
     place = f"hook {hook}"
     try:
-        results = call()
+        results = plugin.hooks[hook]()
     except (Exception, SystemExit) as error:  # a foreign function may raise anything
-        problems.append(Problem(_distribution(point), place, _text(error)))
+        problems.append(Problem(plugin.distribution, place, _text(error)))
         return
     for result in results:  # pluggy gives one result per implementation
         if not isinstance(result, list | tuple):
             message = f"it must return a list, not {type(result).__name__}"
-            problems.append(Problem(_distribution(point), place, message))
+            problems.append(Problem(plugin.distribution, place, message))
             continue
         for item in result:
             if complaint := CHECKS[hook](item):
-                problems.append(Problem(_distribution(point), place, complaint))
+                problems.append(Problem(plugin.distribution, place, complaint))
             else:
                 yield item
 

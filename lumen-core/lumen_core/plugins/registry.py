@@ -9,7 +9,7 @@ the same name raise PluginError. `.lum` files are parsed when their names are fi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, PluginError, UnsupportedFormatError
-from lumen_core.plugins.collect import Entry, Plugin, Problem, collect
+from lumen_core.plugins.collect import Entry, Plugin, Problem, call, collect
 from lumen_core.plugins.hookspecs import GROUP
-from lumen_core.plugins.sources import FormatSource, ModelSource
+from lumen_core.plugins.sources import ModelSource
 
 if TYPE_CHECKING:
     import typer
@@ -31,39 +31,48 @@ if TYPE_CHECKING:
 
 @dataclass
 class Registry:
-    """What plugins offer, by name. Make one with `Registry.load()`."""
+    """What plugins offer, by name; a hook is called when its kind is first asked for.
+
+    Make one with `Registry.load()`.
+
+    strict  raise PluginError when two plugins declare one name; otherwise the first keeps it
+            and the collision becomes a problem
+    """
 
     plugins: tuple[Plugin, ...] = ()
-    backends: Mapping[str, Entry[Backend]] = field(default_factory=dict)
-    readers: Mapping[str, Entry[Reader]] = field(default_factory=dict)
-    models: Mapping[str, Entry[ModelSource]] = field(default_factory=dict)
-    commands: Mapping[str, Entry[typer.Typer]] = field(default_factory=dict)
-    format_sources: tuple[Entry[FormatSource], ...] = ()
     problems: list[Problem] = field(default_factory=list)
     strict: bool = True
 
     @staticmethod
     def load(*, strict: bool = True, found: Iterable[EntryPoint] | None = None) -> Registry:
-        """Call every plugin's hooks once.
-
-        strict  raise PluginError when two plugins declare one name; otherwise the first keeps it
-                and the collision becomes a problem
-        found   entry points to use instead of the installed ones
-        """
+        """Import every plugin's module; `found` are entry points to use instead of the installed ones."""
         if found is None:
             found = entry_points(group=GROUP)
             if chosen := os.environ.get("LUMEN_PLUGINS"):
                 names = {_normal(name) for name in chosen.split(",")}
                 found = [point for point in found if point.dist and _normal(point.dist.name) in names]
-        registry = Registry(strict=strict)
-        offers = collect(found, registry.problems)
-        registry.plugins = offers.plugins
-        registry.backends = registry.named("backend", offers.backends, lambda value: [value.name])
-        registry.readers = registry.named("reader", offers.readers, lambda value: [value.name])
-        registry.models = registry.named("model", offers.models, lambda value: [value.name])
-        registry.commands = registry.named("command", offers.commands, lambda value: [value.info.name])
-        registry.format_sources = tuple(offers.formats)
-        return registry
+        problems: list[Problem] = []
+        return Registry(collect(found, problems), problems, strict)
+
+    def offers(self, hook: str) -> list[Entry[Any]]:
+        """Call a hook of every plugin."""
+        return call(self.plugins, hook, self.problems)
+
+    @cached_property
+    def backends(self) -> dict[str, Entry[Backend]]:
+        return self.named("backend", self.offers("lumen_backends"), lambda value: [value.name])
+
+    @cached_property
+    def readers(self) -> dict[str, Entry[Reader]]:
+        return self.named("reader", self.offers("lumen_readers"), lambda value: [value.name])
+
+    @cached_property
+    def models(self) -> dict[str, Entry[ModelSource]]:
+        return self.named("model", self.offers("lumen_models"), lambda value: [value.name])
+
+    @cached_property
+    def commands(self) -> dict[str, Entry[typer.Typer]]:
+        return self.named("command", self.offers("lumen_commands"), lambda value: [value.info.name])
 
     def named(self, kind: str, entries: Iterable[Entry[Any]], names: Any) -> dict[str, Entry[Any]]:
         """Return the entries by their names; a name that is taken already is a collision."""
@@ -100,7 +109,7 @@ class Registry:
     def formats(self) -> dict[str, Entry[ast.Format]]:
         """Declarations of formats by name; a `.lum` file with errors becomes a problem."""
         declared: list[Entry[ast.Format]] = []
-        for entry in self.format_sources:
+        for entry in self.offers("lumen_formats"):
             try:
                 module = _parse(entry.value.path)
             except (LumenError, OSError) as error:
@@ -108,6 +117,20 @@ class Registry:
                 continue
             declared += [Entry(item, entry.distribution, entry.value.path) for item in module.formats]
         return self.named("format", declared, lambda value: [value.name])
+
+    def check(self) -> list[Problem]:
+        """Ask for everything that plugins offer, so that all problems are known."""
+        for kind in ("backends", "readers", "commands", "formats", "architectures", "files"):
+            getattr(self, kind)
+        for entry in self.models.values():
+            try:
+                self.definition(entry.value.name)
+            except (LumenError, OSError) as error:
+                self.problems.append(Problem(entry.distribution, str(entry.value.path), str(error)))
+            for path in entry.value.files.values():
+                if not path.is_file():
+                    self.problems.append(Problem(entry.distribution, str(path), "this file is missing"))
+        return self.problems
 
     def format(self, name: str) -> ast.Format:
         """Return the declaration of a format; raises UnsupportedFormatError."""

@@ -1,0 +1,111 @@
+"""`lumen bench`: speed, by the test names of llama-bench, beside what the machine could do."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import print_json, progress_bar, size_text
+from lumen_core.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_core.engine.benchmark import Measurement
+
+EPILOG = """Examples:
+
+  lumen bench model.gguf                         pp512 and tg128, five times each
+  lumen bench model.gguf -p 128,512 -n 32 -r 3 -t 2
+  lumen bench model.gguf -o json > before.json
+
+pp512: tokens a second over a prompt of 512. tg128: tokens a second while 128 are generated.
+
+The last columns say which part of the measured int8 peak (pp) or read bandwidth (tg) that is.
+"""
+
+
+class Output(StrEnum):
+    """How results are printed."""
+
+    md = "md"
+    csv = "csv"
+    json = "json"
+
+
+def bench(
+    model: options.ModelName = "demo",
+    prompts: Annotated[
+        str, typer.Option("-p", "--n-prompt", help="Prompt lengths, separated by commas; 0 skips.")
+    ] = "512",
+    generations: Annotated[
+        str, typer.Option("-n", "--n-gen", help="Numbers of generated tokens, separated by commas; 0 skips.")
+    ] = "128",
+    repetitions: Annotated[
+        int, typer.Option("-r", "--repetitions", min=1, help="Repetitions of each test.")
+    ] = 5,
+    threads: options.Threads = None,
+    target: options.TargetName = None,
+    output: Annotated[Output, typer.Option("-o", "--output", help="How results are printed.")] = Output.md,
+    json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
+) -> None:
+    """Measure prompt processing and generation; medians, their spread, and the machine's own limits."""
+    from lumen_core.engine.benchmark import benchmark
+
+    lengths, counts = _numbers(prompts, "-p"), _numbers(generations, "-n")
+    if not lengths and not counts:
+        raise LumenError("nothing to measure: both -p and -n are 0")
+    context = max(lengths + counts) + 8
+    with (
+        options.opened(model, threads, context, target, quiet=True) as loaded,
+        progress_bar() as progress,
+    ):
+        results, machine = benchmark(loaded, lengths, counts, repetitions, progress)
+    if json or output is Output.json:
+        print_json({"machine": machine, "results": results})
+    elif output is Output.csv:
+        rows = [_row(result) for result in results]
+        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    else:
+        _print_markdown([_row(result) for result in results])
+        reads = machine.read_bytes_per_second / 1e9
+        peak = machine.int8_operations_per_second / 1e9
+        print(f"\nmachine, {machine.threads} threads: reads {reads:.1f} GB/s, int8 peak {peak:.0f} GOPS")
+
+
+def _numbers(text: str, option: str) -> list[int]:
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a list of numbers", param_hint=option) from None
+    if min(numbers) < 0:
+        raise typer.BadParameter("a length cannot be negative", param_hint=option)
+    return [number for number in numbers if number]
+
+
+def _row(result: Measurement) -> dict[str, Any]:
+    return {
+        "model": result.model,
+        "size": size_text(result.size),
+        "params": f"{result.parameters / 1e6:.2f} M",
+        "backend": result.target,
+        "threads": result.threads,
+        "test": result.test,
+        "t/s": f"{result.median:.2f} ± {result.spread:.2f}",
+        "of int8 peak": f"{result.of_int8_peak:.1%}",
+        "of bandwidth": f"{result.of_bandwidth:.1%}",
+    }
+
+
+def _print_markdown(rows: list[dict[str, Any]]) -> None:
+    columns = list(rows[0])
+    widths = {name: max(len(name), *(len(str(row[name])) for row in rows)) for name in columns}
+    print("| " + " | ".join(f"{name:<{widths[name]}}" for name in columns) + " |")
+    print("| " + " | ".join("-" * widths[name] for name in columns) + " |")
+    for row in rows:
+        print("| " + " | ".join(f"{row[name]!s:<{widths[name]}}" for name in columns) + " |")

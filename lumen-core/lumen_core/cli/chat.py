@@ -1,0 +1,148 @@
+"""`lumen chat`: a conversation in the terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import note, write
+from lumen_core.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_core.engine.model import Model
+
+HELP = """/bye            leave (also Ctrl-D)
+/clear          forget the conversation
+/system TEXT    set the system message and start anew
+/stats          how fast the last answer was
+/help           this list
+Three double quotes begin and end a message of several lines. Ctrl-C stops an answer."""
+
+EPILOG = """Examples:
+
+  lumen chat                                    talk to the embedded model
+  lumen chat model.gguf --system "너는 친절한 도우미야." --temp 0.7
+"""
+
+
+def chat(
+    model: options.ModelName = "demo",
+    system: Annotated[str | None, typer.Option("--system", "-sys", help="A system message.")] = None,
+    max_tokens: options.MaxTokens = 1024,
+    temperature: options.Temperature = 0.7,
+    top_k: options.TopK = 40,
+    top_p: options.TopP = 0.95,
+    min_p: options.MinP = None,
+    repeat_penalty: options.RepeatPenalty = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    context: options.ContextSize = None,
+    target: options.TargetName = None,
+) -> None:
+    """Talk to a model; `/help` lists what can be typed."""
+    sampling = options.given(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
+    )
+    with options.opened(model, threads, context, target) as loaded:
+        if sys.stdin.isatty():
+            _line_editing()
+            note("/help lists the commands, /bye leaves.")
+        Conversation(loaded, system, {"max_tokens": max_tokens, **sampling}).talk()
+
+
+class Conversation:
+    """The messages so far, and what a typed line does to them."""
+
+    def __init__(self, model: Model, system: str | None, sampling: dict[str, Any]):
+        self.model = model
+        self.sampling = sampling
+        self.messages: list[dict[str, str]] = []
+        self.start(system)
+
+    def start(self, system: str | None) -> None:
+        self.system = system
+        self.messages = [{"role": "system", "content": system}] if system else []
+
+    def talk(self) -> None:
+        while True:
+            try:
+                line = read_message()
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                note("\n/bye or Ctrl-D leaves")
+                continue
+            if line.strip() == "/bye":
+                return
+            if line.startswith("/"):
+                self.command(line)
+            elif line.strip():
+                self.answer(line)
+
+    def command(self, line: str) -> None:
+        name, _, rest = line.strip().partition(" ")
+        if name == "/clear":
+            self.start(self.system)
+        elif name == "/system":
+            self.start(rest.strip() or None)
+        elif name == "/stats":
+            from lumen_core.cli.run import summary
+
+            note(summary(self.model.statistics) if self.model.statistics else "nothing was said yet")
+        else:
+            note(HELP if name in ("/help", "/?") else f"unknown command {name}\n{HELP}")
+
+    def answer(self, text: str) -> None:
+        """Stream the model's answer; what was stopped or failed leaves the conversation usable."""
+        asked = [*self.messages, {"role": "user", "content": text}]
+        pieces: list[str] = []
+        try:
+            for piece in self.model.stream_chat(asked, **self.sampling):
+                pieces.append(piece)
+                write(piece)
+        except KeyboardInterrupt:
+            note(" (stopped)")
+        except LumenError as error:
+            note(f"error: {error}")
+            return
+        finally:
+            write("\n")
+        self.messages = [*asked, {"role": "assistant", "content": "".join(pieces)}]
+
+
+def read_message() -> str:
+    """Read one line, or several between three double quotes; raises EOFError at the end."""
+    line = _line(">>> ")
+    if not line.startswith('"""'):
+        return line
+    lines = [line[3:]]
+    while not lines[-1].endswith('"""'):
+        lines.append(_line("... "))
+    lines[-1] = lines[-1][:-3]
+    return "\n".join(lines).strip("\n")
+
+
+def _line(mark: str) -> str:
+    if sys.stdin.isatty():
+        return options.valid_text(input(mark), "the message")
+    data = sys.stdin.buffer.readline()
+    if not data:
+        raise EOFError
+    try:
+        return data.decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise LumenError("standard input is not valid UTF-8") from None
+
+
+def _line_editing() -> None:
+    with contextlib.suppress(ImportError):  # not on every system
+        import readline  # noqa: F401  (importing it is what turns editing and history on)

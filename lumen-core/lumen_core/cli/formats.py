@@ -1,0 +1,75 @@
+"""`lumen formats`: the quantization formats that are installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import note, print_facts, print_json, print_table
+
+if TYPE_CHECKING:
+    from lumen_core.dsl import ast
+    from lumen_core.plugins.collect import Entry
+
+app = typer.Typer(
+    name="formats", help="Quantization formats, each one declaration in a `.lum` file.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the formats with their sizes."""
+    from lumen_core.plugins.registry import Registry
+
+    registry = Registry.load()
+    rows = [_facts(entry) for _, entry in sorted(registry.formats.items())]
+    for problem in registry.problems:
+        note(f"warning: {problem}")
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["format", ">block", ">bytes", ">bits/weight", "package"],
+        [
+            (row["name"], row["block"], row["block_bytes"], f"{row['bits_per_weight']:.4g}", row["package"])
+            for row in rows
+        ],
+    )
+
+
+@app.command(epilog="Example:\n\n  lumen formats show q4_k")
+def show(
+    name: Annotated[str, typer.Argument(help="A format's name.")],
+    json: options.Json = False,
+) -> None:
+    """Show a format's declaration and what the compiler derives from it."""
+    from lumen_core.plugins.registry import Registry
+    from lumen_core.quant import analyse
+
+    registry = Registry.load()
+    declaration = registry.format(name)
+    facts = _facts(registry.formats[name])
+    form = analyse(declaration)
+    facts |= {"kind": form.kind, "activation": form.activation}
+    if json:
+        print_json(facts | {"declaration": declaration.span.text})
+        return
+    print_facts(facts)
+    print(f"\n{declaration.span.text}")
+
+
+def _facts(entry: Entry[ast.Format]) -> dict[str, object]:
+    from lumen_core.types import SCALARS
+
+    declaration = entry.value
+    size = sum(SCALARS.get(field.dtype, 0) // 8 * (field.count or 1) for field in declaration.fields)
+    return {
+        "name": declaration.name,
+        "block": declaration.block,
+        "block_bytes": size,
+        "bits_per_weight": size * 8 / declaration.block,
+        "package": entry.distribution,
+        "file": str(entry.path),
+    }

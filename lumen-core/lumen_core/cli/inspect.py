@@ -1,0 +1,89 @@
+"""`lumen inspect`: what a model file says about itself."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import print_facts, print_json, print_table, size_text
+
+if TYPE_CHECKING:
+    from lumen_core.weights.model_file import ModelFile
+
+SHOWN_TEXT, SHOWN_ITEMS = 100, 6  # of a metadata value in the table; --json has everything
+
+EPILOG = """Examples:
+
+  lumen inspect demo
+  lumen inspect model.gguf --no-tensors
+  lumen inspect model.gguf --json | jq .metadata
+"""
+
+
+def inspect(
+    file: options.ModelName,
+    tensors: Annotated[bool, typer.Option(help="List every tensor.")] = True,
+    json: options.Json = False,
+) -> None:
+    """Show a model file's metadata, tensors and sizes, without loading it."""
+    from lumen_core.plugins.registry import Registry
+
+    registry = Registry.load()
+    path = options.model_path(file, registry)
+    with registry.reader(path).open(path) as opened:
+        if json:
+            print_json(_facts(opened) | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
+            return
+        facts = _facts(opened)
+        facts["size"] = size_text(opened.size)
+        facts["formats"] = ", ".join(f"{name} x {count}" for name, count in facts["formats"].items())
+        print_facts(facts)
+        print_table(["key", "value"], [(key, _short(value)) for key, value in opened.metadata.items()])
+        if tensors:
+            rows = [
+                (item["name"], item["format"], item["shape"], size_text(item["bytes"]))
+                for item in _tensors(opened)
+            ]
+            print_table(["tensor", "format", ">shape", ">size"], rows)
+
+
+def _facts(file: ModelFile) -> dict[str, Any]:
+    elements = 0
+    for tensor in file.tensors.values():
+        count = 1
+        for size in tensor.shape:
+            count *= size
+        elements += count
+    return {
+        "file": str(file.path),
+        "architecture": file.architecture,
+        "parameters": elements,
+        "size": file.size,
+        "formats": dict(Counter(tensor.format for tensor in file.tensors.values()).most_common()),
+    }
+
+
+def _tensors(file: ModelFile) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": tensor.name,
+            "format": tensor.format,
+            "shape": list(tensor.shape),
+            "bytes": int(tensor.data.nbytes),
+        }
+        for tensor in file.tensors.values()
+    ]
+
+
+def _short(value: Any) -> str:
+    """Return a metadata value in one line: arrays by their length and first items."""
+    if isinstance(value, str):
+        text = value if len(value) <= SHOWN_TEXT else value[:SHOWN_TEXT] + "..."
+        return "".join(c if c.isprintable() else " " for c in text)
+    if hasattr(value, "__len__") and not isinstance(value, bytes):
+        items = ", ".join(_short(value[i]) for i in range(min(SHOWN_ITEMS, len(value))))
+        return f"[{items}{', ...' if len(value) > SHOWN_ITEMS else ''}] ({len(value)} items)"
+    return str(value)

@@ -1,0 +1,86 @@
+"""`lumen models`: the model definitions that are installed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import print_facts, print_json, print_table
+
+app = typer.Typer(
+    name="models",
+    help="Models that can be run: definitions by architecture, and weights that packages ship.",
+    no_args_is_help=True,
+)
+
+
+@app.command("list")
+def list_(json: options.Json = False) -> None:
+    """List the model definitions."""
+    from lumen_core.plugins.registry import Registry
+
+    registry = Registry.load()
+    rows = [
+        {
+            "name": name,
+            "architectures": list(entry.value.architectures),
+            "family": entry.value.family,
+            "vendor": entry.value.vendor,
+            "license": entry.value.license,
+            "files": {file: str(path) for file, path in entry.value.files.items()},
+            "package": entry.distribution,
+        }
+        for name, entry in sorted(registry.models.items())
+    ]
+    if json:
+        print_json(rows)
+        return
+    print_table(
+        ["model", "architectures", "family", "vendor", "shipped weights", "package"],
+        [
+            (
+                row["name"],
+                ", ".join(row["architectures"]),
+                row["family"],
+                row["vendor"],
+                ", ".join(row["files"]),
+                row["package"],
+            )
+            for row in rows
+        ],
+    )
+
+
+@app.command(epilog="Example:\n\n  lumen models show qwen3")
+def show(
+    name: Annotated[str, typer.Argument(help="A model's name.")],
+    json: options.Json = False,
+) -> None:
+    """Show a model's facts and its page."""
+    from lumen_core.errors import ModelError
+    from lumen_core.plugins.registry import Registry
+
+    registry = Registry.load()
+    if name not in registry.models:
+        known = ", ".join(sorted(registry.models)) or "none"
+        raise ModelError(f"no installed package defines a model `{name}`\nknown: {known}")
+    entry = registry.models[name]
+    source = entry.value
+    facts: dict[str, object] = {
+        "model": source.name,
+        "architectures": ", ".join(source.architectures),
+        "family": source.family,
+        "vendor": source.vendor,
+        "license": source.license,
+        "note": source.note,
+        "package": entry.distribution,
+        "file": str(source.path),
+    }
+    page = source.path.read_text(encoding="utf-8")
+    if json:
+        print_json(facts | {"page": page})
+        return
+    print_facts(facts)
+    print(f"\n{page}", end="")

@@ -1,0 +1,118 @@
+"""Options that several commands share, and how their values become arguments of the engine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from lumen_core.errors import LumenError
+
+if TYPE_CHECKING:
+    from lumen_core.engine.model import Model
+    from lumen_core.plugins.registry import Registry
+
+SAMPLING, MACHINE = "Sampling", "Machine"
+
+ModelName = Annotated[str, typer.Argument(help="A model file, or `demo` for the embedded model.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]
+MaxTokens = Annotated[
+    int, typer.Option("-n", "--max-tokens", "--n-predict", min=0, help="Stop after so many tokens.")
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option("--temp", "--temperature", min=0.0, help="0 takes the likeliest token.",
+                 rich_help_panel=SAMPLING),
+]  # fmt: skip
+TopK = Annotated[
+    int | None,
+    typer.Option("--top-k", min=0, help="Choose among the k likeliest; 0: all.", rich_help_panel=SAMPLING),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option("--top-p", min=0.0, max=1.0, help="Choose among the likeliest that make up p together.",
+                 rich_help_panel=SAMPLING),
+]  # fmt: skip
+MinP = Annotated[
+    float | None,
+    typer.Option("--min-p", min=0.0, max=1.0, help="Drop tokens below p times the likeliest.",
+                 rich_help_panel=SAMPLING),
+]  # fmt: skip
+RepeatPenalty = Annotated[
+    float | None,
+    typer.Option("--repeat-penalty", min=0.0, help="Above 1: make recent tokens less likely.",
+                 rich_help_panel=SAMPLING),
+]  # fmt: skip
+Seed = Annotated[
+    int | None,
+    typer.Option("-s", "--seed", help="The same seed gives the same text.", rich_help_panel=SAMPLING),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option("-t", "--threads", min=1, envvar="LUMEN_THREADS", rich_help_panel=MACHINE,
+                 help="Worker threads; as many as the machine allows if not given."),
+]  # fmt: skip
+ContextSize = Annotated[
+    int | None,
+    typer.Option("-c", "--ctx-size", min=1, envvar="LUMEN_CTX_SIZE", rich_help_panel=MACHINE,
+                 help="Tokens that prompt and answer may have together."),
+]  # fmt: skip
+TargetName = Annotated[
+    str | None,
+    typer.Option("--target", rich_help_panel=MACHINE,
+                 help="Compile for this target instead of the best; see `lumen backends list`."),
+]  # fmt: skip
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that have a value, so that the engine's own defaults hold for the others."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def valid_text(text: str, what: str = "the prompt") -> str:
+    """Return the text if it is valid Unicode (the shell may hand over any bytes)."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise LumenError(f"{what} is not valid UTF-8") from None
+    return text
+
+
+def text_or_stdin(text: str, what: str = "the prompt") -> str:
+    """Return the text, or all of standard input for `-`."""
+    if text != "-":
+        return valid_text(text, what)
+    try:
+        return sys.stdin.buffer.read().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise LumenError(f"{what} on standard input is not valid UTF-8 (byte {error.start})") from None
+
+
+def model_path(name: str, registry: Registry) -> Path:
+    """Return the file that a name on the command line stands for."""
+    if name in registry.files:
+        return registry.files[name].value
+    return Path(valid_text(name, "the file name"))
+
+
+@contextmanager
+def opened(
+    name: str, threads: int | None, context: int | None, target: str | None, quiet: bool = False
+) -> Iterator[Model]:
+    """Load a model with a progress bar, and close it."""
+    from contextlib import nullcontext
+
+    from lumen_core.cli.output import progress_bar
+    from lumen_core.engine.model import load
+
+    valid_text(name, "the file name")
+    with nullcontext() if quiet else progress_bar() as progress:
+        model = load(name, threads=threads, context=context, target=target, progress=progress)
+    try:
+        yield model
+    finally:
+        model.close()

@@ -1,0 +1,97 @@
+"""`lumen run`: a prompt in, its continuation out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated, Any
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import note, print_json, write
+
+PROMPT = "옛날 옛적에"  # what `lumen run` alone continues
+
+EPILOG = """Examples:
+
+  lumen run                                     the embedded model and a prompt of its own
+  lumen run demo "오늘 아침에" -n 64
+  lumen run model.gguf "대한민국의 수도는" --temp 0.7 --seed 1
+  lumen run model.gguf "한 문장으로 자기소개를 해 줘." --chat
+  cat letter.txt | lumen run model.gguf -       the prompt from standard input
+"""
+
+
+def run(
+    model: options.ModelName = "demo",
+    prompt: Annotated[str, typer.Argument(help="The text to continue; `-` reads standard input.")] = PROMPT,
+    max_tokens: options.MaxTokens = 128,
+    chat: Annotated[bool, typer.Option("--chat", help="Use the model's chat template.")] = False,
+    system: Annotated[
+        str | None, typer.Option("--system", "-sys", help="A system message; implies --chat.")
+    ] = None,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
+    min_p: options.MinP = None,
+    repeat_penalty: options.RepeatPenalty = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    context: options.ContextSize = None,
+    target: options.TargetName = None,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No statistics and no progress bars.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Continue a prompt; the answer alone goes to standard output, statistics to standard error."""
+    text = options.text_or_stdin(prompt)
+    sampling = options.given(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repeat_penalty=repeat_penalty,
+        seed=seed,
+    )
+    started = time.perf_counter()
+    with options.opened(model, threads, context, target, quiet or json) as loaded:
+        load_seconds = time.perf_counter() - started
+        messages = [{"role": "user", "content": text}]
+        if system is not None:
+            options.valid_text(system, "the system message")
+            messages.insert(0, {"role": "system", "content": system})
+        with_template = chat or system is not None
+        if json:
+            call: Any = loaded.chat if with_template else loaded.generate
+            completion = call(messages if with_template else text, max_tokens=max_tokens, **sampling)
+            print_json(completion)
+            return
+        stream: Any = loaded.stream_chat if with_template else loaded.stream
+        try:
+            if not with_template and sys.stdout.isatty():  # people want the sentence, pipes the answer
+                write(text)
+            for piece in stream(messages if with_template else text, max_tokens=max_tokens, **sampling):
+                write(piece)
+        finally:
+            write("\n")
+            if not quiet and loaded.statistics is not None:
+                note(summary(loaded.statistics, load_seconds))
+
+
+def summary(statistics: Any, load_seconds: float | None = None) -> str:
+    """Return one line about how fast it was."""
+    parts = [] if load_seconds is None else [f"load {load_seconds:.2f} s"]
+    parts.append(
+        f"prompt {statistics.prompt_tokens} tokens, "
+        f"{_rate(statistics.prompt_tokens, statistics.prompt_seconds)} t/s"
+    )
+    parts.append(f"first token {statistics.first_token_seconds:.3f} s")
+    parts.append(
+        f"decode {statistics.generated_tokens} tokens, "
+        f"{_rate(statistics.generated_tokens, statistics.decode_seconds)} t/s"
+    )
+    return " | ".join(parts)
+
+
+def _rate(count: int, seconds: float) -> str:
+    return f"{count / seconds:.1f}" if seconds > 0 else "-"

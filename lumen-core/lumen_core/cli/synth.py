@@ -1,0 +1,36 @@
+"""`lumen synth`: a model file of a real shape with random weights, for tests and benchmarks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lumen_core.cli import options
+from lumen_core.cli.output import note, progress_bar, size_text
+
+EPILOG = """Examples:
+
+  lumen synth qwen2.5-0.5b random.gguf --format q4_0 --vocab vocabulary.gguf
+  lumen synth llama-tiny tiny.gguf --format f32 --vocab demo --seed 7
+
+Then measure it: lumen bench random.gguf
+"""
+
+
+def synth(
+    shape: Annotated[str, typer.Argument(help="A named shape, e.g. qwen2.5-0.5b, qwen3-1.7b, llama-tiny.")],
+    out: Annotated[Path, typer.Argument(help="The file to write.")],
+    format: Annotated[str, typer.Option("--format", help="A format or a mixture such as q4_k_m.")] = "q8_0",
+    vocab: Annotated[str, typer.Option("--vocab", help="A file whose vocabulary is taken.")] = "demo",
+    seed: Annotated[int, typer.Option("-s", "--seed", help="The same seed gives the same file.")] = 0,
+) -> None:
+    """Write a model file of a real model's shape, with random weights and another file's vocabulary."""
+    from lumen_core.engine.synth import synthesize
+    from lumen_core.plugins.registry import Registry
+
+    vocabulary = options.model_path(vocab, Registry.load())
+    with progress_bar():
+        synthesize(shape, out, format=format, vocabulary=vocabulary, seed=seed)
+    note(f"{out}: {size_text(out.stat().st_size)}")
