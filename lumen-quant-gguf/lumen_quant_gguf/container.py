@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
@@ -54,7 +55,7 @@ class _Cursor:
     def __init__(self, path: Path, data: np.ndarray):
         self.path = path
         self.data = data
-        self.view = memoryview(data)
+        self.view = data.data
         self.size = len(data)
         self.position = 0
 
@@ -104,9 +105,9 @@ def _value(cursor: _Cursor, key: str, kind: int) -> object:
         return bool(number)
     if kind in VALUE_TYPES:
         return cursor.number(kind, what)
-    if kind == ARRAY:
-        return _array(cursor, key)
-    cursor.fail(what, f"has the unknown type {kind}", at=begin)
+    if kind != ARRAY:
+        cursor.fail(what, f"has the unknown type {kind}", at=begin)
+    return _array(cursor, key)
 
 
 def _array(cursor: _Cursor, key: str) -> object:
@@ -153,10 +154,11 @@ def _header(cursor: _Cursor) -> tuple[int, int]:
     tensors, keys = cursor.u64("the number of tensors"), cursor.u64("the number of keys")
     left = cursor.size - cursor.position
     if keys > MAX_KEYS or keys * 13 > left:
-        cursor.fail("the number of keys", f"is {keys}, but only {left} bytes follow (limit {MAX_KEYS})", at=16)
+        problem = f"is {keys}, but only {left} bytes follow (limit {MAX_KEYS})"
+        cursor.fail("the number of keys", problem, at=16)
     if tensors > MAX_TENSORS or tensors * 33 > left:
-        cursor.fail("the number of tensors", f"is {tensors}, but only {left} bytes follow "
-                    f"(limit {MAX_TENSORS})", at=8)  # fmt: skip
+        problem = f"is {tensors}, but only {left} bytes follow (limit {MAX_TENSORS})"
+        cursor.fail("the number of tensors", problem, at=8)
     return tensors, keys
 
 
@@ -221,13 +223,13 @@ def _place(cursor: _Cursor, entries: Sequence[_Entry], alignment: int) -> dict[s
             length *= size
         start = base + entry.offset
         if start + length > cursor.size:
-            cursor.fail(what, f"takes {length} bytes from byte {start}, but the file ends at byte {cursor.size}",
-                        at=entry.position)  # fmt: skip
+            problem = f"takes {length} bytes from byte {start}, but the file ends at byte {cursor.size}"
+            cursor.fail(what, problem, at=entry.position)
         spans.append((start, start + length, entry))
         tensors[entry.name] = FileTensor(entry.name, kind.name, entry.dimensions[::-1],
                                          cursor.data[start : start + length])  # fmt: skip
     spans.sort(key=lambda span: span[0])
-    for (_, end, first), (start, _, second) in zip(spans, spans[1:], strict=False):
+    for (_, end, first), (start, _, second) in pairwise(spans):
         if start < end:
             cursor.fail(f"tensor {second.name!r}", f"overlaps tensor {first.name!r}", at=second.position)
     return tensors
@@ -262,7 +264,9 @@ def open_file(path: Path) -> ModelFile:
                 tensors[name] = tensor
         total = metadata.get("split.tensors.count")
         if len(sources) > 1 and total is not None and total != len(tensors):
-            raise ModelFormatError(f"{path}: split.tensors.count is {total}, but the parts hold {len(tensors)}")
+            raise ModelFormatError(
+                f"{path}: split.tensors.count is {total}, but the parts hold {len(tensors)} tensors"
+            )
         architecture = check_metadata(path, metadata)
         check_tensors(path, architecture, metadata, tensors)
     except BaseException:

@@ -1,7 +1,7 @@
 """Which format each tensor gets when a whole model is written "as Q4_K_M" (or any other file type).
 
 In: the name of the mixture, the shapes of the tensors and the number of layers.  Out: tensor name -> format.
-The rules are those by which published files were made, so that a synthetic file reads the same bytes per token.
+The rules are those by which published files were made, so that a synthetic file has their bytes per token.
 `pure-NAME` gives every matrix that one format.
 """
 

@@ -28,7 +28,7 @@ def part_paths(path: Path, metadata: Mapping[str, object]) -> list[Path]:
             "give the parts their original names"
         )
     if int(match["count"]) != count:
-        raise ModelFormatError(f"{path}: split.count is {count}, but the name says {int(match['count'])} parts")
+        raise ModelFormatError(f"{path}: split.count is {count}, but the name says {int(match['count'])}")
     names = [f"{match['stem']}-{part:05}-of-{count:05}{match['suffix']}" for part in range(1, count + 1)]
     if number != 0 or int(match["number"]) != 1:
         raise ModelFormatError(f"{path} is not the first part of a split model; name {names[0]}")

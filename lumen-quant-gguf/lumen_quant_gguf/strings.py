@@ -1,8 +1,8 @@
 """Arrays of strings as they stand in a file: positions are checked at once, text is decoded when asked for.
 
 In: the mapped bytes, where an array starts and how many strings it claims.  Out: a `StringArray`.
-A vocabulary has 150 000 strings and more, so the scan is one tight loop; it takes the low byte of each
-length and verifies a whole chunk afterwards, because hardly any string is longer than 255 bytes.
+A vocabulary has 150 000 strings and more, so the scan is one tight loop; it takes the low two bytes of each
+length and verifies a whole chunk afterwards, because hardly any string is longer than 65535 bytes.
 """
 
 from __future__ import annotations
@@ -75,13 +75,14 @@ class StringArray(Sequence[str]):
             return self._data[start:stop].tobytes().decode("utf-8")
         except UnicodeDecodeError as error:
             raise ModelFormatError(
-                f"{self._name}[{index}] at byte {start} is not UTF-8 ({error.reason}); convert the model again"
+                f"{self._name}[{index}] at byte {start} is not UTF-8 ({error.reason}); "
+                "convert the model again"
             ) from None
 
 
 def scan(name: str, data: np.ndarray, start: int, count: int) -> tuple[StringArray, int]:
     """Find `count` strings from byte `start`; return them and the position after the last one."""
-    view = memoryview(data)
+    view = data.data
     size = len(view)
     chunks: list[np.ndarray] = []
     position, done = start, 0
@@ -93,13 +94,13 @@ def scan(name: str, data: np.ndarray, start: int, count: int) -> tuple[StringArr
         try:
             for _ in range(wanted):
                 keep(at)
-                at += view[at] + 8
+                at += view[at] + (view[at + 1] << 8) + 8
         except IndexError:
             found.pop()
         starts = np.array(found, np.int64)
         starts = starts[starts <= size - 8]
         high = np.zeros(len(starts), np.uint8)
-        for byte in range(1, 8):
+        for byte in range(2, 8):
             high |= data[starts + byte]
         long = np.flatnonzero(high)
         good = int(long[0]) if len(long) else len(starts)
@@ -107,7 +108,7 @@ def scan(name: str, data: np.ndarray, start: int, count: int) -> tuple[StringArr
         done += good
         if good == wanted:
             position = at
-        elif good < len(starts):  # a string of 256 bytes or more: step over it by its full length
+        elif good < len(starts):  # a string of 65536 bytes or more: step over it by its full length
             position = int(starts[good])
             length = int.from_bytes(view[position : position + 8], "little")
             if length > size - position - 8:
@@ -118,7 +119,7 @@ def scan(name: str, data: np.ndarray, start: int, count: int) -> tuple[StringArr
         else:  # the claimed strings run past the end of the file
             position = int(starts[good - 1]) if good else position
             if good:
-                position += 8 + view[position]
+                position += 8 + int.from_bytes(view[position : position + 2], "little")
             _overrun(name, done, position, None, size)
     if position > size:
         last = int(chunks[-1][-1])

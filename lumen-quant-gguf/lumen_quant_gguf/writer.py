@@ -1,7 +1,7 @@
 """Writing GGUF files, version 3: header first, then tensor after tensor, so that memory stays small.
 
-In: a path, metadata, and a plan of names, formats and shapes.  Out: a writer that takes each tensor's bytes in
-the order of the plan.  The bytes go to a temporary file beside the target, which gets its name only when
+In: a path, metadata, and a plan of names, formats and shapes.  Out: a writer that takes each tensor's bytes
+in the order of the plan.  The bytes go to a temporary file beside the target, which gets its name only when
 everything is on the disk: whoever looks sees the old file, no file, or the whole new one.
 """
 
@@ -34,7 +34,8 @@ def _numbers(values: np.ndarray) -> bytes:
     kind = _IDS.get(values.dtype.newbyteorder("<") if values.dtype.itemsize > 1 else values.dtype)
     if kind is None or values.ndim != 1:
         raise ValueError(f"no GGUF array holds {values.dtype} of shape {values.shape}")
-    return struct.pack("<IIQ", ARRAY, kind, len(values)) + values.astype(values.dtype.newbyteorder("<")).tobytes()
+    little = values.astype(values.dtype.newbyteorder("<"))
+    return struct.pack("<IIQ", ARRAY, kind, len(values)) + little.tobytes()
 
 
 def encode_value(value: object) -> bytes:
@@ -70,8 +71,9 @@ def tensor_bytes(plan: TensorPlan) -> int:
     if kind is None:
         raise UnsupportedFormatError(f"GGUF has no tensor type {plan.format!r} (tensor {plan.name})")
     if not plan.shape or plan.shape[-1] % kind.block:
-        raise ModelFormatError(f"tensor {plan.name}: rows of {plan.shape[-1:]} elements do not fill blocks of "
-                               f"{kind.block} ({plan.format})")  # fmt: skip
+        raise ModelFormatError(
+            f"tensor {plan.name}: shape {plan.shape} does not fill blocks of {kind.block} ({plan.format})"
+        )
     length = plan.shape[-1] // kind.block * kind.block_bytes
     for size in plan.shape[:-1]:
         length *= size
@@ -120,8 +122,10 @@ class GgufWriter:
             raise LumenError(f"{self.path} cannot be written: {error.strerror}") from None
 
     def write(self, data: bytes | np.ndarray) -> None:
-        view = memoryview(np.ascontiguousarray(data).reshape(-1).view(np.uint8) if isinstance(data, np.ndarray)
-                          else data)  # fmt: skip
+        if isinstance(data, np.ndarray):
+            view = np.ascontiguousarray(data).reshape(-1).view(np.uint8).data
+        else:
+            view = memoryview(data)
         if self._next >= len(self._plan) or len(view) > self._left:
             self.abort()
             raise ValueError(f"more bytes than planned for tensor {min(self._next, len(self._plan) - 1)}")
