@@ -64,7 +64,7 @@ class Definition:
             if default is REQUIRED and name not in operation.attributes:
                 raise RuleError(f"{self.name} needs the attribute `{name}`")
         if self.has_region != (operation.region is not None):
-            raise RuleError(f"{self.name} {'needs' if self.has_region else 'takes no'} region")
+            raise RuleError(f"{self.name} {'needs a' if self.has_region else 'takes no'} region")
         return self.rule(operation)
 
 

@@ -56,9 +56,11 @@ def _prepared(value: Value, array: Any) -> Any:
     if array.dtype == np.uint8 and value.type.element != "u8":
         return array  # rows of bytes of a format that is a plain number
     dtype = DTYPES[value.type.element]
-    if array.dtype != dtype and not np.can_cast(array.dtype, dtype, "same_kind"):
+    given = array.astype(dtype, copy=False)
+    exact = np.can_cast(array.dtype, dtype, "same_kind") or np.array_equal(given, array)
+    if not exact:
         raise ValueError(f"{value} was given an array of {array.dtype}")
-    return array.astype(dtype, copy=False)
+    return given
 
 
 def _sizes_known(type: TensorType, array: Any) -> int:
