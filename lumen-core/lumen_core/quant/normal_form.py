@@ -18,13 +18,14 @@ ZERO = -1  # a bit source that is constant 0
 
 @dataclass(frozen=True)
 class BitField:
-    """`count` integers of `width` bits; `sources[i][j]` is the block bit that is bit j of integer i.
+    """`count` integers of `width` bits plus `add`; `sources[i][j]` is the block bit that is bit j of integer i.
 
     A signed field is two's complement of that width.
     """
 
     sources: tuple[tuple[int, ...], ...]
     signed: bool = False
+    add: int = 0
 
     @property
     def count(self) -> int:
@@ -36,16 +37,16 @@ class BitField:
 
     @property
     def low(self) -> int:
-        return -(1 << (self.width - 1)) if self.signed else 0
+        return self.add - ((1 << (self.width - 1)) if self.signed else 0)
 
     @property
     def high(self) -> int:
-        return (1 << (self.width - 1)) - 1 if self.signed else (1 << self.width) - 1
+        return self.low + (1 << self.width) - 1
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         """Integers of raw blocks: uint8 [..., block_bytes] -> int32 [..., count]."""
         sources = np.array(self.sources, np.int64)
-        result = np.zeros((*blocks.shape[:-1], self.count), np.int32)
+        result = np.full((*blocks.shape[:-1], self.count), self.add, np.int32)
         for position in range(self.width):
             bit = sources[:, position]
             taken = (blocks[..., np.maximum(bit, 0) >> 3] >> (np.maximum(bit, 0) & 7).astype(np.uint8)) & 1
@@ -106,7 +107,7 @@ class Scale:
 class NormalForm:
     """What the compiler knows of a format.
 
-    kind "integer": w = scale * (multiplier * code - zero) + offset, `code` as its field says, signed or not.
+    kind "integer": w = scale * (multiplier * code - zero) + offset.
     kind "float":   w is stored as `element`; block is 1.
     sub  elements that share a scale and an offset.
     """
@@ -160,9 +161,7 @@ class NormalForm:
         assert self.code is not None and self.scale is not None
         blocks = rows.reshape(*rows.shape[:-1], -1, self.block_bytes)
         value = (self.code.decode(blocks) * self.multiplier - self.zero).astype(np.float32)
-        value = np.repeat(self.scale.decode(blocks), 1, -1).repeat(
-            self.block // max(1, self._groups(self.scale)), -1
-        ) * value
+        value = self.scale.decode(blocks).repeat(self.block // self._groups(self.scale), -1) * value
         if self.offset is not None:
             value = value + self.offset.decode(blocks).repeat(self.block // self._groups(self.offset), -1)
         return value.reshape(*rows.shape[:-1], -1)

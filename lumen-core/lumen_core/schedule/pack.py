@@ -77,7 +77,7 @@ def _spread(
 ) -> None:
     """Write every integer of a field as one byte, `stride` bytes apart."""
     values = load_bits(b, form, field, block, 0, field.count)
-    if field.signed:  # load_bits made it unsigned; sub-scales keep their sign
+    if field.low:  # load_bits counts from the lowest value; a packed sub-scale is the value itself
         values = b.add(values, field.low)
     for index in range(field.count):
         b.store(b.extract(values, index), to, where + index * stride)

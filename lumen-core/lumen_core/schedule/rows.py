@@ -51,7 +51,7 @@ def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: 
     count = scale.integer.count
     raw = load_bits(b, form, scale.integer, block, 0, count)
     wide = b.convert(raw, "i32", signed=False)
-    wide = b.add(wide, scale.integer.low) if scale.integer.signed else wide
+    wide = b.add(wide, scale.integer.low) if scale.integer.low else wide
     b.store(b.mul(b.splat(factor, count), b.convert(wide, "f32")), scratch, 0, align=4)
     return count
 

@@ -129,7 +129,7 @@ class WeightReader:
         b, rows = self.builder, self.layout.rows
         assert scale.integer is not None
         raw = b.load(Type("i8", rows), base, where, align=1)
-        wide = b.convert(raw, "i32", signed=scale.integer.signed)
+        wide = b.convert(raw, "i32", signed=scale.integer.low < 0)
         return b.convert(wide, "f32")
 
 

@@ -1,0 +1,119 @@
+"""Writing activations in the packed layout that matmul kernels read: codes, scales, seeds and sums."""
+
+from __future__ import annotations
+
+from lumen_core.ir.kernel import Builder, Type, Value
+from lumen_core.quant.layout import ActivationLayout
+
+PIECE = 32
+_MAGIC = 12582912.0  # 1.5 * 2**23: a sum with it holds the rounded integer in its low bits
+_MAGIC_BITS = 0x4B400000
+_TINY = 1e-30  # below this the scale's inverse would overflow: such a group counts as zero
+_ONES = 0x01010101
+
+
+class QuantizedRow:
+    """One token's place in an activation buffer; `lanes` is the width of the vectors to work with."""
+
+    def __init__(
+        self, builder: Builder, layout: ActivationLayout, length: int, buffer: Value, token: Value, lanes: int
+    ):
+        self.builder = builder
+        self.layout = layout
+        self.lanes = lanes
+        self.panel = buffer
+        self.column: Value | int = 0
+        if layout.columns > 1:
+            panel = builder.mul(builder.div(token, layout.columns), layout.panel_bytes(length))
+            self.panel = builder.offset(buffer, panel)
+            self.column = builder.rem(token, layout.columns)
+        else:
+            self.panel = builder.offset(buffer, builder.mul(token, layout.panel_bytes(length)))
+        self.words = self._columns(self.panel, 4)
+        self.codes = self._columns(self.panel, PIECE)
+
+    def _columns(self, pointer: Value, bytes: int) -> Value:
+        column = self.column
+        return (
+            pointer
+            if isinstance(column, int)
+            else self.builder.offset(pointer, self.builder.mul(column, bytes))
+        )
+
+    def store_plain(self, values: Value, element: Value) -> None:
+        """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain f32."""
+        builder, step = self.builder, 4 * self.layout.columns
+        to = builder.offset(self.words, builder.mul(element, step))
+        if step == 4 or values.type.lanes == 1:
+            builder.store(values, to, align=4)
+            return
+        for lane in range(values.type.lanes):
+            builder.store(builder.extract(values, lane), to, lane * step, align=4)
+
+    def store_group(self, scratch: Value, group: Value) -> None:
+        """Quantize the f32 values at `scratch` as the row's group number `group`."""
+        builder, layout = self.builder, self.layout
+        where = builder.mul(group, layout.block_bytes)
+        words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
+        largest = self._largest(scratch)
+        scale = builder.div(largest, 127.0)
+        builder.store(scale, words, layout.scales, align=4)
+        inverse = builder.div(builder.f32(127.0), largest)
+        inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, builder.f32(0.0))
+        for piece in range(layout.pieces):
+            self._piece(builder.offset(scratch, 4 * PIECE * piece), inverse, scale, words, codes, piece)
+
+    def _largest(self, scratch: Value) -> Value:
+        """The largest magnitude of the group."""
+        builder, vector = self.builder, Type("f32", self.lanes)
+        count = self.layout.group // self.lanes
+        chains: list[Value] = []
+        for index in range(count):
+            size = builder.abs(builder.load(vector, scratch, 4 * self.lanes * index, align=4))
+            if index < 4:
+                chains.append(size)
+            else:
+                chains[index % 4] = builder.maximum(chains[index % 4], size)
+        while len(chains) > 1:
+            chains.append(builder.maximum(chains.pop(0), chains.pop(0)))
+        return builder.reduce("max", chains[0])
+
+    def _piece(
+        self, source: Value, inverse: Value, scale: Value, words: Value, codes: Value, piece: int
+    ) -> None:
+        """Write the codes of 32 elements and their sums."""
+        builder, layout = self.builder, self.layout
+        width = min(self.lanes, 16)
+        vector, four = Type("f32", width), Type("i32", 4)
+        factor, magic = builder.splat(inverse, width), builder.constant(vector, _MAGIC)
+        sums = []
+        for half in range(0, PIECE, 16):
+            parts = []
+            for start in range(half, half + 16, width):
+                value = builder.load(vector, source, 4 * start, align=4)
+                rounded = builder.bitcast(builder.fma(value, factor, magic), Type("i32", width))
+                parts.append(builder.convert(builder.sub(rounded, _MAGIC_BITS), "i8"))
+            bytes = self._joined(parts)
+            builder.store(bytes, codes, layout.code(0, PIECE * piece + half), align=4)
+            quads = builder.bitcast(bytes, four)
+            quads = builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quads)
+            sums.append(builder.reduce("add", quads))
+        step = 4 * layout.columns
+        if layout.group > PIECE:
+            for half, value in enumerate(sums):
+                builder.store(
+                    builder.mul(value, -128), words, layout.seeds16 + (2 * piece + half) * step, align=4
+                )
+        total = builder.add(*sums)
+        builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
+        weighted = builder.mul(scale, builder.convert(total, "f32"))
+        builder.store(weighted, words, layout.sums32 + piece * step, align=4)
+
+    def _joined(self, parts: list[Value]) -> Value:
+        while len(parts) > 1:
+            lanes = parts[0].type.lanes
+            parts = [
+                self.builder.shuffle(low, high, range(2 * lanes))
+                for low, high in zip(parts[::2], parts[1::2], strict=True)
+            ]
+        return parts[0]

@@ -1,0 +1,372 @@
+"""A `rowwise` region as one kernel: every row is read, reduced and written while it is near.
+
+Values are pulled: what a chunk of a result needs is computed for that chunk, once. Reductions split the
+work on a row into passes: pass n computes what needs n - 1 reductions before it, the last one stores.
+In token space a row is long and passes are loops; in head space a row is one head and passes are straight
+code, so that rotary pairs find each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from lumen_core.errors import LumenBug
+from lumen_core.ir.core import Operation
+from lumen_core.ir.core import Value as TensorValue
+from lumen_core.ir.kernel import F32, I32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.quant.layout import ActivationLayout
+from lumen_core.schedule.elementwise import emit_elementwise
+from lumen_core.schedule.pages import PageLayout
+from lumen_core.schedule.quantize import QuantizedRow
+from lumen_core.target import Target
+
+ROW_ALIGNMENT = 64  # rows of f32 buffers start at multiples of this
+
+
+def row_bytes(elements: int) -> int:
+    """Bytes from one token to the next in an f32 buffer of `elements` a token."""
+    return -(-4 * elements // ROW_ALIGNMENT) * ROW_ALIGNMENT
+
+
+def build_rowwise(
+    operation: Operation,
+    target: Target,
+    columns: int = 1,
+    pages: Mapping[int, PageLayout] | None = None,
+    name: str = "rowwise",
+) -> Kernel:
+    """Build `name(<operands>, <results>, [cosine, sine], [slots], first, last)` for rows first <= r < last.
+
+    A row is a token, or in head space token * heads + head. Pointers stand for the region's operands and
+    results in order, but appended caches are no results: an operand that is a cache is its pool of pages, and
+    `pages` (operand number -> layout) says how it lies; `slots` (i64 per token) says where tokens go.
+    f32 rows are `row_bytes` apart; a result of `quantize` is in the activation layout with `columns` columns.
+    `cosine` and `sine` (f32 [position][R / 2]) replace the factors of a rope.
+    """
+    return _Rowwise(operation, target, columns, dict(pages or {}), name).build()
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where in its row a chunk starts: a run-time base (None: 0) plus a constant, in elements."""
+
+    base: Value | None
+    offset: int
+
+
+class _Rowwise:
+    def __init__(
+        self, operation: Operation, target: Target, columns: int, pages: dict[int, PageLayout], name: str
+    ):
+        assert operation.region is not None
+        self.region = operation.region
+        self.target = target
+        self.columns = columns
+        self.heads, self.length = self._row_shape(operation.attributes["space"] == "head")
+        self.unrolled = operation.attributes["space"] == "head"
+        self.ropes = [op for op in self.region.operations if op.name == "rope"]
+        self.vector = Type("f32", self._lanes())
+        self.pages = {self.region.arguments[number]: layout for number, layout in pages.items()}
+        self.appends = [value for value in self.region.results if self._maker(value) == "append"]
+        self.outputs = [value for value in self.region.results if value not in self.appends]
+        self.kernel = Kernel(name, self._parameters())
+        self.b = Builder(self.kernel)
+        pointers = list(self.kernel.parameters)
+        self.operands = {value: pointers.pop(0) for value in self.region.arguments}
+        self.results = {number: pointers.pop(0) for number in range(len(self.outputs))}
+        self.extra = {pointer.name: pointer for pointer in pointers}
+        self.levels: dict[TensorValue, int] = {}
+        for op in self.region.operations:
+            before = max((self.levels.get(value, 0) for value in op.operands), default=0)
+            self.levels.update(dict.fromkeys(op.results, before + (op.family == "reduction")))
+
+    # ------------------------------------------------------------------ shapes
+
+    @staticmethod
+    def _maker(value: TensorValue) -> str:
+        return value.owner.name if value.owner is not None else ""
+
+    def _row_shape(self, by_head: bool) -> tuple[int, int]:
+        """Heads and elements of a row: the longest last axis among the rows of this space."""
+        rank = 3 if by_head else 2
+        found = set()
+        for op in self.region.operations:
+            for value in (*op.operands, *op.results):
+                sizes = [size.value for size in value.type.shape]
+                if (
+                    len(sizes) == rank
+                    and sizes[0] is None
+                    and sizes[-1] != 1
+                    and self._maker(value) != "append"
+                ):
+                    if op.name != "append" or value is not op.operands[0]:
+                        found.add(tuple(sizes[1:]))
+        if len(found) != 1:
+            raise LumenBug(f"the rows of a rowwise region have the shapes {sorted(found)}")
+        (shape,) = found
+        return (shape[0], shape[1]) if by_head else (1, shape[0])
+
+    def _lanes(self) -> int:
+        lanes = self.target.lanes
+        sizes = [self.length, *(self._half(rope) for rope in self.ropes)]
+        while any(size % lanes for size in sizes):
+            lanes //= 2
+        return lanes
+
+    @staticmethod
+    def _half(rope: Operation) -> int:
+        half = rope.operands[2].type.shape[0].value
+        assert half is not None
+        return half
+
+    def _parameters(self) -> list[tuple[str, Type]]:
+        labels = [f"operand{number}" for number in range(len(self.region.arguments))]
+        labels += [f"result{number}" for number in range(len(self.outputs))]
+        labels += ["cosine", "sine"] if self.ropes else []
+        labels += ["slots"] if self.appends else []
+        return [(label, PTR) for label in labels] + [("first", I64), ("last", I64)]
+
+    def _is_scalar(self, value: TensorValue) -> bool:
+        """Tell whether the value is one number for the whole row."""
+        return not value.type.shape or (value.type.shape[-1].value == 1 and self.length != 1)
+
+    # --------------------------------------------------------------------- row
+
+    def build(self) -> Kernel:
+        b = self.b
+        with b.loop(self.extra["first"], self.extra["last"]) as row:
+            self.token = b.div(row.index, self.heads)
+            self.head = b.rem(row.index, self.heads) if self.heads > 1 else b.i64(0)
+            self.row = row.index
+            self.starts = {value: self._start(value, pointer) for value, pointer in self.operands.items()}
+            self.scalars: dict[TensorValue, Value] = {}
+            self.chunks: dict[tuple[TensorValue, int], Value] = {}
+            self._rope_rows()
+            last = max(self.levels.values(), default=0)
+            for level in range(1, last + 1):
+                self._prepare(level - 1)
+                self._reduce([op for op in self.region.operations if self._reduces_at(op, level)])
+            self._prepare(last)
+            self._store()
+        return self.kernel
+
+    def _reduces_at(self, op: Operation, level: int) -> bool:
+        return op.family == "reduction" and self.levels[op.result] == level
+
+    def _start(self, value: TensorValue, pointer: Value) -> Value:
+        """Pointer to what this row reads of an operand."""
+        if value in self.pages or value.type.element not in ("f32", "i32"):
+            return pointer
+        b = self.b
+        shape = value.type.shape
+        by_row = bool(shape) and shape[0].value is None
+        count = 1
+        for size in shape[1:] if by_row else shape:
+            assert size.value is not None
+            count *= size.value
+        if count == self.heads * self.length:
+            inside = b.mul(self.head, 4 * self.length)
+        elif count == self.heads and self.heads > 1:
+            inside = b.mul(self.head, 4)
+        else:
+            inside = b.i64(0)
+        if by_row:
+            per_token = 4 if len(shape) == 1 else row_bytes(count)
+            inside = b.add(b.mul(self.token, per_token), inside)
+        return b.offset(pointer, inside)
+
+    def _rope_rows(self) -> None:
+        """The rows of the cosine and sine tables that belong to this token."""
+        b = self.b
+        self.angles: dict[Operation, tuple[Value, Value]] = {}
+        for rope in self.ropes:
+            position = b.convert(b.load(I32, self.starts[rope.operands[1]], align=4), "i64")
+            where = b.mul(position, 4 * self._half(rope))
+            self.angles[rope] = (b.offset(self.extra["cosine"], where), b.offset(self.extra["sine"], where))
+
+    def _prepare(self, level: int) -> None:
+        """Compute the numbers of the row that need no further reduction, outside of any loop."""
+        for value in self.region.arguments:
+            if self._is_scalar(value) and value.type.element == "f32" and value not in self.scalars:
+                self.scalars[value] = self.b.load(F32, self.starts[value], align=4)
+        for op in self.region.operations:
+            if op.family == "reduction" or self.levels[op.results[0]] > level:
+                continue
+            value = op.results[0]
+            if value in self.scalars or not self._is_scalar(value):
+                continue
+            self.scalars[value] = self._scalar(op)
+
+    def _scalar(self, op: Operation) -> Value:
+        if op.name == "constant":
+            return self.b.f32(float(op.attributes["value"]))  # type: ignore[arg-type]
+        operands = [self.scalars[operand] for operand in op.operands]
+        return operands[0] if op.name == "reshape" else emit_elementwise(self.b, op, operands)
+
+    # ------------------------------------------------------------------ chunks
+
+    def _pull(self, value: TensorValue, place: _Place) -> Value:
+        """Return a chunk of a value."""
+        key = (value, place.offset)
+        if self._is_scalar(value):
+            return self.b.splat(self.scalars[value], self.vector.lanes)
+        if key not in self.chunks:
+            self.chunks[key] = self._compute(value, place)
+        return self.chunks[key]
+
+    def _compute(self, value: TensorValue, place: _Place) -> Value:
+        b, op = self.b, value.owner
+        if value in self.starts:
+            return self._load(self.starts[value], place)
+        assert op is not None
+        if op.name == "rope":
+            return self._rope(op, place)
+        if op.name in ("reshape", "quantize"):
+            return self._pull(op.operands[0], place)
+        if op.name == "constant":
+            raise LumenBug("a list of numbers cannot stand in a rowwise region")
+        return emit_elementwise(b, op, [self._pull(operand, place) for operand in op.operands])
+
+    def _load(self, pointer: Value, place: _Place) -> Value:
+        if place.base is not None:
+            pointer = self.b.offset(pointer, self.b.mul(place.base, 4))
+        return self.b.load(self.vector, pointer, 4 * place.offset, align=4)
+
+    def _rope(self, op: Operation, place: _Place) -> Value:
+        b, x, half, at = self.b, op.operands[0], self._half(op), place.offset
+        cosine, sine = self.angles[op]
+        if at >= 2 * half:
+            return self._pull(x, place)
+        if op.attributes["pairs"] == "half":
+            pair = at % half
+            first, second = self._pull(x, _Place(None, pair)), self._pull(x, _Place(None, pair + half))
+            cos = b.load(self.vector, cosine, 4 * pair, align=4)
+            sin = b.load(self.vector, sine, 4 * pair, align=4)
+            if at < half:
+                return b.fma(first, cos, b.neg(b.mul(second, sin)))
+            return b.fma(first, sin, b.mul(second, cos))
+        lanes = self.vector.lanes
+        doubled = [lane // 2 for lane in range(lanes)]
+        part = Type("f32", lanes // 2)
+        cos = b.load(part, cosine, 2 * at, align=4)
+        sin = b.load(part, sine, 2 * at, align=4)
+        if lanes == 2:
+            cos, sin = b.splat(cos, 2), b.splat(sin, 2)
+        else:
+            cos, sin = b.shuffle(cos, None, doubled), b.shuffle(sin, None, doubled)
+        own = self._pull(x, place)
+        other = b.shuffle(own, None, [lane ^ 1 for lane in range(lanes)])
+        signs = b.vector_constant(self.vector, [-1.0, 1.0] * (lanes // 2))
+        return b.fma(own, cos, b.mul(other, b.mul(sin, signs)))
+
+    def _places(
+        self, body: Callable[[list[_Place], list[Value]], list[Value]], carried: list[Value]
+    ) -> list[Value]:
+        """Run `body` over all chunks of the row, several at a time; it maps carried values to the next ones."""
+        lanes = self.vector.lanes
+        if self.unrolled:
+            return body([_Place(None, at) for at in range(0, self.length, lanes)], carried)
+        count = next(count for count in (4, 2, 1) if self.length % (count * lanes) == 0)
+        with self.b.loop(0, self.length, count * lanes, carried) as loop:
+            self.chunks = {}
+            loop.next(*body([_Place(loop.index, lanes * i) for i in range(count)], list(loop.values)))
+        self.chunks = {}
+        return list(loop.results)
+
+    # -------------------------------------------------------------- reductions
+
+    def _reduce(self, operations: list[Operation]) -> None:
+        b = self.b
+        chains = 4  # independent accumulators hide the latency of additions
+        start = []
+        for op in operations:
+            neutral = float("-inf") if op.name == "max" else 0.0
+            start += [b.constant(self.vector, neutral)] * chains
+
+        def body(places: list[_Place], sums: list[Value]) -> list[Value]:
+            for number, op in enumerate(operations):
+                for index, place in enumerate(places):
+                    slot = number * chains + index % chains
+                    value = self._pull(op.operands[0], place)
+                    combine = b.maximum if op.name == "max" else b.add
+                    sums[slot] = combine(sums[slot], value)
+            return sums
+
+        sums = self._places(body, start)
+        for number, op in enumerate(operations):
+            first, second, third, fourth = sums[number * chains : (number + 1) * chains]
+            if op.name == "max":
+                total = b.reduce("max", b.maximum(b.maximum(first, second), b.maximum(third, fourth)))
+            else:
+                total = b.reduce("add", b.add(b.add(first, second), b.add(third, fourth)))
+            self.scalars[op.result] = b.mul(total, 1.0 / self.length) if op.name == "mean" else total
+
+    # ----------------------------------------------------------------- results
+
+    def _store(self) -> None:
+        self._append()
+        plain, rows = [], {}
+        for number, value in enumerate(self.outputs):
+            if self._maker(value) == "quantize":
+                rows[number] = self._quantized_row(value, self.results[number])
+            else:
+                plain.append((value, self._start(value, self.results[number])))
+        spans = [row.layout.group for row in rows.values() if row.layout.name != "f32"]
+        if not spans:
+            self._places(lambda places, _: self._store_chunks(places, plain, rows, {}), [])
+            return
+        span = max(spans)
+        scratch = {n: self.b.stack(4 * span) for n, row in rows.items() if row.layout.name != "f32"}
+        lanes = self.vector.lanes
+        count = min(4, span // lanes)
+        with self.b.loop(0, self.length, span) as group:
+            with self.b.loop(0, span, count * lanes) as part:
+                self.chunks = {}
+                base = self.b.add(group.index, part.index)
+                places = [_Place(base, lanes * index) for index in range(count)]
+                at = {n: self.b.offset(pointer, self.b.mul(part.index, 4)) for n, pointer in scratch.items()}
+                self._store_chunks(places, plain, rows, at)
+            for number, pointer in scratch.items():
+                row = rows[number]
+                for inside in range(0, span, row.layout.group):
+                    which = self.b.div(self.b.add(group.index, inside), row.layout.group)
+                    row.store_group(self.b.offset(pointer, 4 * inside), which)
+
+    def _quantized_row(self, value: TensorValue, pointer: Value) -> QuantizedRow:
+        layout = ActivationLayout(value.type.element, self.columns)
+        return QuantizedRow(self.b, layout, self.length, pointer, self.token, self.vector.lanes)
+
+    def _store_chunks(
+        self,
+        places: list[_Place],
+        plain: list[tuple[TensorValue, Value]],
+        rows: Mapping[int, QuantizedRow],
+        scratch: Mapping[int, Value],
+    ) -> list[Value]:
+        b = self.b
+        for place in places:
+            for value, pointer in plain:
+                if place.base is not None:
+                    pointer = b.offset(pointer, b.mul(place.base, 4))
+                b.store(self._pull(value, place), pointer, 4 * place.offset, align=4)
+            for number, row in rows.items():
+                chunk = self._pull(self.outputs[number], place)
+                if number in scratch:
+                    b.store(chunk, scratch[number], 4 * (place.offset), align=4)
+                else:
+                    element = b.i64(place.offset) if place.base is None else b.add(place.base, place.offset)
+                    row.store_plain(chunk, element)
+        return []
+
+    def _append(self) -> None:
+        """Write this row to its slot of every cache that the region appends to."""
+        b = self.b
+        for value in self.appends:
+            assert value.owner is not None
+            cache, row = value.owner.operands
+            layout = self.pages[cache]
+            slot = b.load(I64, self.extra["slots"], b.mul(self.token, 8), align=8)
+            token = layout.locate(b, self.operands[cache], slot, self.head)
+            for at in range(0, self.length, self.vector.lanes):
+                layout.store(b, self._pull(row, _Place(None, at)), token, at)
