@@ -1,8 +1,8 @@
 """From plain text to ids, by the libraries that know the two kinds of vocabulary.
 
 In: a `Vocabulary`.  Out: a function from text (without special tokens) to ids.
-Byte-level BPE goes through `tokenizers`, SentencePiece BPE through `sentencepiece`; both are imported here only,
-when a text is first encoded.
+Byte-level BPE goes through `tokenizers`, SentencePiece BPE through `sentencepiece`; both are imported here
+only, when a text is first encoded.
 """
 
 from __future__ import annotations
@@ -38,7 +38,14 @@ def byte_level(vocabulary: Vocabulary) -> Encoder:
     pipeline.pre_tokenizer = pre_tokenizers.Sequence([*cuts, letters])
 
     def encode(text: str) -> list[int]:
-        return pipeline.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        try:
+            return pipeline.encode_batch_fast([text], add_special_tokens=False)[0].ids
+        except BaseException as error:  # a panic of the library is no Exception
+            if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
+                raise
+            raise TokenizerError(
+                f"the text ({len(text)} characters) cannot be cut into pieces: {error}"
+            ) from None
 
     return encode
 
@@ -48,7 +55,9 @@ def _merge_model(vocabulary: Vocabulary, whole_words: bool) -> Any:
 
     lines = text_list(vocabulary.metadata.get("tokenizer.ggml.merges"))
     if lines is None:
-        raise TokenizerError("tokenizer.ggml.merges is missing or no list of strings; convert the model again")
+        raise TokenizerError(
+            "tokenizer.ggml.merges is missing or no list of strings; convert the model again"
+        )
     ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
     merges = [tuple(line.split(" ")) for line in lines]
     try:
@@ -58,7 +67,7 @@ def _merge_model(vocabulary: Vocabulary, whole_words: bool) -> Any:
         for index, pair in enumerate(merges):
             if len(pair) != 2 or not all(pair):
                 raise TokenizerError(
-                    f"tokenizer.ggml.merges[{index}] is {lines[index][:80]!r}, not two parts with a space between"
+                    f"tokenizer.ggml.merges[{index}] is {lines[index][:80]!r}, not two parts"
                 ) from None
     merges = [pair for pair in merges if {pair[0], pair[1], pair[0] + pair[1]} <= ids.keys()]
     try:
@@ -75,7 +84,9 @@ def sentence_piece(vocabulary: Vocabulary) -> Encoder:
     try:
         processor.LoadFromSerializedProto(_sentence_piece_model(vocabulary))
     except (RuntimeError, OSError) as error:
-        raise TokenizerError(f"tokenizer.ggml.tokens is no usable SentencePiece vocabulary: {error}") from None
+        raise TokenizerError(
+            f"tokenizer.ggml.tokens is no usable SentencePiece vocabulary: {error}"
+        ) from None
     return processor.EncodeAsIds
 
 
@@ -99,7 +110,7 @@ def _sentence_piece_model(vocabulary: Vocabulary) -> bytes:
     """Write the model file that the library would have read from the original checkpoint."""
     scores = vocabulary.metadata.get("tokenizer.ggml.scores")
     if not isinstance(scores, np.ndarray) or scores.shape != (len(vocabulary.tokens),):
-        raise TokenizerError("tokenizer.ggml.scores does not give one score to each token; convert the model again")
+        raise TokenizerError("tokenizer.ggml.scores does not give one score to each token")
     kinds = vocabulary.kinds.copy()
     unknown = vocabulary.special("unknown")
     if not (kinds == UNKNOWN).any():
@@ -121,5 +132,3 @@ def _sentence_piece_model(vocabulary: Vocabulary) -> bytes:
     trainer += _field(40, int(np.flatnonzero(kinds == UNKNOWN)[0]))
     normalizer = _field(1, b"identity") + _field(3, 0) + _field(4, 0) + _field(5, 1)
     return b"".join(parts) + _field(2, trainer) + _field(3, normalizer)
-
-

@@ -1,7 +1,7 @@
 """Finding special tokens in a text: at each place the longest one that fits, from left to right.
 
-In: token texts with their ids, and a text.  Out: the pieces in order, an id for a token and a string for the rest.
-The time is linear in the text: only places where some token may begin are looked at, and there once per length.
+In: token texts with their ids, and a text.  Out: the pieces in order, an id for a token, a string for the rest.
+The time is linear in the text: only places where some token may begin are looked at, once per length.
 """
 
 from __future__ import annotations

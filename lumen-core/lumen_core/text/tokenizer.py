@@ -1,8 +1,8 @@
 """Text to ids and back, by the vocabulary that a model file carries.
 
 In: the metadata of a model file.  Out: a `Tokenizer`.
-`encode` is exact to the id; `decode` of what `encode` gave is the text again (after the composition of letters
-that some families demand).  Special tokens in a text are plain text unless `parse_special` says otherwise,
+`encode` is exact to the id; `decode` of what `encode` gave is the text again (after the composition of
+letters that some families demand).  Special tokens in a text are plain text unless `parse_special` says otherwise,
 so that what a user writes can never steer the model.
 """
 

@@ -1,6 +1,7 @@
 """The vocabulary of a model file: tokens, their kinds, and what each stands for in bytes.
 
-In: the metadata of a model file (`tokenizer.*` keys).  Out: a `Vocabulary`, or a TokenizerError that names the key.
+In: the metadata of a model file (`tokenizer.*` keys).
+Out: a `Vocabulary`, or a TokenizerError that names the key.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ SPACE = "\u2581"  # what stands for a space in SentencePiece tokens
 
 # Tokens that end a generation by what they say, besides those that the file declares.
 _ENDS = frozenset((
-    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
-    "<turn|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "</s>",
-    "<eos>", "<end_of_utterance>", "<｜end▁of▁sentence｜>",
+    "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>",
+    "<end_of_turn>", "<turn|>", "<|endoftext|>", "<|end_of_text|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]",
+    "[EOS]", "</s>", "<eos>", "<end_of_utterance>", "<｜end▁of▁sentence｜>",
 ))  # fmt: skip
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -62,13 +63,17 @@ class Vocabulary:
         if model is None:
             raise TokenizerError("the file has no vocabulary: tokenizer.ggml.model is missing")
         if model not in (BYTE_LEVEL, SENTENCE_PIECE):
-            raise TokenizerError(f"tokenizer.ggml.model is {model!r}; known are {BYTE_LEVEL} and {SENTENCE_PIECE}")
+            raise TokenizerError(
+                f"tokenizer.ggml.model is {model!r}; known are {BYTE_LEVEL} and {SENTENCE_PIECE}"
+            )
         tokens = text_list(metadata.get("tokenizer.ggml.tokens"))
         if not tokens:
             raise TokenizerError("tokenizer.ggml.tokens is missing, empty or no list of strings")
         kinds = np.asarray(metadata.get("tokenizer.ggml.token_type", np.full(len(tokens), NORMAL)))
         if kinds.dtype.kind not in "iu" or kinds.shape != (len(tokens),):
-            raise TokenizerError(f"tokenizer.ggml.token_type does not give one number to each of {len(tokens)} tokens")
+            raise TokenizerError(
+                f"tokenizer.ggml.token_type does not give one number to each of {len(tokens)} tokens"
+            )
         return Vocabulary(str(model), tokens, kinds, metadata)
 
     @property
@@ -81,7 +86,9 @@ class Vocabulary:
         if value is None or value in (-1, 0xFFFFFFFF):
             return None
         if not isinstance(value, int) or not 0 <= value < len(self.tokens):
-            raise TokenizerError(f"tokenizer.ggml.{name}_token_id is {value!r}, outside of {len(self.tokens)} tokens")
+            raise TokenizerError(
+                f"tokenizer.ggml.{name}_token_id is {value!r}, outside of {len(self.tokens)} tokens"
+            )
         return value
 
     def flag(self, name: str, default: bool) -> bool:
