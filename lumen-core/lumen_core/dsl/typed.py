@@ -239,8 +239,18 @@ def static_value(expression: TypedExpr, sizes: Mapping[str, int], scalars: Mappi
             return a / b
         case "rem", [a, b] if b != 0:
             return a % b
-        case "pow", [a, b] if a != 0 or b >= 0:
-            return a**b
+        case "pow", [a, b] if a > 0 and abs(b) <= 1024:
+            return float(a) ** b
+        case "shl", [int(a), int(b)] if 0 <= b < 64:
+            return a << b
+        case "shr", [int(a), int(b)] if 0 <= b < 64:
+            return a >> b
+        case "bitand", [int(a), int(b)]:
+            return a & b
+        case "bitor", [int(a), int(b)]:
+            return a | b
+        case "bitxor", [int(a), int(b)]:
+            return a ^ b
         case "sqrt", [a] if a >= 0:
             return a**0.5
         case "rsqrt", [a] if a > 0:

@@ -1,0 +1,97 @@
+"""The type checker's front: ast.Module -> TypedModule, or one SourceError with every finding.
+
+Each kind of item has its file: `check_format.py`, `check_function.py` (with `check_expression.py`,
+`operators.py`, `check_call.py`, `rules.py` for what stands in a body) and `check_model.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import lru_cache
+
+from lumen_core.dsl import ast, builtins
+from lumen_core.dsl.calls import check_expansion, check_recursion
+from lumen_core.dsl.check_format import check_format
+from lumen_core.dsl.check_function import check_function
+from lumen_core.dsl.check_model import check_model
+from lumen_core.dsl.signatures import Signature, resolve_signature
+from lumen_core.dsl.typed import TypedFunction, TypedModel, TypedModule
+from lumen_core.source import Diagnostics
+from lumen_core.types import SCALARS
+
+_EMPTY = ast.Module(())
+
+
+def check(module: ast.Module, standard: ast.Module, formats: Collection[str] = ()) -> TypedModule:
+    """Return the typed module; raises SourceError with every finding.
+
+    standard  the standard library, whose functions are in scope
+    formats   names of formats declared elsewhere, which may stand as element types
+    """
+    library = _checked(standard) if standard.items else TypedModule({}, {}, {})
+    diagnostics = Diagnostics()
+    typed = _check(module, standard, library, formats, diagnostics)
+    diagnostics.raise_if_any()
+    return typed
+
+
+@lru_cache(maxsize=4)
+def _checked(standard: ast.Module) -> TypedModule:
+    return check(standard, _EMPTY)
+
+
+def _check(
+    module: ast.Module,
+    standard: ast.Module,
+    library: TypedModule,
+    formats: Collection[str],
+    diagnostics: Diagnostics,
+) -> TypedModule:
+    elements = frozenset({*formats, *(item.name for item in module.formats)}) - set(SCALARS)
+    _names(module, library, diagnostics)
+    for item in module.formats:
+        check_format(item, diagnostics)
+    signatures: dict[str, Signature | None] = {
+        function.name: resolve_signature(function, (), {}, diagnostics) for function in standard.functions
+    }
+    for function in module.functions:
+        signatures[function.name] = resolve_signature(function, elements, {}, diagnostics)
+    functions: dict[str, TypedFunction] = {}
+    calls: dict[str, set[str]] = {}
+    for function in module.functions:
+        signature = signatures[function.name]
+        if signature is None:
+            continue
+        typed, calls[function.name] = check_function(signature, signatures, {}, elements, diagnostics)
+        if typed is not None:
+            functions[function.name] = typed
+    check_recursion({function.name: function for function in module.functions}, calls, diagnostics)
+    models: dict[str, TypedModel] = {}
+    for item in module.models:
+        model = check_model(item, signatures, elements, diagnostics)
+        if model is not None:
+            models[model.name] = model
+    everything = {**library.functions, **functions}
+    if not diagnostics.found:
+        check_expansion([everything, *({**everything, **model.functions} for model in models.values())], diagnostics)
+    declared = {item.name: item for item in module.formats}
+    return TypedModule(declared, everything, models, frozenset(functions))
+
+
+def _names(module: ast.Module, library: TypedModule, diagnostics: Diagnostics) -> None:
+    """Report items whose name is taken."""
+    taken: dict[tuple[str, str], ast.Item] = {}
+    for item in module.items:
+        kind = {ast.Format: "format", ast.Function: "function", ast.Model: "model"}[type(item)]
+        first = taken.setdefault((kind, item.name), item)
+        if first is not item:
+            line = first.span.source.position(first.span.start)[0]
+            note = f"the first is in line {line}"
+            diagnostics.error(f"the {kind} `{item.name}` is declared twice", item.span, notes=(note,))
+        if kind != "function":
+            continue
+        if item.name in builtins.names():
+            diagnostics.error(f"`{item.name}` is a function of the language", item.span, help="take another name")
+        if item.name in library.functions:
+            message = f"the standard library already has a function `{item.name}`"
+            diagnostics.error(message, item.span, help="take another name")

@@ -1,0 +1,228 @@
+"""A format's declaration: names, lengths, and that its value has one element per place of the block.
+
+Vectors in a format have a length and no other shape. A shorter one repeats each element over its group,
+so lengths fit when the shorter divides the longer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from lumen_core.dsl import ast, builtins
+from lumen_core.dsl.printer import print_expression
+from lumen_core.dsl.signatures import suggestion
+from lumen_core.source import Diagnostics
+from lumen_core.types import SCALARS
+
+FIELD_TYPES = frozenset(SCALARS) - {"i1"}
+LONGEST_BLOCK = 1 << 16  # elements of a block, bytes of a block, elements of a vector
+_INTEGER_OPERATORS = frozenset({"|", "^", "&", "<<", ">>", "%"})
+
+
+@dataclass(frozen=True)
+class Vector:
+    """What is known of a value: its length, whether it is an integer, and from which field it comes."""
+
+    length: int
+    integer: bool
+    field: ast.Field | None = None
+    constant: int | None = None
+
+
+@dataclass
+class _Block:
+    diagnostics: Diagnostics
+    names: dict[str, Vector | None] = field(default_factory=dict)
+
+    def error(self, message: str, node: ast.Node, *notes: str, help: str | None = None) -> None:
+        self.diagnostics.error(message, node.span, notes=notes, help=help)
+
+
+def check_format(format: ast.Format, diagnostics: Diagnostics) -> None:
+    """Report every error of a format."""
+    block = _Block(diagnostics)
+    if not 1 <= format.block <= LONGEST_BLOCK:
+        block.error(f"a block has 1 to {LONGEST_BLOCK} elements, not {format.block}", format)
+    size = sum(_field(entry, block) for entry in format.fields)
+    if not format.fields:
+        block.error(f"format `{format.name}` has no fields", format, help="name its bytes in order: d: f16")
+    if size > LONGEST_BLOCK:
+        block.error(f"a block has at most {LONGEST_BLOCK} bytes, not {size}", format)
+    for let in format.lets:
+        if len(let.names) != 1:
+            block.error("a let of a format has one name", let)
+        block.names |= dict.fromkeys(let.names, _vector(let.value, block))
+    value = _vector(format.value, block)
+    if value is not None and value.length != format.block:
+        elements = f"{value.length} element{'s' * (value.length != 1)}"
+        help = "the value names every element of the block, one each"
+        block.error(f"the value has {elements}, the block has {format.block}", format.value, help=help)
+
+
+def _field(entry: ast.Field, block: _Block) -> int:
+    """Bring a field into scope and return its bytes."""
+    if entry.name in block.names:
+        block.error(f"the field `{entry.name}` is declared twice", entry)
+    count = 1 if entry.count is None else entry.count
+    if entry.dtype not in FIELD_TYPES:
+        help = suggestion(entry.dtype, FIELD_TYPES) or f"there are {', '.join(sorted(FIELD_TYPES))}"
+        block.error(f"unknown element type `{entry.dtype}`", entry, help=help)
+        block.names[entry.name] = None
+        return 0
+    if not 1 <= count <= LONGEST_BLOCK:
+        block.error(f"a field has 1 to {LONGEST_BLOCK} elements, not {count}", entry)
+        block.names[entry.name] = None
+        return 0
+    block.names[entry.name] = Vector(count, entry.dtype in builtins.INTEGERS, entry)
+    return count * SCALARS[entry.dtype] // 8
+
+
+def _vector(node: ast.Expression, block: _Block) -> Vector | None:
+    """Return what is known of an expression, or None after an error."""
+    match node:
+        case ast.Number(value):
+            whole = isinstance(value, int)
+            return Vector(1, whole, constant=int(value) if whole else None)
+        case ast.Name(name):
+            if name not in block.names:
+                block.error(f"unknown name `{name}`", node, help=suggestion(name, block.names))
+            return block.names.get(name)
+        case ast.Unary(operator, operand):
+            inner = _vector(operand, block)
+            if inner is None:
+                return None
+            if operator == "~" and not inner.integer:
+                block.error("`~` needs integers, found real numbers", node)
+                return None
+            constant = None if inner.constant is None else -inner.constant if operator == "-" else ~inner.constant
+            return Vector(inner.length, inner.integer, constant=constant)
+        case ast.Binary(operator, left, right):
+            a, b = _vector(left, block), _vector(right, block)
+            return _combine(operator, [a, b], node, block)
+        case ast.Slice():
+            return _slice(node, block)
+        case ast.Index():
+            return _index(node, block)
+        case ast.List(items):
+            parts = [_vector(item, block) for item in items]
+            for item, part in zip(items, parts, strict=True):
+                if part is not None and part.length != 1:
+                    block.error(f"an element of a table is one number, not {part.length}", item)
+            if not items:
+                block.error("a table has at least one element", node)
+            known = [part for part in parts if part is not None]
+            return Vector(len(items), all(p.integer for p in known)) if known and len(known) == len(parts) else None
+        case ast.Call():
+            return _call(node, block)
+        case ast.Tuple():
+            block.error("a format's value is one vector, not a tuple", node)
+    return None
+
+
+def _combine(name: str, parts: list[Vector | None], node: ast.Expression, block: _Block) -> Vector | None:
+    """Return the result of an element-wise operation: the longest operand's length, if the others divide it."""
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts):
+        return None
+    if name in _INTEGER_OPERATORS and not all(part.integer for part in known):
+        block.error(f"`{name}` needs integers, found real numbers", node, help="use the stored field, not a scaled value")
+        return None
+    length = max(part.length for part in known)
+    if any(length % part.length for part in known):
+        lengths = " and ".join(str(part.length) for part in known)
+        help = "a shorter vector repeats over groups, so its length divides the longer one's"
+        block.error(f"the lengths {lengths} do not fit in `{name}`", node, help=help)
+        return None
+    return Vector(length, all(part.integer for part in known) and name not in {"/", "**"})
+
+
+def _constant(node: ast.Expression, what: str, block: _Block) -> int | None:
+    value = _vector(node, block)
+    if value is not None and value.constant is None:
+        block.error(f"{what} must be an integer constant, found `{print_expression(node)}`", node)
+    return value.constant if value is not None else None
+
+
+def _slice(node: ast.Slice, block: _Block) -> Vector | None:
+    value = _vector(node.value, block)
+    start = 0 if node.start is None else _constant(node.start, "the start of a slice", block)
+    if value is None:
+        return None
+    stop = value.length if node.stop is None else _constant(node.stop, "the end of a slice", block)
+    if start is None or stop is None:
+        return None
+    if not 0 <= start < stop <= value.length:
+        note = f"`{print_expression(node.value)}` has {value.length} element{'s' * (value.length != 1)}"
+        block.error(f"the slice {start}:{stop} is out of range", node, note)
+        return None
+    return Vector(stop - start, value.integer, value.field)
+
+
+def _index(node: ast.Index, block: _Block) -> Vector | None:
+    value, index = _vector(node.value, block), _vector(node.index, block)
+    if value is None or index is None:
+        return None
+    if not index.integer:
+        block.error("an index is an integer", node.index)
+        return None
+    if index.constant is not None and not 0 <= index.constant < value.length:
+        note = f"`{print_expression(node.value)}` has {value.length} element{'s' * (value.length != 1)}"
+        block.error(f"the index {index.constant} is out of range", node, note)
+        return None
+    return Vector(index.length, value.integer)
+
+
+def _call(node: ast.Call, block: _Block) -> Vector | None:
+    name = node.function
+    if name == "bits":
+        return _bits(node, block)
+    parts = [_vector(argument, block) for argument in node.arguments]
+    for keyword in node.keywords:
+        block.error(f"`{name}` has no argument `{keyword.name}`", keyword)
+    if name == "concat":
+        known = [part for part in parts if part is not None]
+        if not parts:
+            block.error("`concat` takes one vector or more", node)
+        if not parts or len(known) < len(parts):
+            return None
+        length = sum(part.length for part in known)
+        if length > LONGEST_BLOCK:
+            block.error(f"this vector has more than {LONGEST_BLOCK} elements", node)
+            return None
+        return Vector(length, all(part.integer for part in known))
+    counts = {"select": 3, "minimum": 2, "maximum": 2, **dict.fromkeys(builtins.ELEMENTWISE, 1)}
+    if name not in counts:
+        help = suggestion(name, [*counts, *builtins.FORMAT_FUNCTIONS])
+        block.error(f"unknown function `{name}` in a format", ast.Name(name, span=node.name_span), help=help)
+        return None
+    if len(parts) != counts[name]:
+        block.error(f"`{name}` takes {counts[name]} argument{'s' * (counts[name] != 1)}, found {len(parts)}", node)
+        return None
+    result = _combine(name, parts, node, block)
+    real = builtins.ELEMENTWISE.get(name) == builtins.FLOATS
+    return Vector(result.length, False) if result is not None and real else result
+
+
+def _bits(node: ast.Call, block: _Block) -> Vector | None:
+    """`bits(field, width, run=r)`: the parts of each chunk of r bytes, lowest bits first."""
+    if len(node.arguments) != 2 or any(keyword.name != "run" for keyword in node.keywords):
+        help = "write bits(field, width, run=r)"
+        block.error("`bits` takes a field of bytes, a width and `run`", node, help=help)
+        return None
+    source = _vector(node.arguments[0], block)
+    width = _constant(node.arguments[1], "the width", block)
+    run_node = node.keyword("run")
+    run = _constant(run_node, "`run`", block) if run_node is not None else source.length if source else None
+    if source is None or width is None or run is None:
+        return None
+    if not source.integer or (source.field is not None and source.field.dtype != "u8"):
+        block.error("`bits` takes bytes apart", node.arguments[0], help="declare the field as u8[...]")
+        return None
+    if width not in {1, 2, 4, 8}:
+        block.error(f"the width must be 1, 2, 4 or 8, found {width}", node.arguments[1])
+        return None
+    if run < 1 or source.length % run:
+        place = run_node if run_node is not None else node
+        block.error(f"`run` must divide the {source.length} bytes of the field, found {run}", place)
+        return None
+    return Vector(source.length * 8 // width, True)

@@ -1,0 +1,30 @@
+"""Files of the language: the standard library, and loading a `.lum` file whole."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from functools import cache
+from pathlib import Path
+
+from lumen_core.dsl import ast
+from lumen_core.dsl.check import check
+from lumen_core.dsl.parse import parse
+from lumen_core.dsl.typed import TypedModule
+from lumen_core.source import Source
+
+STANDARD = Path(__file__).with_name("standard.lum")
+
+
+@cache
+def standard_library() -> ast.Module:
+    return parse(Source("standard.lum", STANDARD.read_text(encoding="utf-8")))
+
+
+def load(path: str | Path, formats: Collection[str] = ()) -> TypedModule:
+    """Read, parse and check a file; raises SourceError with every finding, OSError if there is no file."""
+    return check(parse(Source.read(path)), standard_library(), formats)
+
+
+def load_text(text: str, name: str = "<text>", formats: Collection[str] = ()) -> TypedModule:
+    """Parse and check a text, such as the meaning of an instruction."""
+    return check(parse(Source(name, text)), standard_library(), formats)
