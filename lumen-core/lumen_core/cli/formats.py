@@ -46,7 +46,7 @@ def show(
 ) -> None:
     """Show a format's declaration and what the compiler derives from it."""
     from lumen_core.plugins.registry import Registry
-    from lumen_core.quant import analyse
+    from lumen_core.quant.analyse import analyse
 
     registry = Registry.load()
     declaration = registry.format(name)

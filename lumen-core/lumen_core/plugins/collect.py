@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 import pluggy
 
+from lumen_core.errors import LumenError
 from lumen_core.plugins import hookspecs
 from lumen_core.plugins.sources import FormatSource, ModelSource
 from lumen_core.target import Backend
@@ -61,7 +62,7 @@ def collect(found: Iterable[EntryPoint], problems: list[Problem]) -> tuple[Plugi
         try:
             hooks = _hooks(point, problems)
         except (Exception, SystemExit) as error:  # whatever a foreign module raises while it is imported
-            problems.append(Problem(_distribution(point), f"entry point {point.value}", _text(error)))
+            problems.append(Problem(_distribution(point), f"entry point {point.value}", reason(error)))
         version = point.dist.version if point.dist else ""
         plugins.append(Plugin(point.name, _distribution(point), version, point.value, hooks))
     return tuple(plugins)
@@ -95,7 +96,7 @@ def _items(plugin: Plugin, hook: str, problems: list[Problem]) -> Iterable[objec
     try:
         results = plugin.hooks[hook]()
     except (Exception, SystemExit) as error:  # a foreign function may raise anything
-        problems.append(Problem(plugin.distribution, place, _text(error)))
+        problems.append(Problem(plugin.distribution, place, reason(error)))
         return
     for result in results:  # pluggy gives one result per implementation
         if not isinstance(result, list | tuple):
@@ -149,5 +150,10 @@ def _distribution(point: EntryPoint) -> str:
     return point.dist.name if point.dist else point.name
 
 
-def _text(error: BaseException) -> str:
+def reason(error: BaseException) -> str:
+    """Return one line about an error, whatever raised it."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror.lower()
+    if isinstance(error, LumenError):
+        return str(error)
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, PluginError, UnsupportedFormatError
-from lumen_core.plugins.collect import Entry, Plugin, Problem, call, collect
+from lumen_core.plugins.collect import Entry, Plugin, Problem, call, collect, reason
 from lumen_core.plugins.hookspecs import GROUP
 from lumen_core.plugins.sources import ModelSource
 
@@ -113,7 +113,7 @@ class Registry:
             try:
                 module = _parse(entry.value.path)
             except (LumenError, OSError) as error:
-                self.problems.append(Problem(entry.distribution, str(entry.value.path), str(error)))
+                self.problems.append(Problem(entry.distribution, str(entry.value.path), reason(error)))
                 continue
             declared += [Entry(item, entry.distribution, entry.value.path) for item in module.formats]
         return self.named("format", declared, lambda value: [value.name])
@@ -126,7 +126,7 @@ class Registry:
             try:
                 self.definition(entry.value.name)
             except (LumenError, OSError) as error:
-                self.problems.append(Problem(entry.distribution, str(entry.value.path), str(error)))
+                self.problems.append(Problem(entry.distribution, str(entry.value.path), reason(error)))
             for path in entry.value.files.values():
                 if not path.is_file():
                     self.problems.append(Problem(entry.distribution, str(path), "this file is missing"))
@@ -158,6 +158,11 @@ class Registry:
 
     def reader(self, path: Path) -> Reader:
         """Return the reader that recognizes a file; raises ModelFormatError."""
+        if not path.exists():
+            shipped = f"; shipped with Lumen: {', '.join(sorted(self.files))}" if self.files else ""
+            raise ModelFormatError(f"{path}: no such file{shipped}")
+        if path.is_dir():
+            raise ModelFormatError(f"{path} is a directory; name the model file inside it")
         for entry in self.readers.values():
             if entry.value.matches(path):
                 return entry.value

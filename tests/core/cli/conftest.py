@@ -1,0 +1,86 @@
+"""The command line in this process, with an engine that says what it was asked for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from lumen_core.cli.main import main
+from lumen_core.errors import ContextLengthError
+
+Lumen = Callable[..., SimpleNamespace]
+
+
+@dataclass
+class FakeModel:
+    """Answers with its prompt's characters in reverse, one a token."""
+
+    options: dict[str, Any]
+    asked: list[Any] = field(default_factory=list)
+    closed: bool = False
+    statistics: Any = None
+
+    def stream(self, prompt: str, **options: Any) -> Iterator[str]:
+        self.asked.append((prompt, options))
+        if len(prompt) > 1000:
+            raise ContextLengthError("the prompt has 1001 tokens, the context holds 1000")
+        if prompt == "crash":
+            raise ZeroDivisionError("oh")
+        if prompt == "interrupt":
+            raise KeyboardInterrupt
+        yield from list(reversed(prompt))[: options["max_tokens"]]
+        self.statistics = SimpleNamespace(
+            prompt_tokens=len(prompt), prompt_seconds=0.5, generated_tokens=2,
+            decode_seconds=0.25, first_token_seconds=0.6,
+        )  # fmt: skip
+
+    def stream_chat(self, messages: list[dict[str, str]], **options: Any) -> Iterator[str]:
+        yield from self.stream(messages[-1]["content"], **options)
+        self.asked[-1] = (messages, options)
+
+    def generate(self, prompt: str, **options: Any) -> SimpleNamespace:
+        return {"text": "".join(self.stream(prompt, **options)), "finish_reason": "stop"}  # type: ignore[return-value]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture
+def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """Put a fake engine where the commands look for one; `models` are those that were loaded."""
+    models: list[FakeModel] = []
+
+    def load(name: str, **options: Any) -> FakeModel:
+        models.append(FakeModel({"name": name, **options}))
+        return models[-1]
+
+    def load_tokenizer(name: str) -> SimpleNamespace:
+        return SimpleNamespace(
+            encode=lambda text, add_special=True: list(b"<" * add_special + text.encode()),
+            decode_bytes=bytes,
+        )
+
+    module = ModuleType("lumen_core.engine.model")
+    vars(module).update(load=load, load_tokenizer=load_tokenizer, models=models)
+    monkeypatch.setitem(sys.modules, "lumen_core.engine.model", module)
+    return SimpleNamespace(models=models)
+
+
+@pytest.fixture
+def lumen(capfd: pytest.CaptureFixture[str]) -> Lumen:
+    """Return a function that runs a command and gives its exit code and what it printed."""
+
+    def run(*arguments: str) -> SimpleNamespace:
+        try:
+            code = main(list(arguments))
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 0
+        out, err = capfd.readouterr()
+        return SimpleNamespace(code=code, out=out, err=err)
+
+    return run

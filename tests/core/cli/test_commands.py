@@ -1,0 +1,184 @@
+"""What the commands print, where, and with which exit code."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth"]
+LISTS = ["models", "formats", "backends", "plugins"]
+
+
+def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+
+
+def test_the_answer_alone_goes_to_standard_output(engine: Any, lumen: Any) -> None:
+    done = lumen("run", "demo", "가나다", "-n", "2", "--temp", "0.5", "--seed", "3", "-t", "2")
+    assert (done.code, done.out) == (0, "다나\n")
+    assert "prompt 3 tokens, 6.0 t/s" in done.err
+    assert "decode 2 tokens, 8.0 t/s" in done.err
+    model = engine.models[0]
+    assert model.asked == [("가나다", {"max_tokens": 2, "temperature": 0.5, "seed": 3})]
+    assert model.options["threads"] == 2
+    assert model.closed
+
+
+def test_run_alone_has_a_korean_prompt_for_the_embedded_model(engine: Any, lumen: Any) -> None:
+    assert lumen("run").code == 0
+    assert engine.models[0].options["name"] == "demo"
+    assert any("가" <= letter <= "힣" for letter in engine.models[0].asked[0][0])
+
+
+def test_run_reads_standard_input(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    stdin(monkeypatch, "파이프".encode())
+    assert lumen("run", "demo", "-", "-q").out == "프이파\n"
+
+
+def test_run_can_give_json(engine: Any, lumen: Any) -> None:
+    assert json.loads(lumen("run", "demo", "ab", "--json").out) == {"text": "ba", "finish_reason": "stop"}
+
+
+def test_a_system_message_implies_the_chat_template(engine: Any, lumen: Any) -> None:
+    lumen("run", "demo", "안녕", "--system", "짧게")
+    messages, _ = engine.models[0].asked[0]
+    assert [message["role"] for message in messages] == ["system", "user"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "code", "message"),
+    [
+        ("x" * 1001, 1, "error: the prompt has 1001 tokens"),
+        ("\udcff", 1, "error: the prompt is not valid UTF-8"),
+        ("crash", 3, "internal error: ZeroDivisionError: oh"),
+        ("interrupt", 130, ""),
+    ],
+)
+def test_every_error_is_one_message(engine: Any, lumen: Any, prompt: str, code: int, message: str) -> None:
+    done = lumen("run", "demo", prompt)
+    assert done.code == code
+    assert message in done.err
+    assert "Traceback" not in done.err
+    assert done.out.strip() == ""
+
+
+def test_a_traceback_can_be_had(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Traceback" in lumen("run", "demo", "crash", "--traceback").err
+    monkeypatch.setenv("LUMEN_TRACEBACK", "1")
+    assert "Traceback" in lumen("run", "demo", "x" * 1001).err
+
+
+@pytest.mark.parametrize("arguments", [["nosuch"], ["run", "--bogus"], ["run", "-n", "-1"], ["tokenize"]])
+def test_wrong_usage_is_2(lumen: Any, arguments: list[str]) -> None:
+    assert lumen(*arguments).code == 2
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_teaches_by_example(lumen: Any, name: str) -> None:
+    done = lumen(name, "--help")
+    assert done.code == 0
+    assert "Example" in done.out
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_are_tables_or_json(lumen: Any, name: str) -> None:
+    table, data = lumen(name, "list"), lumen(name, "list", "--json")
+    assert (table.code, data.code) == (0, 0)
+    assert "example" in table.out
+    assert json.loads(data.out)
+
+
+def test_one_model_and_one_format_can_be_shown(lumen: Any) -> None:
+    assert "fn block" in lumen("models", "show", "example_bag").out
+    assert "format example_q4" in lumen("formats", "show", "example_q4").out
+    assert json.loads(lumen("models", "show", "example_bag", "--json").out)["architectures"] == "example-bag"
+    missing = lumen("models", "show", "nosuch")
+    assert missing.code == 1
+    assert "known: " in missing.err
+    assert lumen("formats", "show", "nosuch").code == 1
+
+
+@pytest.mark.parametrize("content", [None, b"", b"GGUF", b"\xff" * 64])
+def test_a_bad_file_is_an_error_of_the_user(lumen: Any, tmp_path: Any, content: bytes | None) -> None:
+    path = tmp_path / "bad.gguf"
+    if content is not None:
+        path.write_bytes(content)
+    done = lumen("inspect", str(path))
+    assert done.code == 1
+    assert done.err.startswith("error: ")
+    assert "Traceback" not in done.err
+    assert lumen("inspect", str(tmp_path)).code == 1
+
+
+def test_tokens_are_listed(engine: Any, lumen: Any) -> None:
+    assert lumen("tokenize", "demo", "ab", "--ids").out == "60 97 98\n"
+    assert lumen("tokenize", "demo", "ab", "--ids", "--no-special").out == "97 98\n"
+    pieces = json.loads(lumen("tokenize", "demo", "é", "--json").out)
+    assert pieces == [{"id": 60, "piece": "<"}, {"id": 195, "piece": "c3"}, {"id": 169, "piece": "a9"}]
+
+
+def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = [
+        "안녕",
+        "interrupt",
+        "/stats",
+        "/nonsense",
+        "/clear",
+        '"""한',
+        '줄"""',
+        "x" * 1001,
+        "끝",
+        "/bye",
+        "no",
+    ]
+    stdin(monkeypatch, "\n".join(lines).encode())
+    done = lumen("chat", "--system", "짧게")
+    assert done.code == 0
+    assert done.out.split("\n")[:2] == ["녕안", ""]
+    assert "(stopped)" in done.err
+    assert "unknown command /nonsense" in done.err
+    assert "error: the prompt has 1001 tokens" in done.err
+    asked = [entry for entry in engine.models[0].asked if isinstance(entry[0], list)]
+    assert [message["content"] for message in asked[-1][0]] == ["짧게", "한\n줄", "줄\n한", "끝"]
+
+
+def test_a_plugins_command_is_there(lumen: Any) -> None:
+    assert "hello" in lumen("--help").out
+    assert lumen("hello", "--name", "둘").out == "안녕, 둘!\n"
+
+
+def test_help_comes_at_once() -> None:
+    def once() -> float:
+        start = time.perf_counter()
+        subprocess.run(
+            [sys.executable, "-m", "lumen_core.cli.main", "--help"], check=True, capture_output=True
+        )
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(3)) < 1.0  # 0.25 s alone; the machine may be busy
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    command = f"{sys.executable} -m lumen_core.cli.main models list --json | head -c 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout == "["
+    assert done.stderr == ""
+
+
+def test_version(lumen: Any) -> None:
+    assert lumen("--version").out.startswith("lumen 0.1.0")
+
+
+def test_progress_is_drawn_on_terminals_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lumen_core.cli.output import progress_bar
+
+    monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: False))
+    with progress_bar() as report:
+        assert report is None
