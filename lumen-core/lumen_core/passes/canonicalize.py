@@ -44,7 +44,7 @@ def _folded(builder: Builder, operation: Operation) -> Value | None:
 
 
 def _same_type(builder: Builder, operation: Operation) -> Value | None:
-    # quantize{f32}(x) = x, dequantize(x: f32) = x, convert to the own element = x, reshape to the own shape = x
+    # quantize{f32}(x) = dequantize(x: f32) = convert to the own element = reshape to the own shape = x
     (operand,) = operation.operands
     return operand if operand.type == operation.result.type else None
 

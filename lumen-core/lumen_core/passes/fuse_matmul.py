@@ -88,17 +88,17 @@ class FuseMatmul(Pass):
         single: set[Value] = set()  # new values that stand for an old one with one reader
         for operation in function.operations:
             twin = builder.copy(operation, values)
+            fused: Value | None = None
             if operation.name == "matmul":
                 fused = _matmul(builder, twin)
             elif operation.name == "rows":
                 fused = _rows(builder, twin)
             elif operation.name == "add":
                 fused = _accumulated(builder, twin, single)
-            else:
-                continue
             if fused is not None:
                 builder.block.operations.remove(twin)
                 values[operation.result] = fused
-                if len(uses.get(operation.result, ())) == 1 and operation.result not in function.results:
-                    single.add(fused)
+            for old in operation.results:
+                if len(uses.get(old, ())) == 1 and old not in function.results:
+                    single.add(values[old])
         return finished(function, builder, values)
