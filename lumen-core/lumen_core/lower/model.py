@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from lumen_core.dsl.configuration import Configuration
 from lumen_core.dsl.typed import Substitution, TypedExpr, TypedFunction, TypedModel, TypedModule, instantiate
 from lumen_core.errors import ModelError
 from lumen_core.ir.build import Builder
@@ -20,7 +21,7 @@ from lumen_core.lower.expression import ExpressionLowering, Local
 from lumen_core.lower.function import finish
 from lumen_core.types import Dim, TensorType
 
-Numbers = Mapping[str, int | float]
+Numbers = Configuration | Mapping[str, int | float]
 STEPS = ("embed", "block", "head")
 
 
@@ -57,7 +58,10 @@ def lower_step(
     """Return one of the model's functions with everything that it calls inlined."""
     if step not in model.functions:
         raise ModelError(f"the model {model.name} has no fn {step}")
-    function = instantiate(model.functions[step], _substitution(config, weight_formats))
+    if isinstance(config, Configuration):
+        config = {**config.scalars, **config.sizes}
+    substitution = _substitution(config, weight_formats)
+    function = instantiate(model.functions[step], substitution)
     builder = Builder()
     arguments: dict[str, Local] = {}
     outer: dict[str, Value] = {}
@@ -75,7 +79,7 @@ def lower_step(
     for name, type in _outer_types(module, model, step).items():
         if name in arguments:
             raise ModelError(f"the model {model.name} has a weight named like a parameter of {step}: {name}")
-        outer[name] = builder.argument(_substitution(config, weight_formats).type(type), name)
+        outer[name] = builder.argument(substitution.type(type), name)
     _require_known(model, builder.block.arguments)
     finish(lowering, function, arguments)
     caches = [outer[name] for name in model.caches if name in outer]
@@ -83,7 +87,7 @@ def lower_step(
     return Function(step, builder.block)
 
 
-def _substitution(config: Numbers, weight_formats: Mapping[str, str]) -> Substitution:
+def _substitution(config: Mapping[str, int | float], weight_formats: Mapping[str, str]) -> Substitution:
     sizes = {name: Dim.of(value) for name, value in config.items() if isinstance(value, int)}
     return Substitution(sizes, {}, {f"weight<{name}>": element for name, element in weight_formats.items()})
 
