@@ -15,7 +15,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 FLOATS = ("f16", "bf16", "f32", "f64")
-BITS = {"i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "f16": 16, "bf16": 16, "f32": 32, "f64": 64, "ptr": 64}
+BITS = {
+    "i1": 1,
+    "i8": 8,
+    "i16": 16,
+    "i32": 32,
+    "i64": 64,
+    "f16": 16,
+    "bf16": 16,
+    "f32": 32,
+    "f64": 64,
+    "ptr": 64,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +130,7 @@ class Loop:
     """The handle of an open loop: `index`, carried `values`, then `results` after the block."""
 
     def __init__(self, index: Value | None, values: tuple[Value, ...], results: tuple[Value, ...]):
-        self.index = index
+        self.index: Value = index  # type: ignore[assignment]  # a `repeat` has none
         self.values = values
         self.results = results
         self._next: tuple[Value, ...] | None = None if values else ()
@@ -259,7 +270,9 @@ class Builder:
 
     def compare(self, predicate: str, a: Value, b: Value | int | float, signed: bool = True) -> Value:
         """`predicate` is one of eq ne lt le gt ge; floats compare ordered."""
-        return self.emit("compare", (a, self._same(a, b)), a.type.of("i1"), predicate=predicate, signed=signed)
+        return self.emit(
+            "compare", (a, self._same(a, b)), a.type.of("i1"), predicate=predicate, signed=signed
+        )
 
     def select(self, condition: Value, a: Value, b: Value) -> Value:
         return self.emit("select", (condition, a, b), a.type)

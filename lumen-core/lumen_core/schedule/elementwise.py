@@ -39,7 +39,8 @@ _FUNCTIONS: dict[str, Callable[..., Value]] = {
 def emit_elementwise(builder: Builder, operation: Operation, operands: Sequence[Value]) -> Value:
     """Return `operation` of values that all have the same lanes."""
     if operation.name == "compare":
-        return builder.compare(str(operation.attributes["predicate"]), *operands)
+        x, y = operands
+        return builder.compare(str(operation.attributes["predicate"]), x, y)
     if operation.name == "convert" and operation.attributes["element"] == "f32":
         return operands[0]
     function = _FUNCTIONS.get(operation.name)

@@ -16,29 +16,25 @@ class QuantizedRow:
     """One token's place in an activation buffer; `lanes` is the width of the vectors to work with."""
 
     def __init__(
-        self, builder: Builder, layout: ActivationLayout, length: int, buffer: Value, token: Value, lanes: int
+        self,
+        builder: Builder,
+        layout: ActivationLayout,
+        panels: Value,
+        panel_bytes: Value,
+        token: Value,
+        lanes: int,
     ):
         self.builder = builder
         self.layout = layout
         self.lanes = lanes
-        self.panel = buffer
-        self.column: Value | int = 0
-        if layout.columns > 1:
-            panel = builder.mul(builder.div(token, layout.columns), layout.panel_bytes(length))
-            self.panel = builder.offset(buffer, panel)
-            self.column = builder.rem(token, layout.columns)
-        else:
-            self.panel = builder.offset(buffer, builder.mul(token, layout.panel_bytes(length)))
-        self.words = self._columns(self.panel, 4)
-        self.codes = self._columns(self.panel, PIECE)
-
-    def _columns(self, pointer: Value, bytes: int) -> Value:
-        column = self.column
-        return (
-            pointer
-            if isinstance(column, int)
-            else self.builder.offset(pointer, self.builder.mul(column, bytes))
-        )
+        columns = layout.columns
+        number = builder.div(token, columns) if columns > 1 else token
+        panel = builder.offset(panels, builder.mul(number, panel_bytes))
+        self.words = self.codes = panel  # where this token's column of 4-byte entries and of codes starts
+        if columns > 1:
+            column = builder.rem(token, columns)
+            self.words = builder.offset(panel, builder.mul(column, 4))
+            self.codes = builder.offset(panel, builder.mul(column, PIECE))
 
     def store_plain(self, values: Value, element: Value) -> None:
         """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain f32."""

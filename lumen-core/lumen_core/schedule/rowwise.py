@@ -8,43 +8,33 @@ code, so that rotary pairs find each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Operation
 from lumen_core.ir.core import Value as TensorValue
-from lumen_core.ir.kernel import F32, I32, I64, PTR, Builder, Kernel, Type, Value
-from lumen_core.quant.layout import ActivationLayout
+from lumen_core.ir.kernel import F32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.quant.layout import ActivationLayout, CacheLayout
+from lumen_core.schedule.cache import emit_page, emit_store, emit_token
 from lumen_core.schedule.elementwise import emit_elementwise
-from lumen_core.schedule.pages import PageLayout
 from lumen_core.schedule.quantize import QuantizedRow
 from lumen_core.target import Target
-
-ROW_ALIGNMENT = 64  # rows of f32 buffers start at multiples of this
-
-
-def row_bytes(elements: int) -> int:
-    """Bytes from one token to the next in an f32 buffer of `elements` a token."""
-    return -(-4 * elements // ROW_ALIGNMENT) * ROW_ALIGNMENT
 
 
 def build_rowwise(
     operation: Operation,
     target: Target,
     columns: int = 1,
-    pages: Mapping[int, PageLayout] | None = None,
+    caches: Sequence[str] = (),
     name: str = "rowwise",
 ) -> Kernel:
-    """Build `name(<operands>, <results>, [cosine, sine], [slots], first, last)` for rows first <= r < last.
+    """Build the kernel of a region; `schedule/__init__.py` says how it is called.
 
-    A row is a token, or in head space token * heads + head. Pointers stand for the region's operands and
-    results in order, but appended caches are no results: an operand that is a cache is its pool of pages, and
-    `pages` (operand number -> layout) says how it lies; `slots` (i64 per token) says where tokens go.
-    f32 rows are `row_bytes` apart; a result of `quantize` is in the activation layout with `columns` columns.
-    `cosine` and `sine` (f32 [position][R / 2]) replace the factors of a rope.
+    columns   token columns of the panels that results of `quantize` are written to
+    caches    what each appended cache is, in the order of the results: "keys" or "values"
     """
-    return _Rowwise(operation, target, columns, dict(pages or {}), name).build()
+    return _Rowwise(operation, target, columns, caches, name).build()
 
 
 @dataclass(frozen=True)
@@ -56,26 +46,23 @@ class _Place:
 
 
 class _Rowwise:
-    def __init__(
-        self, operation: Operation, target: Target, columns: int, pages: dict[int, PageLayout], name: str
-    ):
+    def __init__(self, operation: Operation, target: Target, columns: int, caches: Sequence[str], name: str):
         assert operation.region is not None
         self.region = operation.region
         self.target = target
         self.columns = columns
-        self.heads, self.length = self._row_shape(operation.attributes["space"] == "head")
-        self.unrolled = operation.attributes["space"] == "head"
+        self.by_head = operation.attributes["space"] == "head"
+        self.heads, self.length = self._row_shape()
         self.ropes = [op for op in self.region.operations if op.name == "rope"]
         self.vector = Type("f32", self._lanes())
-        self.pages = {self.region.arguments[number]: layout for number, layout in pages.items()}
-        self.appends = [value for value in self.region.results if self._maker(value) == "append"]
-        self.outputs = [value for value in self.region.results if value not in self.appends]
+        appended = [value for value in self.region.results if self._maker(value) == "append"]
+        self.kinds = dict(zip(appended, caches, strict=True))
         self.kernel = Kernel(name, self._parameters())
         self.b = Builder(self.kernel)
-        pointers = list(self.kernel.parameters)
-        self.operands = {value: pointers.pop(0) for value in self.region.arguments}
-        self.results = {number: pointers.pop(0) for number in range(len(self.outputs))}
-        self.extra = {pointer.name: pointer for pointer in pointers}
+        given = list(self.kernel.parameters)
+        self.operands = {value: (given.pop(0), given.pop(0)) for value in self.region.arguments}
+        self.results = {value: (given.pop(0), given.pop(0)) for value in self.region.results}
+        self.rest = {value.name: value for value in given}
         self.levels: dict[TensorValue, int] = {}
         for op in self.region.operations:
             before = max((self.levels.get(value, 0) for value in op.operands), default=0)
@@ -87,25 +74,19 @@ class _Rowwise:
     def _maker(value: TensorValue) -> str:
         return value.owner.name if value.owner is not None else ""
 
-    def _row_shape(self, by_head: bool) -> tuple[int, int]:
-        """Heads and elements of a row: the longest last axis among the rows of this space."""
-        rank = 3 if by_head else 2
-        found = set()
+    def _row_shape(self) -> tuple[int, int]:
+        """Heads and elements of a row: what the last axes of this space's rows have."""
+        rank = 3 if self.by_head else 2
+        found: set[tuple[int, ...]] = set()
         for op in self.region.operations:
-            for value in (*op.operands, *op.results):
+            for value in (*op.operands[op.name == "append" :], *op.results[op.name == "append" :]):
                 sizes = [size.value for size in value.type.shape]
-                if (
-                    len(sizes) == rank
-                    and sizes[0] is None
-                    and sizes[-1] != 1
-                    and self._maker(value) != "append"
-                ):
-                    if op.name != "append" or value is not op.operands[0]:
-                        found.add(tuple(sizes[1:]))
+                if len(sizes) == rank and sizes[0] is None and sizes[-1] != 1:
+                    found.add(tuple(size or 0 for size in sizes[1:]))
         if len(found) != 1:
             raise LumenBug(f"the rows of a rowwise region have the shapes {sorted(found)}")
         (shape,) = found
-        return (shape[0], shape[1]) if by_head else (1, shape[0])
+        return (shape[0], shape[1]) if self.by_head else (1, shape[0])
 
     def _lanes(self) -> int:
         lanes = self.target.lanes
@@ -122,10 +103,10 @@ class _Rowwise:
 
     def _parameters(self) -> list[tuple[str, Type]]:
         labels = [f"operand{number}" for number in range(len(self.region.arguments))]
-        labels += [f"result{number}" for number in range(len(self.outputs))]
-        labels += ["cosine", "sine"] if self.ropes else []
-        labels += ["slots"] if self.appends else []
-        return [(label, PTR) for label in labels] + [("first", I64), ("last", I64)]
+        labels += [f"result{number}" for number in range(len(self.region.results))]
+        pairs = [pair for label in labels for pair in ((label, PTR), (f"{label}_stride", I64))]
+        numbers = ("position", "first", "last", "head_first", "head_last")
+        return [*pairs, ("cos", PTR), ("sin", PTR), ("pages", PTR), *((label, I64) for label in numbers)]
 
     def _is_scalar(self, value: TensorValue) -> bool:
         """Tell whether the value is one number for the whole row."""
@@ -135,55 +116,55 @@ class _Rowwise:
 
     def build(self) -> Kernel:
         b = self.b
-        with b.loop(self.extra["first"], self.extra["last"]) as row:
-            self.token = b.div(row.index, self.heads)
-            self.head = b.rem(row.index, self.heads) if self.heads > 1 else b.i64(0)
-            self.row = row.index
-            self.starts = {value: self._start(value, pointer) for value, pointer in self.operands.items()}
-            self.scalars: dict[TensorValue, Value] = {}
-            self.chunks: dict[tuple[TensorValue, int], Value] = {}
-            self._rope_rows()
-            last = max(self.levels.values(), default=0)
-            for level in range(1, last + 1):
-                self._prepare(level - 1)
-                self._reduce([op for op in self.region.operations if self._reduces_at(op, level)])
-            self._prepare(last)
-            self._store()
+        with b.loop(self.rest["first"], self.rest["last"]) as token:
+            self.token = token.index
+            self.slot = b.add(self.rest["position"], token.index)
+            if self.by_head:
+                with b.loop(self.rest["head_first"], self.rest["head_last"]) as head:
+                    self._row(head.index)
+            else:
+                self._row(b.i64(0))
         return self.kernel
+
+    def _row(self, head: Value) -> None:
+        self.head = head
+        self.starts = {value: self._start(value, *given) for value, given in self.operands.items()}
+        self.scalars: dict[TensorValue, Value] = {}
+        self.chunks: dict[tuple[TensorValue, int], Value] = {}
+        self._rope_rows()
+        last = max(self.levels.values(), default=0)
+        for level in range(1, last + 1):
+            self._prepare(level - 1)
+            self._reduce([op for op in self.region.operations if self._reduces_at(op, level)])
+        self._prepare(last)
+        self._store()
 
     def _reduces_at(self, op: Operation, level: int) -> bool:
         return op.family == "reduction" and self.levels[op.result] == level
 
-    def _start(self, value: TensorValue, pointer: Value) -> Value:
-        """Pointer to what this row reads of an operand."""
-        if value in self.pages or value.type.element not in ("f32", "i32"):
+    def _start(self, value: TensorValue, pointer: Value, stride: Value) -> Value:
+        """Pointer to what this row has of an operand or result."""
+        b, shape = self.b, value.type.shape
+        by_token = bool(shape) and shape[0].value is None
+        if value.type.element != "f32":
             return pointer
-        b = self.b
-        shape = value.type.shape
-        by_row = bool(shape) and shape[0].value is None
+        if by_token:
+            pointer = b.offset(pointer, b.mul(self.token, stride))
         count = 1
-        for size in shape[1:] if by_row else shape:
+        for size in shape[1:] if by_token else shape:
             assert size.value is not None
             count *= size.value
-        if count == self.heads * self.length:
-            inside = b.mul(self.head, 4 * self.length)
-        elif count == self.heads and self.heads > 1:
-            inside = b.mul(self.head, 4)
-        else:
-            inside = b.i64(0)
-        if by_row:
-            per_token = 4 if len(shape) == 1 else row_bytes(count)
-            inside = b.add(b.mul(self.token, per_token), inside)
-        return b.offset(pointer, inside)
+        if self.heads > 1 and count in (self.heads, self.heads * self.length):
+            pointer = b.offset(pointer, b.mul(self.head, 4 * count // self.heads))
+        return pointer
 
     def _rope_rows(self) -> None:
         """The rows of the cosine and sine tables that belong to this token."""
         b = self.b
         self.angles: dict[Operation, tuple[Value, Value]] = {}
         for rope in self.ropes:
-            position = b.convert(b.load(I32, self.starts[rope.operands[1]], align=4), "i64")
-            where = b.mul(position, 4 * self._half(rope))
-            self.angles[rope] = (b.offset(self.extra["cosine"], where), b.offset(self.extra["sine"], where))
+            where = b.mul(self.slot, 4 * self._half(rope))
+            self.angles[rope] = (b.offset(self.rest["cos"], where), b.offset(self.rest["sin"], where))
 
     def _prepare(self, level: int) -> None:
         """Compute the numbers of the row that need no further reduction, outside of any loop."""
@@ -263,9 +244,9 @@ class _Rowwise:
     def _places(
         self, body: Callable[[list[_Place], list[Value]], list[Value]], carried: list[Value]
     ) -> list[Value]:
-        """Run `body` over all chunks of the row, several at a time; it maps carried values to the next ones."""
+        """Run `body` over the chunks of the row, several at a time; it maps carried values to the next."""
         lanes = self.vector.lanes
-        if self.unrolled:
+        if self.by_head:
             return body([_Place(None, at) for at in range(0, self.length, lanes)], carried)
         count = next(count for count in (4, 2, 1) if self.length % (count * lanes) == 0)
         with self.b.loop(0, self.length, count * lanes, carried) as loop:
@@ -305,19 +286,21 @@ class _Rowwise:
     # ----------------------------------------------------------------- results
 
     def _store(self) -> None:
-        self._append()
         plain, rows = [], {}
-        for number, value in enumerate(self.outputs):
-            if self._maker(value) == "quantize":
-                rows[number] = self._quantized_row(value, self.results[number])
+        for value, (pointer, stride) in self.results.items():
+            if self._maker(value) == "append":
+                self._append(value, pointer, stride)
+            elif self._maker(value) == "quantize":
+                layout = ActivationLayout(value.type.element, self.columns)
+                rows[value] = QuantizedRow(self.b, layout, pointer, stride, self.token, self.vector.lanes)
             else:
-                plain.append((value, self._start(value, self.results[number])))
+                plain.append((value, self._start(value, pointer, stride)))
         spans = [row.layout.group for row in rows.values() if row.layout.name != "f32"]
         if not spans:
             self._places(lambda places, _: self._store_chunks(places, plain, rows, {}), [])
             return
         span = max(spans)
-        scratch = {n: self.b.stack(4 * span) for n, row in rows.items() if row.layout.name != "f32"}
+        scratch = {v: self.b.stack(4 * span) for v, row in rows.items() if row.layout.name != "f32"}
         lanes = self.vector.lanes
         count = min(4, span // lanes)
         with self.b.loop(0, self.length, span) as group:
@@ -325,24 +308,20 @@ class _Rowwise:
                 self.chunks = {}
                 base = self.b.add(group.index, part.index)
                 places = [_Place(base, lanes * index) for index in range(count)]
-                at = {n: self.b.offset(pointer, self.b.mul(part.index, 4)) for n, pointer in scratch.items()}
+                at = {v: self.b.offset(pointer, self.b.mul(part.index, 4)) for v, pointer in scratch.items()}
                 self._store_chunks(places, plain, rows, at)
-            for number, pointer in scratch.items():
-                row = rows[number]
+            for value, pointer in scratch.items():
+                row = rows[value]
                 for inside in range(0, span, row.layout.group):
                     which = self.b.div(self.b.add(group.index, inside), row.layout.group)
                     row.store_group(self.b.offset(pointer, 4 * inside), which)
-
-    def _quantized_row(self, value: TensorValue, pointer: Value) -> QuantizedRow:
-        layout = ActivationLayout(value.type.element, self.columns)
-        return QuantizedRow(self.b, layout, self.length, pointer, self.token, self.vector.lanes)
 
     def _store_chunks(
         self,
         places: list[_Place],
         plain: list[tuple[TensorValue, Value]],
-        rows: Mapping[int, QuantizedRow],
-        scratch: Mapping[int, Value],
+        rows: Mapping[TensorValue, QuantizedRow],
+        scratch: Mapping[TensorValue, Value],
     ) -> list[Value]:
         b = self.b
         for place in places:
@@ -350,23 +329,22 @@ class _Rowwise:
                 if place.base is not None:
                     pointer = b.offset(pointer, b.mul(place.base, 4))
                 b.store(self._pull(value, place), pointer, 4 * place.offset, align=4)
-            for number, row in rows.items():
-                chunk = self._pull(self.outputs[number], place)
-                if number in scratch:
-                    b.store(chunk, scratch[number], 4 * (place.offset), align=4)
+            for value, row in rows.items():
+                chunk = self._pull(value, place)
+                if value in scratch:
+                    b.store(chunk, scratch[value], 4 * place.offset, align=4)
                 else:
                     element = b.i64(place.offset) if place.base is None else b.add(place.base, place.offset)
                     row.store_plain(chunk, element)
         return []
 
-    def _append(self) -> None:
-        """Write this row to its slot of every cache that the region appends to."""
+    def _append(self, value: TensorValue, part: Value, stride: Value) -> None:
+        """Write this row to its slot of a cache."""
         b = self.b
-        for value in self.appends:
-            assert value.owner is not None
-            cache, row = value.owner.operands
-            layout = self.pages[cache]
-            slot = b.load(I64, self.extra["slots"], b.mul(self.token, 8), align=8)
-            token = layout.locate(b, self.operands[cache], slot, self.head)
-            for at in range(0, self.length, self.vector.lanes):
-                layout.store(b, self._pull(row, _Place(None, at)), token, at)
+        assert value.owner is not None
+        row, kind = value.owner.operands[1], self.kinds[value]
+        layout = CacheLayout(self.heads, self.length, self.target.lanes)
+        page = emit_page(b, part, stride, self.rest["pages"], b.div(self.slot, layout.page))
+        token = emit_token(b, layout, kind, page, self.head, b.rem(self.slot, layout.page))
+        for at in range(0, self.length, self.vector.lanes):
+            emit_store(b, layout, kind, self._pull(row, _Place(None, at)), token, at)

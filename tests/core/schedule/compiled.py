@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable
 
 import numpy as np
+
 from lumen_backend_x86.backend import BACKEND
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_assembly, compile_object, host_features

@@ -1,0 +1,235 @@
+"""Compiled `rowwise` regions against the interpreter."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lumen_core.ir import QuantizedArray, interpret, parse_module
+from lumen_core.ir.core import Function, Operation
+from lumen_core.quant.layout import ActivationLayout, CacheLayout
+from lumen_core.schedule.rope import rope_tables
+from lumen_core.schedule.rowwise import build_rowwise
+from lumen_core.target import Target
+
+from .compiled import TARGETS, compiled
+
+each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+
+NORM = """
+func @f(%x: tensor<f32, [T, {D}]>, %y: tensor<f32, [T, {D}]>, %w: tensor<f32, [{D}]>)
+    -> (tensor<f32, [T, {D}]>, tensor<{A}, [T, {D}]>) {{
+  %a, %q = rowwise %x, %y, %w {{space = "token"}} (%x, %y, %w) {{
+    %e = constant {{value = 1e-06}} : tensor<f32, []>
+    %h = add %x, %y : tensor<f32, [T, {D}]>
+    %s = mul %h, %h : tensor<f32, [T, {D}]>
+    %m = mean %s : tensor<f32, [T, 1]>
+    %v = add %m, %e : tensor<f32, [T, 1]>
+    %r = rsqrt %v : tensor<f32, [T, 1]>
+    %n = mul %h, %r : tensor<f32, [T, {D}]>
+    %o = mul %n, %w : tensor<f32, [T, {D}]>
+    %q = quantize %o {{activation = "{A}"}} : tensor<{A}, [T, {D}]>
+    yield %h, %q
+  }} : tensor<f32, [T, {D}]>, tensor<{A}, [T, {D}]>
+  return %a, %q
+}}
+"""
+
+HEADS = """
+func @f(%x: tensor<f32, [T, {N}]>, %b: tensor<f32, [{N}]>, %w: tensor<f32, [{E}]>, %p: tensor<i32, [T]>,
+        %c: tensor<f32, [{half}]>, %keys: tensor<f16, [P, {H}, {E}]>)
+    -> (tensor<f32, [T, {H}, {E}]>, tensor<f16, [P + T, {H}, {E}]>) {{
+  %a, %k = rowwise %x, %b, %w, %p, %c, %keys {{space = "head"}} (%x, %b, %w, %p, %c, %keys) {{
+    %s = reshape %x {{shape = ["T", {H}, {E}]}} : tensor<f32, [T, {H}, {E}]>
+    %t = reshape %b {{shape = [{H}, {E}]}} : tensor<f32, [{H}, {E}]>
+    %h = add %s, %t : tensor<f32, [T, {H}, {E}]>
+    %0 = mul %h, %h : tensor<f32, [T, {H}, {E}]>
+    %1 = mean %0 : tensor<f32, [T, {H}, 1]>
+    %2 = rsqrt %1 : tensor<f32, [T, {H}, 1]>
+    %3 = mul %h, %2 : tensor<f32, [T, {H}, {E}]>
+    %4 = mul %3, %w : tensor<f32, [T, {H}, {E}]>
+    %5 = rope %4, %p, %c {{theta = 10000.0, pairs = "{pairs}"}} : tensor<f32, [T, {H}, {E}]>
+    %6 = append %keys, %5 : tensor<f16, [P + T, {H}, {E}]>
+    yield %5, %6
+  }} : tensor<f32, [T, {H}, {E}]>, tensor<f16, [P + T, {H}, {E}]>
+  return %a, %k
+}}
+"""
+
+
+def parsed(text: str) -> tuple[Function, Operation]:
+    module = parse_module(text)
+    function = next(iter(module))
+    return function, function.operations[0]
+
+
+def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: int) -> QuantizedArray:
+    """Read codes, scales and sums of 16 back out of panels; check the derived sums on the way."""
+    groups = length // layout.group
+    panel = layout.panel_bytes(length)
+    codes = np.zeros((tokens, length), np.int8)
+    scales = np.zeros((tokens, groups), np.float32)
+    for token in range(tokens):
+        number, column = divmod(token, layout.columns)
+        for group in range(groups):
+            block = buffer[number * panel + group * layout.block_bytes :][: layout.block_bytes]
+            step = layout.columns
+            words, reals = block.view(np.int32) if len(block) % 4 == 0 else None, block.view(np.float32)
+            assert words is not None
+            scales[token, group] = reals[layout.scales // 4 + column]
+            for start in range(0, layout.group, 32):
+                at = layout.code(column, start)
+                piece = block[at : at + 32].view(np.int8)
+                codes[token, group * layout.group + start :][:32] = piece
+                total = int(piece.astype(int).sum())
+                where = layout.seeds32 // 4 + start // 32 * step + column
+                assert words[where] == -128 * total
+                found = reals[layout.sums32 // 4 + start // 32 * step + column]
+                np.testing.assert_allclose(found, total * scales[token, group], rtol=1e-6)
+                if layout.group > 32:
+                    for half in range(2):
+                        where = layout.seeds16 // 4 + (start // 16 + half) * step + column
+                        assert words[where] == -128 * int(piece[16 * half :][:16].astype(int).sum())
+    sums = codes.reshape(tokens, -1, 16).sum(axis=-1, dtype=np.int16)
+    return QuantizedArray(codes, scales, sums)
+
+
+@each_target
+@pytest.mark.parametrize("columns", [1, 4])
+@pytest.mark.parametrize(
+    ("length", "activation"), [(96, "i8g32"), (512, "i8g256"), (768, "i8g256"), (896, "i8g32")]
+)
+def test_normalized_and_quantized_rows(target: Target, length: int, activation: str, columns: int) -> None:
+    function, operation = parsed(NORM.format(D=length, A=activation))
+    random = np.random.default_rng(length)
+    tokens = 6
+    x, y = (random.standard_normal((tokens, length)).astype(np.float32) for _ in range(2))
+    x[2] = y[2] = 0
+    w = random.standard_normal(length).astype(np.float32)
+    wanted, quantized = interpret(function, [x, y, w])
+    layout = ActivationLayout(activation, columns)
+    sums, panels = np.zeros_like(x), np.zeros(layout.bytes(tokens, length), np.uint8)
+    kernel = build_rowwise(operation, target, columns)
+    stride = 4 * length
+    call = compiled(kernel, target)
+    arguments = (
+        x,
+        stride,
+        y,
+        stride,
+        w,
+        0,
+        sums,
+        stride,
+        panels,
+        layout.panel_bytes(length),
+        None,
+        None,
+        None,
+        0,
+    )
+    call(*arguments, 0, 2, 0, 0)
+    call(*arguments, 2, tokens, 0, 0)
+    np.testing.assert_array_equal(sums, wanted)
+    found = unpacked(panels, layout, tokens, length)
+    np.testing.assert_allclose(found.scales, quantized.scales, rtol=1e-6)
+    difference = np.abs(found.codes.astype(int) - quantized.codes)
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 0.01
+
+
+@each_target
+@pytest.mark.parametrize("columns", [1, 4])
+def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
+    length, tokens = 64, 5
+    function, operation = parsed(NORM.format(D=length, A="f32"))
+    x, y, w = (np.random.default_rng(0).standard_normal(s).astype("f4") for s in [(5, 64), (5, 64), 64])
+    layout = ActivationLayout("f32", columns)
+    sums, panels = np.zeros_like(x), np.zeros(layout.bytes(tokens, length) // 4, np.float32)
+    call = compiled(build_rowwise(operation, target, columns), target)
+    call(
+        x,
+        256,
+        y,
+        256,
+        w,
+        0,
+        sums,
+        256,
+        panels,
+        layout.panel_bytes(length),
+        None,
+        None,
+        None,
+        0,
+        0,
+        tokens,
+        0,
+        0,
+    )
+    found = panels.reshape(-1, length, columns).transpose(0, 2, 1).reshape(-1, length)[:tokens]
+    np.testing.assert_allclose(found, interpret(function, [x, y, w])[1], rtol=1e-5)
+
+
+@each_target
+@pytest.mark.parametrize("pairs", ["half", "interleaved"])
+@pytest.mark.parametrize(
+    ("heads", "size", "half"), [(3, 64, 32), (2, 128, 64), (1, 64, 16), (2, 80, 40), (2, 24, 12)]
+)
+def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, half: int, pairs: str) -> None:
+    text = HEADS.format(N=heads * size, H=heads, E=size, half=half, pairs=pairs)
+    function, operation = parsed(text)
+    random = np.random.default_rng(size)
+    tokens, past = 5, 62  # crosses the border of a page
+    x = random.standard_normal((tokens, heads * size)).astype(np.float32)
+    bias = random.standard_normal(heads * size).astype(np.float32)
+    w = random.standard_normal(size).astype(np.float32)
+    factors = random.uniform(1, 2, half).astype(np.float32)
+    positions = np.arange(past, past + tokens, dtype=np.int32)
+    keys = np.zeros((past, heads, size), np.float16)
+    wanted, cache = interpret(function, [x, bias, w, positions, factors, keys])
+    cos, sin = rope_tables(10000.0, factors, 80)
+    layout = CacheLayout(heads, size, target.lanes)
+    pages = np.array([3, 1], np.int32)
+    stride = 4 * heads * size
+    for kind in ("keys", "values"):
+        pool = np.zeros(4 * layout.layer_bytes // 2, np.float16)
+        part = pool[(layout.values if kind == "values" else 0) // 2 :]
+        out = np.zeros((tokens, heads, size), np.float32)
+        call = compiled(build_rowwise(operation, target, 1, [kind]), target)
+        operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
+        results = (out, stride, part, layout.layer_bytes)
+        call(*operands, *results, cos, sin, pages, past, 0, tokens, 0, 1)
+        call(*operands, *results, cos, sin, pages, past, 0, tokens, 1, heads)
+        np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
+        place = layout.value if kind == "values" else layout.key
+        for token in range(tokens):
+            page, slot = divmod(past + token, layout.page)
+            for head in range(heads):
+                where = [pages[page] * layout.layer_bytes + place(head, slot, e) for e in range(size)]
+                found = pool[np.array(where) // 2].astype(np.float32)
+                np.testing.assert_allclose(found, cache[past + token, head], rtol=2e-3, atol=1e-3)
+
+
+@each_target
+def test_gate_times_up_of_merged_heads(target: Target) -> None:
+    text = """
+    func @f(%x: tensor<f32, [T, 4, 24]>, %y: tensor<f32, [T, 96]>) -> (tensor<f32, [T, 96]>) {
+      %r = rowwise %x, %y {space = "token"} (%x, %y) {
+        %a = reshape %x {shape = ["T", 96]} : tensor<f32, [T, 96]>
+        %b = silu %a : tensor<f32, [T, 96]>
+        %c = mul %b, %y : tensor<f32, [T, 96]>
+        %d = max %c : tensor<f32, [T, 1]>
+        %e = sub %c, %d : tensor<f32, [T, 96]>
+        yield %e
+      } : tensor<f32, [T, 96]>
+      return %r
+    }
+    """
+    function, operation = parsed(text)
+    x = np.random.default_rng(1).standard_normal((3, 4, 24)).astype(np.float32)
+    y = np.random.default_rng(2).standard_normal((3, 96)).astype(np.float32)
+    out = np.zeros((3, 96), np.float32)
+    call = compiled(build_rowwise(operation, target), target)
+    call(x, 384, y, 384, out, 384, None, None, None, 0, 0, 3, 0, 0)
+    np.testing.assert_allclose(out, interpret(function, [x, y])[0], rtol=1e-5, atol=1e-6)
