@@ -15,7 +15,7 @@ def lumen_models() -> list[ModelSource]:
     return [
         ModelSource(
             name="llama",
-            path=HERE / "models" / "llama.lum",
+            path=HERE / "llama.lum",
             architectures=("llama",),
             family="Llama",
             vendor="Meta",
@@ -24,7 +24,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         ModelSource(
             name="qwen2",
-            path=HERE / "models" / "qwen2.lum",
+            path=HERE / "qwen2.lum",
             architectures=("qwen2",),
             family="Qwen2",
             vendor="Alibaba Cloud",
@@ -33,7 +33,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         ModelSource(
             name="qwen3",
-            path=HERE / "models" / "qwen3.lum",
+            path=HERE / "qwen3.lum",
             architectures=("qwen3",),
             family="Qwen3",
             vendor="Alibaba Cloud",

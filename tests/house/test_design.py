@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {folder.name: folder / folder.name.replace("-", "_") for folder in sorted(ROOT.glob("lumen-*"))}
 CORE = PACKAGES["lumen-core"]
 
-# A module of core imports only from its own folder and from rows below its own; the last row is one foundation.
+# A module of core imports only from its own folder and from rows below; the last row is one foundation.
 ROWS = [
     {"cli"},
     {"engine"},
