@@ -212,7 +212,7 @@ def word(r: random.Random) -> Fact:
     if which == 1:
         korean, english = r.choice(list(ENGLISH.items()))
         if r.random() < 0.4:
-            return Fact((f"'{english}'는 한국어로 무엇입니까?".replace("'는", "'는"), f"{english} 뜻이 뭐예요?"), (f"'{english}'의 뜻은 '{korean}'입니다.", f"'{korean}'입니다."), english)
+            return Fact((f"'{english}'의 뜻은 무엇입니까?", f"{english} 뜻이 뭐예요?"), (f"'{english}'의 뜻은 '{korean}'입니다.", f"'{korean}'입니다."), english)
         return Fact((f"'{korean}'의 영어 단어는 무엇입니까?", f"{Word(korean):을} 영어로 뭐라고 해요?", f"{Word(korean):은} 영어로 뭐야?"),
                     (f"{Word(korean):은} 영어로 {english}입니다.", f"{english}입니다."), korean)
     number = r.randint(1, 99)
@@ -242,6 +242,41 @@ def holiday(r: random.Random) -> Fact:
 def plain(r: random.Random) -> Fact:
     question, short, statement = r.choice(PLAIN)
     return Fact(_plain_forms(question), (short, statement, f"{short} {statement}"), question)
+
+
+def paragraph(r: random.Random) -> tuple[str, str]:
+    """A few sentences about one thing: (key, text)."""
+    which = r.randrange(4)
+    if which == 0:
+        name = r.choice(list(CONTINENT))
+        country = Word("대한민국") if r.random() < 0.15 else r.choice(CONTINENT[name])
+        name, city = ("아시아", Word("서울")) if country == "대한민국" else (name, Word(CAPITALS[country]))
+        sentences = [r.choice([f"{country:은} {name}에 있는 나라입니다.", f"{country:은} {name}의 나라입니다."]), f"{country}의 수도는 {city}입니다."]
+        r.shuffle(sentences)
+        if country == "대한민국":
+            sentences += r.sample(["서울에는 한강이 흐릅니다.", "서울에는 경복궁과 남산이 있습니다.", "대한민국에서 가장 높은 산은 한라산입니다.", "두 번째로 큰 도시는 부산입니다.",
+                                   "대한민국의 국화는 무궁화입니다.", "대한민국 사람들은 한국어를 씁니다."], r.randint(1, 4))
+        elif r.random() < 0.6:
+            sentences.append(r.choice([f"{city}에는 많은 사람이 삽니다.", f"많은 여행자가 {city:을} 찾습니다.", f"언젠가 {city}에 가 보고 싶습니다."]))
+        return f"{country}{len(sentences)}{sentences[-1]}", " ".join(sentences)
+    if which == 1:
+        name, (feel, months, flowers) = r.choice(list(SEASON_FACTS.items()))
+        doing = {"봄": "들판에 새싹이 돋고 새들이 노래합니다", "여름": "사람들은 바다와 계곡으로 놀러 갑니다", "가을": "나뭇잎이 빨갛고 노랗게 물듭니다", "겨울": "하얀 눈이 내리고 강물이 꽁꽁 업니다"}[name]
+        sentences = [f"{Word(name):은} {months}입니다.", f"{name}에는 날씨가 {feel}.", f"{name}에는 {Word(flowers):이} 핍니다.", f"{Word(name):이} 되면 {doing}."]
+        chosen = r.sample(sentences, r.randint(2, 4))
+        return "".join(chosen), " ".join(chosen)
+    if which == 2:
+        kind = r.choice(list(KINDS))
+        first, second, third = r.sample(KINDS[kind], 3) if len(KINDS[kind]) > 2 else (*KINDS[kind], KINDS[kind][0])
+        about = {"포유류": "새끼에게 젖을 먹여 기릅니다", "조류": "몸이 깃털로 덮여 있고 알을 낳습니다", "파충류": "피부가 비늘로 덮여 있고 대부분 알을 낳습니다",
+                 "양서류": "어릴 때는 물에서 살고 자라면 땅에서도 삽니다", "어류": "물속에서 아가미로 숨을 쉽니다", "곤충": "다리가 여섯 개이고 몸이 머리, 가슴, 배로 나뉩니다"}[kind]
+        return f"{first}{second}{third}", f"{first:과} {second}, 그리고 {third:은} {kind}입니다. {Word(kind):은} {about}."
+    name, (month, day) = r.choice(list(HOLIDAYS.items()))
+    about = {"삼일절": "1919년의 독립 만세 운동을 기념하는 날입니다", "어린이날": "어린이의 행복을 위한 날입니다", "어버이날": "부모님께 감사하는 날입니다", "현충일": "나라를 위해 목숨을 바친 분들을 기리는 날입니다",
+             "광복절": "1945년에 나라를 되찾은 것을 기념하는 날입니다", "개천절": "단군이 나라를 세운 것을 기념하는 날입니다", "한글날": "한글이 만들어진 것을 기념하는 날입니다", "성탄절": "예수의 탄생을 기념하는 날입니다",
+             "식목일": "나무를 심는 날입니다", "스승의 날": "선생님께 감사하는 날입니다", "제헌절": "헌법이 만들어진 것을 기념하는 날입니다"}[name]
+    end = r.choice(["", f" {month}월에는 {Word(name):이} 있습니다."])
+    return f"{name}{len(end)}{r.randrange(4)}", f"{Word(name):은} {month}월 {day}일입니다. {Word(name):은} {about}.{end}"
 
 
 KINDS_OF_FACT = [capital, capital, continent, animal, animal, colour, food, use, word, word, season, holiday, plain, plain, plain, plain]

@@ -4,13 +4,13 @@
 """
 from __future__ import annotations
 
-# particle -> (after a final consonant, after a vowel); the key is either of the two forms
+# (after a final consonant, after a vowel); a specification names either form, where the second is not two particles' form
 _PAIRS = [
     ("은", "는"), ("이", "가"), ("을", "를"), ("과", "와"), ("아", "야"), ("이라는", "라는"), ("이라고", "라고"),
     ("이에요", "예요"), ("이었", "였"), ("이랑", "랑"), ("이나", "나"), ("이므로", "므로"), ("이고", "고"), ("이면", "면"),
-    ("이네요", "네요"), ("이란", "란"), ("이든", "든"), ("이며", "며"), ("이지요", "지요"), ("이군요", "군요"),
+    ("이야", "야"), ("이네요", "네요"), ("이란", "란"), ("이든", "든"), ("이며", "며"), ("이지요", "지요"), ("이군요", "군요"),
 ]
-_PARTICLES = {form: pair for pair in _PAIRS for form in pair}
+_PARTICLES = {form: pair for pair in reversed(_PAIRS) for form in reversed(pair)}
 _RIEUL = 8                                          # index of the final consonant ㄹ
 _DIGIT_FINALS = [21, 8, 0, 16, 0, 0, 1, 8, 8, 0]    # 영 일 이 삼 사 오 육 칠 팔 구; a trailing 0 is 십/백/천/만: closed too
 _LATIN_FINALS = {"l": _RIEUL, "m": 16, "n": 4, "r": 0}

@@ -1,0 +1,38 @@
+"""Training rows. In: the document stream and the tokenizer. Out: rows of token ids, each starting at a document's start."""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from text.corpus import END, documents
+from tokenizers import Tokenizer
+
+HERE = Path(__file__).parent
+
+
+def load_tokenizer() -> Tokenizer:
+    return Tokenizer.from_file(str(HERE / "tokenizer.json"))
+
+
+def rows(tokenizer: Tokenizer, seed: int, count: int, length: int, held_out: bool = False) -> np.ndarray:
+    """`count` rows of `length` ids: whole documents, each followed by the end mark; the last one of a row is cut.
+
+    A row starts without an end mark before it, since a prompt does so too.
+    """
+    result = np.empty((count, length), dtype=np.uint16)
+    stream = _ids(tokenizer, seed, held_out)
+    for row in result:
+        filled = 0
+        while filled < length:
+            ids = next(stream)[:length - filled]
+            row[filled:filled + len(ids)] = ids
+            filled += len(ids)
+    return result
+
+
+def _ids(tokenizer: Tokenizer, seed: int, held_out: bool) -> Iterator[list[int]]:
+    stream = documents(seed, held_out)
+    while True:
+        texts = [next(stream) + END for _ in range(512)]
+        yield from (encoding.ids for encoding in tokenizer.encode_batch(texts))
