@@ -59,7 +59,7 @@ def _merge_model(vocabulary: Vocabulary, whole_words: bool) -> Any:
             "tokenizer.ggml.merges is missing or no list of strings; convert the model again"
         )
     ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
-    merges = [tuple(line.split(" ")) for line in lines]
+    merges: list[Any] = [tuple(line.split(" ")) for line in lines]
     try:
         return BPE(vocab=ids, merges=merges, ignore_merges=whole_words)
     except Exception:

@@ -1,6 +1,6 @@
 """Finding special tokens in a text: at each place the longest one that fits, from left to right.
 
-In: token texts with their ids, and a text.  Out: the pieces in order, an id for a token, a string for the rest.
+In: token texts with their ids, and a text.  Out: the pieces in order: an id for a token, a string else.
 The time is linear in the text: only places where some token may begin are looked at, once per length.
 """
 

@@ -2,8 +2,8 @@
 
 In: the metadata of a model file.  Out: a `Tokenizer`.
 `encode` is exact to the id; `decode` of what `encode` gave is the text again (after the composition of
-letters that some families demand).  Special tokens in a text are plain text unless `parse_special` says otherwise,
-so that what a user writes can never steer the model.
+letters that some families demand).  Special tokens in a text are plain text unless `parse_special` says
+otherwise, so that what a user writes can never steer the model.
 """
 
 from __future__ import annotations
