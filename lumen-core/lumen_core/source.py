@@ -150,7 +150,9 @@ class Diagnostics:
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
 
-    def error(self, message: str, span: Span, *, notes: tuple[str, ...] = (), help: str | None = None) -> None:
+    def error(
+        self, message: str, span: Span, *, notes: tuple[str, ...] = (), help: str | None = None
+    ) -> None:
         finding = Diagnostic("error", message, span, notes, help)
         if len(self.found) < MOST_FINDINGS and finding not in self.found[-8:]:
             self.found.append(finding)

@@ -32,7 +32,9 @@ fn merge[*B, H, E, F](x: F[*B, H, E]) -> F[*B, H * E] { 0 }
 # The cache with this step's rows behind its own.
 fn append[A, N, G, E, F](cache: F[A, G, E], x: f32[N, G, E]) -> F[A + N, G, E] { 0 }
 # Causal attention; query head h reads key head h / (H / G).
-fn attention[T, C, H, G, E, X, Y](q: f32[T, H, E], k: X[C, G, E], v: Y[C, G, E], scale: f32) -> f32[T, H, E] { 0 }
+fn attention[T, C, H, G, E, X, Y](q: f32[T, H, E], k: X[C, G, E], v: Y[C, G, E], scale: f32) -> f32[T, H, E] {
+    0
+}
 # Rotation by position of the first 2 R elements of each head; `factors` divide the frequencies.
 fn rope[T, H, E, R](x: f32[T, H, E], positions: i32[T], factors: f32[R], theta: f32) -> f32[T, H, E] { 0 }
 """
@@ -48,6 +50,7 @@ CHOICES: Mapping[str, Mapping[str, tuple[str, ...]]] = {"rope": {"pairs": ("half
 INTEGERS = ("i8", "u8", "i16", "u16", "i32", "u32", "i64", "u64")
 FLOATS = ("f16", "bf16", "f32", "f64")
 NUMBERS = INTEGERS + FLOATS
+_BITS = (*INTEGERS, "i1")
 
 # One operand, the same type out: name -> element types that it takes.
 ELEMENTWISE: Mapping[str, tuple[str, ...]] = {
@@ -62,7 +65,7 @@ REDUCTIONS: Mapping[str, tuple[str, ...]] = {"mean": FLOATS, "sum": NUMBERS, "ma
 BINARY: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "+": ("add", NUMBERS), "-": ("sub", NUMBERS), "*": ("mul", NUMBERS), "/": ("div", FLOATS),
     "%": ("rem", ()), "**": ("pow", ()),
-    "&": ("bitand", INTEGERS + ("i1",)), "|": ("bitor", INTEGERS + ("i1",)), "^": ("bitxor", INTEGERS + ("i1",)),
+    "&": ("bitand", _BITS), "|": ("bitor", _BITS), "^": ("bitxor", _BITS),
     "<<": ("shl", INTEGERS), ">>": ("shr", INTEGERS),
     "minimum": ("minimum", NUMBERS), "maximum": ("maximum", NUMBERS),
 }  # fmt: skip

@@ -1,4 +1,7 @@
-"""Who calls whom: functions are inlined, so none may call itself, not even by way of others, and none may grow without end."""
+"""Who calls whom: functions are inlined, so none may call itself, not even by way of others.
+
+Nor may one grow without end: ten functions that each call the next twice are a thousand copies.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +32,15 @@ def check_recursion(
                 path.pop()
             elif callee in path:
                 cycle = " -> ".join([*path[path.index(callee) :], callee])
-                diagnostics.error(f"`{callee}` calls itself: {cycle}", functions[callee].span, help="functions cannot recurse")
+                message = f"`{callee}` calls itself: {cycle}"
+                diagnostics.error(message, functions[callee].span, help="functions cannot recurse")
                 heights.setdefault(callee, 0)
             elif callee in calls and callee not in heights:
                 stack.append((callee, iter(sorted(calls[callee]))))
                 path.append(callee)
         if heights.get(start, 0) > DEEPEST_CALLS:
-            diagnostics.error(f"`{start}` calls more than {DEEPEST_CALLS} functions deep", functions[start].span)
+            message = f"`{start}` calls more than {DEEPEST_CALLS} functions deep"
+            diagnostics.error(message, functions[start].span)
 
 
 def check_expansion(scopes: Iterable[Mapping[str, TypedFunction]], diagnostics: Diagnostics) -> None:

@@ -49,8 +49,8 @@ def _check(
 ) -> TypedModule:
     elements = frozenset({*formats, *(item.name for item in module.formats)}) - set(SCALARS)
     _names(module, library, diagnostics)
-    for item in module.formats:
-        check_format(item, diagnostics)
+    for format in module.formats:
+        check_format(format, diagnostics)
     signatures: dict[str, Signature | None] = {
         function.name: resolve_signature(function, (), {}, diagnostics) for function in standard.functions
     }
@@ -73,7 +73,8 @@ def _check(
             models[model.name] = model
     everything = {**library.functions, **functions}
     if not diagnostics.found:
-        check_expansion([everything, *({**everything, **model.functions} for model in models.values())], diagnostics)
+        scopes = [everything, *({**everything, **model.functions} for model in models.values())]
+        check_expansion(scopes, diagnostics)
     declared = {item.name: item for item in module.formats}
     return TypedModule(declared, everything, models, frozenset(functions))
 
@@ -91,7 +92,9 @@ def _names(module: ast.Module, library: TypedModule, diagnostics: Diagnostics) -
         if kind != "function":
             continue
         if item.name in builtins.names():
-            diagnostics.error(f"`{item.name}` is a function of the language", item.span, help="take another name")
-        if item.name in library.functions:
+            message = f"`{item.name}` is a function of the language"
+        elif item.name in library.functions:
             message = f"the standard library already has a function `{item.name}`"
-            diagnostics.error(message, item.span, help="take another name")
+        else:
+            continue
+        diagnostics.error(message, item.span, help="take another name")

@@ -35,7 +35,8 @@ def check_call(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
     elif name in scope.names or name in scope.sizes:
         scope.error(f"`{name}` is not a function", place)
     else:
-        scope.error(f"unknown function `{name}`", place, help=suggestion(name, builtins.names() | set(scope.functions)))
+        known = builtins.names() | set(scope.functions)
+        scope.error(f"unknown function `{name}`", place, help=suggestion(name, known))
     return None
 
 
@@ -74,10 +75,10 @@ def _declared(
         wanted = " or ".join(describe(signature.parameters[0][1]).split("[")[0] for signature in signatures)
         message = f"`{signature.parameters[0][0]}` must be {wanted}, found {describe(_type(values, 0))}"
     notes = tuple(
-        f"{name} is {sizes[place] if place in sizes else describe(_type(values, place))}"
-        for place, (name, _) in enumerate(signature.parameters)
+        f"{name} is {sizes[index] if index in sizes else describe(_type(values, index))}"
+        for index, (name, _) in enumerate(signature.parameters)
     )
-    scope.error(f"`{call.function}`: {message}", Place(span=arguments[guilty].span), *notes, help=_usage(signature))
+    scope.error(f"`{call.function}`: {message}", arguments[guilty], *notes, help=_usage(signature))
     return None
 
 
@@ -103,7 +104,8 @@ def _choices(call: ast.Call, choices: Mapping[str, tuple[str, ...]], scope: Scop
         listed = " or ".join(f"`{word}`" for word in words)
         place = value if value is not None else Place(span=call.name_span)
         what = "is wrong" if value is not None else "is missing"
-        scope.error(f"`{call.function}`: the argument `{name}` {what}", place, help=f"write {name} = {listed}")
+        help = f"write {name} = {listed}"
+        scope.error(f"`{call.function}`: the argument `{name}` {what}", place, help=help)
         return None
     return found
 
@@ -115,7 +117,8 @@ def _bind(call: ast.Call, signature: Signature, words: set[str], scope: Scope) -
     good = True
     if len(call.arguments) > len(names):
         extra = call.arguments[len(names)]
-        message = f"`{call.function}` takes {len(names)} argument{'s' * (len(names) != 1)}, found {len(call.arguments)}"
+        plural = "s" * (len(names) != 1)
+        message = f"`{call.function}` takes {len(names)} argument{plural}, found {len(call.arguments)}"
         scope.error(message, extra, help=_usage(signature))
         good = False
     for keyword in call.keywords:
@@ -123,7 +126,8 @@ def _bind(call: ast.Call, signature: Signature, words: set[str], scope: Scope) -
             continue
         if keyword.name in bound or keyword.name not in names:
             what = "is given twice" if keyword.name in bound else "is unknown"
-            scope.error(f"`{call.function}`: the argument `{keyword.name}` {what}", keyword, help=_usage(signature))
+            message = f"`{call.function}`: the argument `{keyword.name}` {what}"
+            scope.error(message, keyword, help=_usage(signature))
             good = False
         bound[keyword.name] = keyword.value
     missing = [name for name in names if name not in bound]
@@ -155,7 +159,8 @@ def _unify(
             if wanted.element not in builtins.NUMBERS:
                 return f"`{name}` must be {describe(wanted)}, found a number", place
             given = TensorType(wanted.element, given.shape)
-        problem = unifier.element(wanted.element, given.element, name) or unifier.shape(wanted.shape, given.shape, name)
+        problem = unifier.element(wanted.element, given.element, name)
+        problem = problem or unifier.shape(wanted.shape, given.shape, name)
         if problem:
             return problem, place
     problem = unifier.finish()
@@ -188,4 +193,5 @@ def _result(
     results = tuple(map(substitution.type, signature.results))
     if not declared:
         return TypedExpr(call.function, results, tuple(args), words, call.span)
-    return TypedExpr("call", results, tuple(args), {"function": call.function, "substitution": substitution}, call.span)
+    callee = {"function": call.function, "substitution": substitution}
+    return TypedExpr("call", results, tuple(args), callee, call.span)

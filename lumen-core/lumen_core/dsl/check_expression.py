@@ -34,7 +34,8 @@ def infer(expression: ast.Expression, scope: Scope) -> TypedExpr | None:
         case ast.List():
             scope.error("a table may only stand in a format", expression)
         case ast.Index() | ast.Slice():
-            scope.error("only the fields of a format can be indexed", expression, help="use rows, split or reshape")
+            help = "use rows, split or reshape"
+            scope.error("only the fields of a format can be indexed", expression, help=help)
     return None
 
 

@@ -94,7 +94,8 @@ def _vector(node: ast.Expression, block: _Block) -> Vector | None:
             if operator == "~" and not inner.integer:
                 block.error("`~` needs integers, found real numbers", node)
                 return None
-            constant = None if inner.constant is None else -inner.constant if operator == "-" else ~inner.constant
+            known = inner.constant
+            constant = None if known is None else -known - (operator == "~")
             return Vector(inner.length, inner.integer, constant=constant)
         case ast.Binary(operator, left, right):
             a, b = _vector(left, block), _vector(right, block)
@@ -110,8 +111,9 @@ def _vector(node: ast.Expression, block: _Block) -> Vector | None:
                     block.error(f"an element of a table is one number, not {part.length}", item)
             if not items:
                 block.error("a table has at least one element", node)
-            known = [part for part in parts if part is not None]
-            return Vector(len(items), all(p.integer for p in known)) if known and len(known) == len(parts) else None
+            if not items or None in parts:
+                return None
+            return Vector(len(items), all(part.integer for part in parts if part is not None))
         case ast.Call():
             return _call(node, block)
         case ast.Tuple():
@@ -120,12 +122,13 @@ def _vector(node: ast.Expression, block: _Block) -> Vector | None:
 
 
 def _combine(name: str, parts: list[Vector | None], node: ast.Expression, block: _Block) -> Vector | None:
-    """Return the result of an element-wise operation: the longest operand's length, if the others divide it."""
+    """Return the result of an element-wise operation: as long as the longest operand, if the others divide it."""
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None
     if name in _INTEGER_OPERATORS and not all(part.integer for part in known):
-        block.error(f"`{name}` needs integers, found real numbers", node, help="use the stored field, not a scaled value")
+        help = "use the stored field, not a scaled value"
+        block.error(f"`{name}` needs integers, found real numbers", node, help=help)
         return None
     length = max(part.length for part in known)
     if any(length % part.length for part in known):
@@ -196,7 +199,8 @@ def _call(node: ast.Call, block: _Block) -> Vector | None:
         block.error(f"unknown function `{name}` in a format", ast.Name(name, span=node.name_span), help=help)
         return None
     if len(parts) != counts[name]:
-        block.error(f"`{name}` takes {counts[name]} argument{'s' * (counts[name] != 1)}, found {len(parts)}", node)
+        plural = "s" * (counts[name] != 1)
+        block.error(f"`{name}` takes {counts[name]} argument{plural}, found {len(parts)}", node)
         return None
     result = _combine(name, parts, node, block)
     real = builtins.ELEMENTWISE.get(name) == builtins.FLOATS

@@ -84,7 +84,8 @@ def check_model(
         _appends(page, functions)
     if len(diagnostics.found) > before:
         return None
-    return TypedModel(model.name, model.config, page.quotients, weights, layer_weights, caches, functions, model.doc)
+    tensors = (weights, layer_weights, caches)
+    return TypedModel(model.name, model.config, page.quotients, *tensors, functions, model.doc)
 
 
 def _config(page: _Page) -> None:
@@ -135,7 +136,8 @@ def _weights(
             page.error(f"the shape of `{entry.name}` depends on the tokens of a step", entry.type)
             type = None
         if type is not None and type.element == "weight" and len(type.shape) != 2:
-            page.error(f"a weight of any format is a matrix: weight[N, K], found {describe(type)}", entry.type)
+            message = f"a weight of any format is a matrix: weight[N, K], found {describe(type)}"
+            page.error(message, entry.type)
             type = None
         if type is not None and entry.otherwise is not None:
             _otherwise(page, entry, type, found)
@@ -192,6 +194,7 @@ def _required(page: _Page, signatures: Mapping[str, Signature | None]) -> None:
     """Check that the three functions that the engine calls are there, with the shapes it passes."""
     own = {function.name: function for function in page.model.functions}
     tokens = Dim.of("T")
+    ids = TensorType("i32", (tokens,))
     for name, form in REQUIRED.items():
         if name not in own:
             page.error(f"model `{page.model.name}` has no function `{name}`", page.model, help=form)
@@ -200,13 +203,16 @@ def _required(page: _Page, signatures: Mapping[str, Signature | None]) -> None:
         if signature is None:
             continue
         inputs = tuple(type for _, type in signature.parameters)
-        ids, rows = TensorType("i32", (tokens,)), TensorType("f32", (tokens, *signature.results[0].shape[1:]))
-        state = inputs[0] if inputs else rows
-        wanted = {"embed": (ids,), "block": (rows, ids), "head": (state,)}[name]
-        outputs = (TensorType("f32", (tokens, signature.results[0].shape[-1])),) if signature.results[0].shape else ()
-        good = inputs == wanted and signature.results == outputs and not signature.generics
-        if not good or (name == "head" and (state.element != "f32" or len(state.shape) != 2 or state.shape[0] != tokens)):
+        result = signature.results[0]
+        wanted = {"embed": (ids,), "block": (result, ids), "head": inputs[:1]}[name]
+        states = [result, *inputs[:1]] if name == "head" else [result]
+        good = inputs == wanted and bool(inputs) and len(signature.results) == 1 and not signature.generics
+        if not good or any(not _is_state(state, tokens) for state in states):
             page.error(f"`{name}` does not have the form that the engine calls", own[name], help=form)
+
+
+def _is_state(type: TensorType, tokens: Dim) -> bool:
+    return type.element == "f32" and len(type.shape) == 2 and type.shape[0] == tokens
 
 
 def _appends(page: _Page, functions: Mapping[str, TypedFunction]) -> None:

@@ -42,8 +42,10 @@ def configure(model: TypedModel, lookup: Callable[[str], object]) -> Configurati
             raise ModelError(f"model {model.name}: the file has no metadata key `{entry.key}`")
         if found is None:
             assert entry.default is not None
-            found = _evaluate(entry.default, known, f"model {model.name}: `{entry.name}`", entry.type != "f32")
-        what = f"model {model.name}: `{entry.name}`" + (f" (metadata key `{entry.key}`)" if entry.key else "")
+            what = f"model {model.name}: `{entry.name}`"
+            found = _evaluate(entry.default, known, what, exact=entry.type != "f32")
+        key = f" (metadata key `{entry.key}`)" if entry.key else ""
+        what = f"model {model.name}: `{entry.name}`{key}"
         if entry.type == "size":
             sizes[entry.name] = _size(found, what)
         else:

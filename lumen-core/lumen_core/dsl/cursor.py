@@ -16,9 +16,12 @@ from lumen_core.dsl.pratt import DEEPEST, INFIX, parse_expression
 from lumen_core.source import Diagnostics
 
 ITEMS = frozenset({"format", "fn", "model"})
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
 
 T = TypeVar("T")
+
+
+def _opening(token: Token) -> int:
+    return {"{": 1, "}": -1}.get(token.text, 0) if token.kind == "symbol" else 0
 
 
 class Abandon(Exception):
@@ -132,11 +135,14 @@ class Cursor:
         return elements
 
     def braces(self, entry: Callable[[], None], what: str, nested: bool = False) -> Token:
-        """Parse `{ entry* }`, skipping to the next line after a bad entry; `nested`: entries may be functions."""
+        """Parse `{ entry* }`, skipping to the next line after a bad entry.
+
+        nested  entries may be functions
+        """
         opening = self.expect("{", f"to open {what}")
         depth, inside = self._depth, self.inside
         while self.token.kind != "end" and self.token.text != "}":
-            if self.token.text in ITEMS and self.token.kind == "keyword" and not (nested and self.token.text == "fn"):
+            if self._at_item() and not (nested and self.token.text == "fn"):
                 break
             place = self._place
             try:
@@ -147,31 +153,36 @@ class Cursor:
         if self.token.text == "}":
             return self.advance()
         line = opening.span.source.position(opening.span.start)[0]
-        self.complain(f"expected `}}` to close {what}, found {self.token}", self.token, f"it was opened in line {line}")
+        help = f"it was opened in line {line}"
+        self.complain(f"expected `}}` to close {what}, found {self.token}", self.token, help)
         return self.previous
 
     # Recovery
 
     def _skip_line(self, start: int) -> None:
-        """Skip to the next line, or to the brace that closes the block; blocks opened on the way are skipped whole."""
+        """Skip to the next line, or to the brace that closes the block.
+
+        Blocks opened on the way are skipped whole.
+        """
         if self._place == start:
             self.advance()
-        open_braces = sum(
-            {"{": 1, "}": -1}.get(token.text, 0) for token in self._tokens[start : self._place] if token.kind == "symbol"
-        )
+        open_braces = sum(map(_opening, self._tokens[start : self._place]))
         while self.token.kind != "end":
             token = self.token
             if open_braces <= 0 and (token.opens_line or token.text in {"}", "let"}):
                 return
-            if token.kind == "keyword" and token.text in ITEMS and token.opens_line:
+            if self._at_item() and token.opens_line:
                 return
-            open_braces += {"{": 1, "}": -1}.get(token.text, 0) if token.kind == "symbol" else 0
+            open_braces += _opening(token)
             self.advance()
+
+    def _at_item(self) -> bool:
+        return self.token.kind == "keyword" and self.token.text in ITEMS
 
     def skip_to_item(self) -> None:
         self._depth = self.inside = 0
         self.advance()
-        while self.token.kind != "end" and not (self.token.kind == "keyword" and self.token.text in ITEMS):
+        while self.token.kind != "end" and not self._at_item():
             self.advance()
 
     # Expressions
@@ -179,7 +190,8 @@ class Cursor:
     def descend(self) -> None:
         self._depth += 1
         if self._depth > DEEPEST:
-            self.fail(f"this expression is nested more than {DEEPEST} levels deep", "name its parts with `let`")
+            help = "name its parts with `let`"
+            self.fail(f"this expression is nested more than {DEEPEST} levels deep", help)
 
     def ascend(self) -> None:
         self._depth -= 1
@@ -212,8 +224,10 @@ class Cursor:
             if len(items) < 2:
                 self.complain("a tuple has two elements or more", token)
             return self.built(ast.Tuple(items, span=token.span.to(self.previous.span)), *items)
-        found = "the end of the line" if token.opens_line and not self.inside and token.text != "}" else str(token)
-        self.fail(f"expected an expression, found {found}")
+        ends_line = token.opens_line and not self.inside and token.text != "}"
+        found = "the end of the line" if ends_line else str(token)
+        self.complain(f"expected an expression, found {found}", token)
+        raise Abandon
 
     def postfix(self, left: ast.Expression) -> ast.Expression:
         if self.token.text == "(":

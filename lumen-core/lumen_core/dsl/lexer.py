@@ -75,7 +75,8 @@ def lex(source: Source, diagnostics: Diagnostics) -> Tokens:
             diagnostics.error(f"invalid character {_describe(text)}", span, help=_advice(text))
             continue
         if kind == "open":
-            diagnostics.error("this string has no closing quote", span, help='end it with `"` on the same line')
+            help = 'end it with `"` on the same line'
+            diagnostics.error("this string has no closing quote", span, help=help)
             kind = "string"
         value = _number(text, span, diagnostics) if kind == "number" else 0
         kind = "keyword" if text in KEYWORDS else kind
@@ -120,4 +121,6 @@ def _advice(text: str) -> str | None:
         return 'strings are written with plain double quotes: "attn_q.bias"'
     if text[0] == ";":
         return "statements end with their line; no `;` is needed"
-    return "names use the letters a-z, A-Z, digits and `_`; any text may stand in a comment" if text[0] > "~" else None
+    if text[0] > "~":
+        return "names use the letters a-z, A-Z, digits and `_`; any text may stand in a comment"
+    return None

@@ -56,7 +56,7 @@ def binary(
             scope.error(f"`{operator}` is for numbers that are known before the model runs", node, *notes)
             return None
     elif a.type.element not in elements:
-        kind = "real numbers" if elements == builtins.FLOATS else "integers" if "i8" in elements else "numbers"
+        kind = {builtins.FLOATS: "real numbers", builtins.NUMBERS: "numbers"}.get(elements, "integers")
         scope.error(f"`{operator}` needs {kind}, found {a.type.element}", node, *notes)
         return None
     shape = broadcast(a.type, b.type)

@@ -1,8 +1,12 @@
-"""Text of a `.lum` file -> syntax tree. In: a Source. Out: an ast.Module, or one SourceError with every finding.
+"""Text of a `.lum` file -> syntax tree.
+
+In: a Source. Out: an ast.Module, or one SourceError with every finding.
 
     module   = (format | function | model)*
-    format   = "format" NAME ":" "block" INT "{" (NAME ":" dtype ["[" INT "]"] | let | "value" "=" expression)* "}"
-    function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" (type | "(" type,+ ")") "{" let* expression "}"
+    format   = "format" NAME ":" "block" INT "{" (field | let | "value" "=" expression)* "}"
+    field    = NAME ":" NAME ["[" INT "]"]
+    function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" results "{" let* expression "}"
+    results  = type | "(" type,+ ")"
     model    = "model" NAME "{" (config | weights | layer | cache | function)* "}"
     config   = "config" "{" (NAME ":" NAME ["=" NAME ("." NAME)*] ["else" expression])* "}"
     weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["else" NAME])* "}"
@@ -11,7 +15,8 @@
     generic  = NAME | "*" NAME
     type     = NAME ["<" NAME ">"] ["[" (expression | "*" NAME),* "]"]
 
-This file holds the items; `cursor.py` the tokens, the recovery after an error and the operands; `pratt.py` the operators.
+This file holds the items; `cursor.py` the tokens, the recovery after an error and the operands; `pratt.py`
+the operators.
 """
 
 from __future__ import annotations
@@ -84,7 +89,8 @@ def _format(cursor: Cursor) -> ast.Format:
 
     end = cursor.braces(entry, f"the format `{name.text}`")
     if not values:
-        cursor.complain(f"format `{name.text}` has no value", name, help="end it with `value = ...`, its elements")
+        help = "end it with `value = ...`, its elements"
+        cursor.complain(f"format `{name.text}` has no value", name, help)
         values.append(ast.Number(0, span=name.span))
     span = start.to(end.span)
     return ast.Format(name.text, block, tuple(fields), tuple(lets), values[0], doc, span=span)
@@ -205,18 +211,19 @@ def _model(cursor: Cursor) -> ast.Model:
             functions.append(_function(cursor))
             return
         if word.text not in parsers:
-            cursor.fail(f"expected {', '.join(f'`{section}`' for section in _SECTIONS)} or `fn`, found {word}")
+            sections_listed = ", ".join(f"`{section}`" for section in _SECTIONS)
+            cursor.fail(f"expected {sections_listed} or `fn`, found {word}")
         cursor.advance()
         if word.text in seen:
             cursor.complain(f"this model already has a section `{word.text}`", word)
         seen.add(word.text)
-        cursor.braces(
-            lambda: sections[word.text].append(parsers[word.text](cursor)), f"the section `{word.text}`"
-        )
+        section, parser = sections[word.text], parsers[word.text]
+        cursor.braces(lambda: section.append(parser(cursor)), f"the section `{word.text}`")
 
     end = cursor.braces(entry, f"the model `{name.text}`", nested=True)
-    parts = (tuple(sections[section]) for section in _SECTIONS)
-    return ast.Model(name.text, *parts, tuple(functions), doc, span=start.to(end.span))
+    config, weights, layer, cache = (tuple(sections[section]) for section in _SECTIONS)
+    span = start.to(end.span)
+    return ast.Model(name.text, config, weights, layer, cache, tuple(functions), doc, span=span)
 
 
 def _config(cursor: Cursor) -> ast.Config:

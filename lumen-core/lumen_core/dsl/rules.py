@@ -44,7 +44,8 @@ def one_operand(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
         if not type.shape or pack_name(type.shape[-1]):
             scope.error(f"`{name}` needs an axis to reduce, found {describe(type)}", place)
             return None
-        return TypedExpr(name, (TensorType(type.element, (*type.shape[:-1], Dim.of(1))),), (operand,), span=call.span)
+        reduced = TensorType(type.element, (*type.shape[:-1], Dim.of(1)))
+        return TypedExpr(name, (reduced,), (operand,), span=call.span)
     if name in builtins.CONVERSIONS:
         op, element = builtins.CONVERSIONS[name]
         result = TensorType(element, type.shape)
@@ -54,7 +55,8 @@ def one_operand(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
 
 def _reshape(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
     if len(call.arguments) < 2 or call.keywords:
-        scope.error("`reshape` takes a tensor and its new sizes", Place(span=call.name_span), help="reshape(x, N, 4)")
+        place = Place(span=call.name_span)
+        scope.error("`reshape` takes a tensor and its new sizes", place, help="reshape(x, N, 4)")
         return None
     operand = infer(call.arguments[0], scope)
     dims = [scope.dim(argument) for argument in call.arguments[1:]]
@@ -62,7 +64,8 @@ def _reshape(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
     if operand is None or len(shape) < len(dims):
         return None
     if operand.type.element in UNTYPED or any(pack_name(dim) for dim in operand.type.shape):
-        scope.error(f"`reshape` needs a tensor of known rank, found {describe(operand.type)}", call.arguments[0])
+        message = f"`reshape` needs a tensor of known rank, found {describe(operand.type)}"
+        scope.error(message, call.arguments[0])
         return None
     before, after = Dim.of(1), Dim.of(1)
     for dim in operand.type.shape:
@@ -104,7 +107,8 @@ def _select(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
     condition, yes, no = operands
     if condition.type.element != "i1":
         help = "write a comparison, as in select(a < b, a, b)"
-        scope.error(f"the condition must be i1, found {describe(condition.type)}", call.arguments[0], help=help)
+        message = f"the condition must be i1, found {describe(condition.type)}"
+        scope.error(message, call.arguments[0], help=help)
         return None
     if yes.type.element in UNTYPED and no.type.element in UNTYPED:
         element = "i32" if yes.type == no.type == INT else "f32"
@@ -117,7 +121,8 @@ def _select(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
     a, b = adapted
     if a is None or b is None:
         return None
-    notes = tuple(f"{what} is {describe(value.type)}" for what, value in (("condition", condition), ("then", a), ("else", b)))
+    named = {"condition": condition, "then": a, "else": b}
+    notes = tuple(f"{what} is {describe(value.type)}" for what, value in named.items())
     common = broadcast(a.type, b.type)
     shape = broadcast(condition.type, TensorType("i1", common)) if common is not None else None
     if a.type.element != b.type.element or shape is None:

@@ -83,7 +83,8 @@ def _retype(typed: TypedExpr, element: str) -> TypedExpr:
     if typed.op == "constant" and element in builtins.FLOATS:
         attributes["value"] = float(attributes["value"])  # type: ignore[arg-type]
     types = (TensorType(element, typed.type.shape),)
-    return replace(typed, types=types, args=tuple(_retype(a, element) for a in typed.args), attributes=attributes)
+    args = tuple(_retype(arg, element) for arg in typed.args)
+    return replace(typed, types=types, args=args, attributes=attributes)
 
 
 def settle(typed: TypedExpr, node: ast.Node, scope: Scope) -> TypedExpr | None:

@@ -50,7 +50,8 @@ def resolve_type(
     if inner.endswith(">"):
         outer, inner = inner[:-1].split("<", 1)
         if outer not in WRAPPERS:
-            diagnostics.error(f"`{outer}<...>` is no element type", type.span, help="there are unpacked<F> and activation<F>")
+            help = "there are unpacked<F> and activation<F>"
+            diagnostics.error(f"`{outer}<...>` is no element type", type.span, help=help)
             return None
     if inner not in elements:
         known = [*elements, *SCALARS]
@@ -97,7 +98,8 @@ def resolve_signature(
         kind = "pack" if generic.pack else "format" if generic.name in as_element else "size"
         generics[generic.name] = kind
         if generic.name in SCALARS or generic.name in outer_sizes:
-            diagnostics.error(f"the generic `{generic.name}` hides another meaning of that name", generic.span)
+            message = f"the generic `{generic.name}` hides another meaning of that name"
+            diagnostics.error(message, generic.span)
     sizes = dict(outer_sizes)
     sizes |= {name: Dim.of(name) for name, kind in generics.items() if kind == "size"}
     packs = {name for name, kind in generics.items() if kind == "pack"}
@@ -106,6 +108,7 @@ def resolve_signature(
         if parameter.type == ast.TypeExpr("size", None):
             sizes[parameter.name] = Dim.of(parameter.name)
             generics[parameter.name] = "size"
+    known = {*SCALARS, *elements, *formats}
     parameters: list[tuple[str, TensorType]] = []
     seen: set[str] = set()
     for parameter in function.parameters:
@@ -115,10 +118,10 @@ def resolve_signature(
         if parameter.type == ast.TypeExpr("size", None):
             parameters.append((parameter.name, SIZE))
             continue
-        type = resolve_type(parameter.type, sizes, packs, {*SCALARS, *elements, *formats}, diagnostics)
+        type = resolve_type(parameter.type, sizes, packs, known, diagnostics)
         if type is not None:
             parameters.append((parameter.name, type))
-    results = [resolve_type(r, sizes, packs, {*SCALARS, *elements, *formats}, diagnostics) for r in function.results]
+    results = [resolve_type(r, sizes, packs, known, diagnostics) for r in function.results]
     if len(diagnostics.found) > before:
         return None
     used = {symbol.lstrip("*") for _, type in parameters for dim in type.shape for symbol in dim.symbols}

@@ -151,7 +151,8 @@ class Unifier:
             return None
         solved = _solve(asked, missing[0], actual)
         if solved is None:
-            return f"`{parameter}` has the size {actual}, which `{pattern}` cannot be for any {missing[0][1:]}"
+            name = missing[0][1:]
+            return f"`{parameter}` has the size {actual}, which `{pattern}` cannot be for any {name}"
         self.sizes[missing[0][1:]] = solved
         self.origins.setdefault(missing[0][1:], parameter)
         return None
@@ -190,14 +191,14 @@ def _shape(shape: tuple[Dim, ...]) -> str:
 
 def broadcast(left: TensorType, right: TensorType) -> tuple[Dim, ...] | None:
     """Return numpy's common shape of two types, or None. A pack equals only itself."""
-    long, short = (left.shape, right.shape) if len(left.shape) >= len(right.shape) else (right.shape, left.shape)
+    short, long = sorted((left.shape, right.shape), key=len)
     if any(pack_name(dim) for dim in short) and len(long) > len(short):
         return None  # what stands left of a pack could fall on any place
     offset = len(long) - len(short)
     result = list(long)
     for place, dim in enumerate(short):
         other = long[offset + place]
-        if dim == other or dim.value == 1 and not pack_name(other):
+        if dim == other or (dim.value == 1 and not pack_name(other)):
             continue
         if other.value != 1 or pack_name(dim):
             return None

@@ -3,38 +3,38 @@
 Every expression is a `TypedExpr`: an op, its operands and the types of its results. Names are resolved,
 literals have an element type, calls carry what their generics stand for. The ops are
 
-    op        attributes                     meaning
-    constant  value: int | float             a literal, already of the element type where it is used
-    size      dim: Dim                       a size used as a number (`E ** -0.5`); element f32 or an integer
-    config    name                           a number from the model's config section; f32 []
-    local     name                           a parameter or a let of this function; names are unique in the
-                                             function (a second `let x` becomes `x.1`)
-    weight    name, layer: bool              a weight; its element is the declared one, or `weight<name>` where
-                                             the file decides
-    cache     name                           the rows that the cache holds before this step: [P, ...]
-    call      function, substitution         a call of a declared function: look it up by name in the model, then
-                                             in the module; `instantiate(function, substitution)` gives its body
-                                             with the caller's types
-    tuple     -                              several results (only as the value of a function); one type each
-    any other                                a tensor op of that name, operands in order. Element-wise ops broadcast
-                                             as numpy does and want no explicit broadcast op:
-                                             add sub mul div rem pow neg  minimum maximum  exp sqrt rsqrt silu abs sign
-                                             bitand bitor bitxor shl shr  compare{predicate}  select
-                                             mean sum max (last axis, kept as 1)  reshape{shape: tuple[Dim]}
-                                             convert{element} (also `widen`)  saturate{element}
-                                             rows unpack quantize dequantize matmul split merge append attention
-                                             rope{pairs: "half" | "interleaved"}
+    op        attributes              meaning
+    constant  value: int | float      a literal, already of the element type where it is used
+    size      dim: Dim                a size used as a number (`E ** -0.5`); element f32 or an integer
+    config    name                    a number from the model's config section; f32 []
+    local     name                    a parameter or a let; names are unique in the function (a second
+                                      `let x` becomes `x.1`)
+    weight    name, layer: bool       a weight; its element is the declared one, or `weight<name>` where the
+                                      file decides
+    cache     name                    the rows that the cache holds before this step: [P, ...]
+    call      function, substitution  a call of a declared function, found by `TypedModule.function`;
+                                      `instantiate(callee, substitution)` has the caller's types
+    tuple     -                       several results (only as the value of a function); one type each
 
-`rem` and `pow` occur in static scalars only. Operands such as the `scale` of attention, the `theta` of rope
-or an `eps` are static scalars: `static_value` computes them once sizes and config are known. Operand order is
-the signature's in `builtins.py`: rope(x, positions, factors, theta), attention(q, k, v, scale),
-split(x) with the result's type telling the sizes, append(cache, x).
+and any other is a tensor op of that name, operands in order:
 
-Types may hold symbols. A size is a name in a Dim; in a model those are the config sizes, `T` (tokens of this step),
-`P` (tokens in the cache) and quotients that no polynomial can say, named like `R/2` (`Configuration.sizes` has them
-all). A pack `*B` of a generic function is a leading Dim whose one symbol is `*B`. A format generic `F` is an
-element name of its own, also inside `unpacked<F>` (weights after unpack) and `activation<F>` (the activation format
-that suits F, after quantize). `Substitution.type` replaces all three.
+    add sub mul div neg  minimum maximum  exp sqrt rsqrt silu abs sign  bitand bitor bitxor shl shr
+    compare{predicate: eq ne lt le gt ge}  select  mean sum max (last axis, kept as 1)
+    reshape{shape: tuple of Dim}  convert{element} (also `widen`)  saturate{element}
+    rows unpack quantize dequantize matmul split merge append attention  rope{pairs: half | interleaved}
+    rem pow (static scalars only)
+
+Element-wise ops broadcast as numpy does; there is no explicit broadcast. Operands such as the `scale` of
+attention, the `theta` of rope or an `eps` are static scalars: `static_value` computes them once sizes and
+config are known. The order of operands is that of the signatures in `builtins.py`: rope(x, positions, factors,
+theta), attention(q, k, v, scale), append(cache, x); split(x) has only x, its result's type tells the sizes.
+
+Types may hold symbols. A size is a name in a Dim; in a model those are the config sizes, `T` (tokens of this
+step), `P` (tokens in the cache) and quotients that no polynomial can say, named like `R/2`
+(`Configuration.sizes` has them all but T and P). A pack `*B` of a generic function is a leading Dim whose one
+symbol is `*B`. A format generic `F` is an element name of its own, also inside `unpacked<F>` (weights after
+unpack) and `activation<F>` (the activation format that suits F, after quantize). `Substitution.type` replaces
+all three.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Substitution:
         result: list[Dim] = []
         for dim in shape:
             pack = pack_name(dim)
-            result += self.packs[pack] if pack in self.packs else (self.dim(dim),)
+            result += (self.dim(dim),) if pack is None or pack not in self.packs else self.packs[pack]
         return tuple(result)
 
     def element(self, element: str) -> str:
@@ -147,7 +147,8 @@ def instantiate(function: TypedFunction, substitution: Substitution) -> TypedFun
         if isinstance(inner := attributes.get("substitution"), Substitution):
             attributes["substitution"] = substitution.after(inner)
         types = tuple(map(substitution.type, expression.types))
-        return replace(expression, types=types, args=tuple(map(rewrite, expression.args)), attributes=attributes)
+        args = tuple(map(rewrite, expression.args))
+        return replace(expression, types=types, args=args, attributes=attributes)
 
     return replace(
         function,
@@ -209,7 +210,9 @@ class TypedModule:
         return self.functions[name]
 
 
-def static_value(expression: TypedExpr, sizes: Mapping[str, int], scalars: Mapping[str, float]) -> float | int:
+def static_value(
+    expression: TypedExpr, sizes: Mapping[str, int], scalars: Mapping[str, float]
+) -> float | int:
     """Compute a static scalar; `scalars` has config names and, when inlining, locals.
 
     Raises ValueError if the expression depends on tensor data.
@@ -225,7 +228,7 @@ def static_value(expression: TypedExpr, sizes: Mapping[str, int], scalars: Mappi
             if value is None:
                 raise ValueError(f"the size {dim} is not known")
             return value
-        case ("config" | "local"), _ if expression.attributes["name"] in scalars:
+        case (("config" | "local"), _) if expression.attributes["name"] in scalars:
             return scalars[str(expression.attributes["name"])]
         case "neg", [a]:
             return -a

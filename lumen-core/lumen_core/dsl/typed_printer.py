@@ -14,14 +14,23 @@ from collections.abc import Iterable, Mapping
 from lumen_core.dsl import ast
 from lumen_core.dsl.printer import print_expression, print_item
 from lumen_core.dsl.scope import describe
-from lumen_core.dsl.typed import Substitution, TypedExpr, TypedFunction, TypedLet, TypedModel, TypedModule, TypedWeight
+from lumen_core.dsl.typed import (
+    Substitution,
+    TypedExpr,
+    TypedFunction,
+    TypedLet,
+    TypedModel,
+    TypedModule,
+    TypedWeight,
+)
 from lumen_core.types import Dim, TensorType
 
 
 def print_typed(module: TypedModule) -> str:
     """Return the module's own items; the standard library's functions are left out."""
     parts = [print_item(format) for format in module.formats.values()]
-    parts += [print_typed_function(function) for name, function in module.functions.items() if name in module.own]
+    own = [function for name, function in module.functions.items() if name in module.own]
+    parts += [print_typed_function(function) for function in own]
     parts += [_model(model) for model in module.models.values()]
     return "\n\n".join(parts) + "\n" if parts else ""
 
@@ -31,7 +40,8 @@ def print_typed_function(function: TypedFunction, indent: str = "") -> str:
     parameters = ", ".join(f"{name}: {describe(type)}" for name, type in function.parameters)
     own = [(name, kind) for name, kind in function.generics.items() if name not in dict(function.parameters)]
     generics = ", ".join(marks[kind].format(name) for name, kind in own)
-    head = f"fn {function.name}{f'[{generics}]' if generics else ''}({parameters}) -> {_types(function.results)} {{"
+    name = f"{function.name}[{generics}]" if generics else function.name
+    head = f"fn {name}({parameters}) -> {_types(function.results)} {{"
     lines = _Lines()
     for let in function.lets:
         lines.let(let)
@@ -74,13 +84,17 @@ class _Lines:
 
     def let(self, let: TypedLet) -> None:
         leaf = let.value.op in {"constant", "size", "config", "weight", "cache", "local"}
-        text = f"{self.operand(let.value)} : {_types(let.value.types)}" if leaf else self._operation(let.value)
+        if leaf:
+            text = f"{self.operand(let.value)} : {_types(let.value.types)}"
+        else:
+            text = self._operation(let.value)
         self.lines.append(f"{', '.join(let.names)} = {text}")
 
     def _operation(self, typed: TypedExpr) -> str:
         operands = ", ".join(self.operand(arg) for arg in typed.args)
         name = f"call {typed.attributes['function']}" if typed.op == "call" else typed.op
-        attributes = {key: value for key, value in typed.attributes.items() if key not in {"function", "substitution"}}
+        hidden = {"function", "substitution"}
+        attributes = {key: value for key, value in typed.attributes.items() if key not in hidden}
         found = typed.attributes.get("substitution")
         generics = f"[{_substitution(found)}]" if isinstance(found, Substitution) else ""
         return f"{name}{generics} {operands}{_attributes(attributes)} : {_types(typed.types)}"
@@ -107,13 +121,18 @@ def _attribute(value: object) -> str:
 
 
 def _model(model: TypedModel) -> str:
-    lines = [f"model {model.name} {{", "    config {", *(f"        {_config(entry)}" for entry in model.config)]
-    lines += [f"        {name}: size = {print_expression(node)}" for name, node in model.quotients.items()]
-    for title, weights in (("weights", model.weights), ("layer", model.layer_weights)):
-        lines += ["    }", f"    {title} {{", *(f"        {_weight(weight)}" for weight in weights.values())]
-    lines += ["    }", "    cache {", *(f"        {name}: {describe(type)}" for name, type in model.caches.items())]
+    quotients = [f"{name}: size = {print_expression(node)}" for name, node in model.quotients.items()]
+    sections = {
+        "config": [*map(_config, model.config), *quotients],
+        "weights": [*map(_weight, model.weights.values())],
+        "layer": [*map(_weight, model.layer_weights.values())],
+        "cache": [f"{name}: {describe(type)}" for name, type in model.caches.items()],
+    }
+    lines = [f"model {model.name} {{"]
+    for title, entries in sections.items():
+        lines += [f"    {title} {{", *(f"        {entry}" for entry in entries), "    }"]
     functions = "\n\n".join(print_typed_function(function, "    ") for function in model.functions.values())
-    return "\n".join([*lines, "    }"]) + f"\n\n{functions}\n}}"
+    return "\n".join(lines) + f"\n\n{functions}\n}}"
 
 
 def _config(entry: ast.Config) -> str:
