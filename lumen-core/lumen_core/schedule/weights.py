@@ -92,7 +92,7 @@ class WeightReader:
         shift = target_bit - bit
         if width == 8:
             return b.bitcast(bytes, self.lanes)
-        # x86 and others shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
+        # Some machines shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
         moved = b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
         if shift > 0:
             moved = b.shl(moved, shift)

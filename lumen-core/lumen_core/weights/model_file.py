@@ -6,6 +6,7 @@ Nothing is copied: `FileTensor.data` points into the map, and `ModelFile.release
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import stat
@@ -59,17 +60,13 @@ class MappedFile:
         if length <= 0 or not hasattr(self._map, "madvise"):
             return
         first = start - start % mmap.PAGESIZE
-        try:
+        with contextlib.suppress(OSError, ValueError):  # advice only: refused, it merely keeps the pages
             self._map.madvise(mmap.MADV_DONTNEED, first, start + length - first)
-        except (OSError, ValueError):
-            pass  # advice only: a system that refuses it merely keeps the pages
 
     def close(self) -> None:
         self.bytes = np.empty(0, np.uint8)
-        try:
+        with contextlib.suppress(BufferError):  # views are still alive; the map goes with the last of them
             self._map.close()
-        except BufferError:
-            pass  # views are still alive; the map goes with the last of them
 
 
 class ModelFile:

@@ -1,0 +1,102 @@
+"""A model page meets a file: its settings, and for every weight the page names the tensor that holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumen_core.dsl.configuration import Configuration, configure
+from lumen_core.dsl.typed import TypedModel, TypedWeight
+from lumen_core.errors import ModelError
+from lumen_core.types import Dim
+from lumen_core.weights.model_file import FileTensor, ModelFile
+
+LARGEST_LAYERS = 1000
+
+
+@dataclass(frozen=True)
+class BoundModel:
+    """Settings and tensors of one file.
+
+    weights  model weights by name
+    layers   weights of every layer by name
+    """
+
+    configuration: Configuration
+    weights: Mapping[str, FileTensor]
+    layers: tuple[Mapping[str, FileTensor], ...]
+    context: int
+
+    @property
+    def parameters(self) -> int:
+        """Numbers in all tensors, each counted once."""
+        seen = {id(t): t for table in (self.weights, *self.layers) for t in table.values()}
+        return sum(int(np.prod(t.shape, dtype=object)) for t in seen.values() if t.name)
+
+
+def bind(model: TypedModel, file: ModelFile) -> BoundModel:
+    """Find every weight of the page in the file; raises ModelError naming what is missing or misshapen."""
+    configuration = configure(model, lambda key: _metadata(file, key))
+    layers = configuration.sizes.get("L")
+    if layers is None or layers > LARGEST_LAYERS:
+        raise ModelError(f"{file.path}: {layers} layers; a model page names their number L, at most {LARGEST_LAYERS}")
+    sizes: dict[str, Dim | int] = dict(configuration.sizes)
+    weights: dict[str, FileTensor] = {}
+    used: set[str] = set()
+    for weight in model.weights.values():
+        weights[weight.name] = _find(file, weight, weight.tensor, sizes, weights, used)
+    found = []
+    for layer in range(layers):
+        table: dict[str, FileTensor] = {}
+        for weight in model.layer_weights.values():
+            name = weight.tensor.replace("{layer}", str(layer))
+            table[weight.name] = _find(file, weight, name, sizes, table, used)
+        found.append(table)
+    surplus = sorted(set(file.tensors) - used)
+    if surplus:
+        shown = ", ".join(surplus[:5]) + (f" and {len(surplus) - 5} more" if len(surplus) > 5 else "")
+        raise ModelError(
+            f"{file.path}: the model {model.name} has no use for the tensor(s) {shown}; "
+            "the file is of another architecture than it says, or of a newer version of it"
+        )
+    context = _metadata(file, "context_length")
+    limit = int(context) if isinstance(context, int | np.integer) and int(context) > 0 else 2048
+    return BoundModel(configuration, weights, tuple(found), limit)
+
+
+def _metadata(file: ModelFile, key: str) -> object:
+    value = file.metadata.get(f"{file.architecture}.{key}")
+    if value is None and key == "vocab_size":
+        tokens = file.metadata.get("tokenizer.ggml.tokens")
+        return len(tokens) if tokens is not None else None  # type: ignore[arg-type]
+    if isinstance(value, np.ndarray) and value.ndim == 1 and value.size and (value == value[0]).all():
+        return value[0].item()  # one number per layer, all the same
+    return value
+
+
+def _find(
+    file: ModelFile,
+    weight: TypedWeight,
+    name: str,
+    sizes: Mapping[str, Dim | int],
+    known: Mapping[str, FileTensor],
+    used: set[str],
+) -> FileTensor:
+    shape = weight.type.substitute(sizes).sizes
+    tensor = file.tensors.get(name)
+    if tensor is None and weight.otherwise == "ones":
+        ones = np.ones(shape, np.float32)
+        return FileTensor("", "f32", shape, ones.reshape(-1).view(np.uint8))
+    if tensor is None and weight.otherwise is not None:
+        return known[weight.otherwise]
+    if tensor is None:
+        raise ModelError(f"{file.path}: the tensor {name} is missing; the model {file.architecture} needs it")
+    used.add(name)
+    if tensor.shape != shape:
+        raise ModelError(
+            f"{file.path}: the tensor {name} has shape {list(tensor.shape)}, expected {list(shape)} "
+            f"from the file's own settings"
+        )
+    return tensor

@@ -1,0 +1,193 @@
+"""The memory of a loaded model: weights, buffers, key/value pages and the frame that programs read.
+
+In: a compiled session and its file. Out: a frame whose every slot points where the programs expect it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from lumen_core.engine.session import Session
+from lumen_core.errors import ContextLengthError
+from lumen_core.quant.layout import CacheLayout
+from lumen_core.runtime.memory import address, allocate
+from lumen_core.schedule.plan import Rotary
+from lumen_core.weights.model_file import FileTensor, ModelFile
+from lumen_core.weights.packing import Packer
+
+PHASE_SLOTS = 64  # work counters of a step outside its layers
+
+Progress = Callable[[str, int, int], None]
+
+
+class Memory:
+    """Everything that the programs of one model touch."""
+
+    def __init__(self, session: Session, file: ModelFile, context: int, threads: int, yield_function: int,
+                 progress: Progress):  # fmt: skip
+        self.session = session
+        self.context = context
+        self.layers = len(session.bound.layers)
+        self._alive: list[np.ndarray] = []  # memory that only addresses refer to
+        self.cache = self._cache_layout()
+        self.page_bytes = self.cache.layer_bytes * self.layers
+        self.page_count = -(-context // self.cache.page)
+        records = session.records
+        self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
+        self._layer_words = len(records.layer)
+        self.layer_records = allocate(8 * self._layer_words * self.layers, "layer records").view("<i8")
+        self.layer_records = self.layer_records.reshape(self.layers, self._layer_words)
+        self._place_buffers()
+        self._place_cache()
+        self._place_rotaries(context)
+        self._place_weights(file, threads, progress)
+        self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
+        self.set("counters", address(self.counters))
+        self.set("barrier", address(self._new(64, "barrier")))
+        self.set("layers", address(self.layer_records))
+        self.set("layer_count", self.layers)
+        self.set("layer_bytes", 8 * self._layer_words)
+        self.set("yield", yield_function)
+        self.ids = self._new(4 * max(session.chunk, 1), "token ids").view("<i4")
+        self.set("ids", address(self.ids))
+        # Counters that a prefill step uses: cleared before each.
+        self._counters_used = PHASE_SLOTS * (self.layers + 1)
+
+    # ------------------------------------------------------------------- slots
+
+    def set(self, name: str, value: int) -> None:
+        """Write a frame slot, if any program reads it."""
+        place = self.session.records.frame.get(name)
+        if place is not None:
+            self.frame[place // 8] = value
+
+    def _set_layer(self, layer: int, name: str, value: int) -> None:
+        place = self.session.records.layer.get(name)
+        if place is not None:
+            self.layer_records[layer, place // 8] = value
+
+    def _new(self, bytes: int, what: str) -> np.ndarray:
+        made = allocate(bytes, what)
+        self._alive.append(made)
+        return made
+
+    # ------------------------------------------------------------------- parts
+
+    def _cache_layout(self) -> CacheLayout:
+        """Heads and size of the cache: from the block's cache arguments."""
+        block = self.session.lowered.function("block")
+        for argument in block.arguments:
+            if argument.type.element == "f16" and len(argument.type.shape) == 3:
+                _, heads, size = argument.type.shape
+                return CacheLayout(heads.value or 0, size.value or 0, self.session.target.lanes)
+        return CacheLayout(1, 1, self.session.target.lanes)
+
+    def _place_buffers(self) -> None:
+        self.buffers: dict[str, np.ndarray] = {}
+        for name, bytes in self.session.needs.buffers.items():
+            self.buffers[name] = self._new(bytes + 64, f"the buffer {name}")
+            self.set(name, address(self.buffers[name]))
+
+    def _place_cache(self) -> None:
+        what = f"a context of {self.context} tokens"
+        self.pool = self._new(self.page_bytes * self.page_count, what)
+        self.set("page_bytes", self.page_bytes)
+        for layer in range(self.layers):
+            start = address(self.pool) + layer * self.cache.layer_bytes
+            self._set_layer(layer, "cache.keys", start)
+            self._set_layer(layer, "cache.values", start + self.cache.values)
+            self._set_layer(layer, "variant", self.session.lowered.layer_variants[layer])
+
+    def _place_rotaries(self, context: int) -> None:
+        for rotary, number in self.session.needs.rotaries.items():
+            cosine, sine = rotary_tables(rotary, self._plain(rotary.factors), context)
+            for name, table in (("cos", cosine), ("sin", sine)):
+                kept = self._new(table.nbytes, "rotary angles").view("<f4")
+                kept[:] = table.reshape(-1)
+                self.set(f"{name}{number}", address(kept))
+
+    def _plain(self, name: str) -> np.ndarray:
+        tensor = self.session.bound.weights[name]
+        return self.session.formats[tensor.format].decode(tensor.data)
+
+    def _place_weights(self, file: ModelFile, threads: int, progress: Progress) -> None:
+        session, needs = self.session, self.session.needs
+        tables: list[tuple[int | None, Mapping[str, FileTensor]]] = [(None, session.bound.weights)]
+        tables += list(enumerate(session.bound.layers))
+        functions = {}
+        for symbol in session.kernels:
+            if symbol.startswith("pack_"):
+                functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
+        raw = [session.bound.weights[name] for name in needs.raw]
+        packer = Packer(file, session.formats, session.target.lanes, functions, threads, keep=raw)
+        try:
+            packer.pack_all(
+                [table[name] for _, table in tables for name in needs.packed if name in table], progress
+            )
+            for layer, table in tables:
+                for name, tensor in table.items():
+                    if name in needs.packed:
+                        packed = packer.pack(tensor)
+                        self._alive.append(packed)
+                        self._point(layer, name, packed)
+                    if name in needs.plain:
+                        plain = packer.plain(tensor)
+                        self._alive.append(plain)
+                        self._point(layer, f"plain.{name}", plain)
+                    if name in needs.raw:
+                        self._alive.append(tensor.data)
+                        self._point(layer, f"raw.{name}", tensor.data)
+        finally:
+            packer.close()
+
+    def _point(self, layer: int | None, name: str, array: np.ndarray) -> None:
+        if layer is None:
+            self.set(name, address(array))
+        else:
+            self._set_layer(layer, name, address(array))
+
+    def clear_counters(self) -> None:
+        self.counters[:] = 0
+
+
+def pack_function(session: Session, symbol: str):  # type: ignore[no-untyped-def]
+    """Return the ctypes function of a pack program."""
+    import ctypes
+
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
+
+
+def rotary_tables(rotary: Rotary, factors: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """cos and sin, f32 [context, pairs], of position * theta^(-i / pairs) / factors[i] (RoFormer, eq. 15)."""
+    exponents = np.arange(rotary.pairs, dtype=np.float64) / rotary.pairs
+    frequencies = np.float64(rotary.theta) ** -exponents / factors.astype(np.float64)
+    angles = np.arange(context, dtype=np.float64)[:, None] * frequencies
+    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+class Sequence:
+    """One conversation's tokens and the cache pages that hold their keys and values."""
+
+    def __init__(self, memory: Memory):
+        self.memory = memory
+        self.tokens: list[int] = []  # tokens whose keys and values are in the cache
+        self.pages = np.zeros(memory.page_count, np.int32)
+        self.pages[:] = np.arange(memory.page_count, dtype=np.int32)
+
+    def rewind(self, length: int) -> None:
+        """Forget all tokens from `length` on."""
+        del self.tokens[length:]
+
+    def require(self, count: int) -> None:
+        """Check that `count` more tokens fit; raises ContextLengthError."""
+        total = len(self.tokens) + count
+        if total > self.memory.context:
+            raise ContextLengthError(
+                f"{total} tokens do not fit the context of {self.memory.context}; "
+                "give a larger context (--ctx-size) or a shorter text",
+                total,
+                self.memory.context,
+            )

@@ -1,0 +1,92 @@
+"""Random weights in any declared format, made directly as the bytes of a file.
+
+In: a declaration with its normal form, a shape and a standard deviation.  Out: chunks of rows as bytes.
+Codes and integer scales are random bits, which every format allows; the float scales are chosen by decoding a
+sample, so that the weights come out with mean 0 and the wanted spread.  No format is known by name here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.normal_form import FloatField, NormalForm
+
+_CHUNK = 1 << 24  # bytes made at a time
+_SAMPLE = 2048  # blocks decoded to find the spread
+
+
+def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
+    """f32 values as little-endian bytes of `f16`, `bf16` or `f32` (rounded to nearest even)."""
+    values = np.ascontiguousarray(values, np.float32)
+    if element == "f32":
+        return values.astype("<f4").view(np.uint8)
+    if element == "f16":
+        return values.astype("<f2").view(np.uint8)
+    if element == "bf16":
+        bits = values.view(np.uint32)
+        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+        return rounded.astype("<u2").view(np.uint8)
+    raise UnsupportedFormatError(f"random weights cannot be written as {element}")
+
+
+class RandomBlocks:
+    """Makes rows of one format."""
+
+    def __init__(self, form: NormalForm, generator: np.random.Generator):
+        self.form = form
+        self._generator = generator
+        self._fields: list[tuple[FloatField, float]] = []  # with the value that gives spread 1
+        if form.kind != "float":
+            self._calibrate()
+
+    def _bits(self, blocks: int) -> np.ndarray:
+        raw = np.frombuffer(self._generator.bytes(blocks * self.form.block_bytes), np.uint8)
+        return raw.reshape(blocks, self.form.block_bytes).copy()
+
+    def _set(self, blocks: np.ndarray, field: FloatField, values: np.ndarray) -> None:
+        blocks[:, field.offset : field.offset + field.bytes] = float_bytes(values, field.element).reshape(
+            len(blocks), field.bytes
+        )
+
+    def _calibrate(self) -> None:
+        assert self.form.scale is not None
+        scale = list(self.form.scale.floats)
+        offset = [
+            field for field in (self.form.offset.floats if self.form.offset else ()) if field not in scale
+        ]
+        sample = self._bits(_SAMPLE)
+        ones = np.ones(_SAMPLE)
+        for field in (*scale, *offset):
+            self._set(sample, field, ones)
+        level = 1.0
+        if offset:  # balance the offset against the mean of the scaled codes
+            with_offset = self.form.decode(sample).mean(dtype=np.float64)
+            self._set(sample, offset[0], 0 * ones)
+            without = self.form.decode(sample).mean(dtype=np.float64)
+            level = -without / (with_offset - without)
+            self._set(sample, offset[0], level * ones)
+        spread = float(self.form.decode(sample).std(dtype=np.float64))
+        for index, field in enumerate(scale):
+            self._fields.append((field, 1 / spread if index == 0 else 1.0))
+        for index, field in enumerate(offset):
+            self._fields.append((field, level / spread if index == 0 else 1.0))
+
+    def rows(self, count: int, columns: int, spread: float) -> Iterator[np.ndarray]:
+        """Yield the bytes of `count` rows, some rows at a time."""
+        row_bytes = self.form.row_bytes(columns)
+        step = max(1, _CHUNK // row_bytes)
+        for first in range(0, count, step):
+            yield self._some(min(step, count - first), columns, spread)
+
+    def _some(self, rows: int, columns: int, spread: float) -> np.ndarray:
+        if self.form.kind == "float":
+            values = self._generator.standard_normal(rows * columns, np.float32) * np.float32(spread)
+            return float_bytes(values, self.form.element)
+        blocks = self._bits(rows * columns // self.form.block)
+        strength = self._generator.random(len(blocks), np.float32) + np.float32(0.5)
+        for field, value in self._fields:
+            self._set(blocks, field, strength * np.float32(value * spread))
+        return blocks.reshape(-1)

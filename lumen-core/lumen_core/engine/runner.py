@@ -1,0 +1,93 @@
+"""Runs a model's programs: prefill in chunks, decode token by token, logits for scoring."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.session import PROGRAMS, Session
+from lumen_core.runtime.memory import address
+from lumen_core.runtime.team import Team
+from lumen_core.schedule.matmul import tile_columns
+
+
+class Runner:
+    """The programs of one session over one memory; not for several threads at once."""
+
+    def __init__(self, session: Session, memory: Memory, team: Team):
+        self.session = session
+        self.memory = memory
+        self.team = team
+        pointer, number = ctypes.c_void_p, ctypes.c_int64
+        self._programs = {
+            name: session.library.function(name, None, pointer, number, number) for name in PROGRAMS
+        }
+        head = session.lowered.function("head")
+        self.width = head.arguments[0].type.shape[-1].value or 0
+        self.vocabulary = head.results[0].type.shape[-1].value or 0
+        lanes = session.target.lanes
+        self.state_stride = -(-self.width // lanes) * lanes * 4
+        self.logit_stride = -(-self.vocabulary // lanes) * lanes
+        self.score_tokens = tile_columns(session.target)
+        self._frame = address(memory.frame)
+        self._states = address(memory.buffers["x"])
+        self._logits = memory.buffers["head.out"].view("<f4")
+
+    def _run(self, name: str) -> None:
+        if name in ("prefill", "score"):
+            self.memory.clear_counters()
+        self.team.run(self._programs[name], self.session.library.address(name), self._frame)
+
+    def _place(self, sequence: Sequence, ids: Many[int]) -> None:
+        memory = self.memory
+        memory.ids[: len(ids)] = ids
+        memory.set("tokens", len(ids))
+        memory.set("position", len(sequence.tokens))
+        memory.set("pages", address(sequence.pages))
+
+    def prefill(self, sequence: Sequence, ids: Many[int]) -> None:
+        """Put tokens into the cache, chunk by chunk; the last chunk's states stay for `last` and `score`."""
+        sequence.require(len(ids))
+        for start in range(0, len(ids), self.session.chunk):
+            part = ids[start : start + self.session.chunk]
+            self._place(sequence, part)
+            self._run("prefill")
+            sequence.tokens.extend(part)
+            self._in_chunk = len(part)
+
+    def last(self) -> int:
+        """Sample after the last token of a prefill."""
+        self.memory.set("head_x", self._states + (self._in_chunk - 1) * self.state_stride)
+        self._run("last")
+        return int(self.memory.sampled[0])
+
+    def decode(self, sequence: Sequence, token: int) -> int:
+        """Run one token and sample the next."""
+        sequence.require(1)
+        self._place(sequence, (token,))
+        self.memory.set("head_x", self._states)
+        self._run("decode")
+        sequence.tokens.append(token)
+        return int(self.memory.sampled[0])
+
+    def next_logits(self) -> np.ndarray:
+        """Logits of the last sampled position, f32 [V]; a view that the next step overwrites."""
+        return self._logits[: self.vocabulary]
+
+    def logits(self, sequence: Sequence, ids: Many[int]) -> np.ndarray:
+        """Run tokens and return the logits after each, f32 [len(ids), V]."""
+        result = np.empty((len(ids), self.vocabulary), np.float32)
+        for start in range(0, len(ids), self.session.chunk):
+            part = ids[start : start + self.session.chunk]
+            self.prefill(sequence, part)
+            for first in range(0, len(part), self.score_tokens):
+                count = min(self.score_tokens, len(part) - first)
+                self.memory.set("head_x", self._states + first * self.state_stride)
+                self.memory.set("tokens", count)
+                self._run("score")
+                rows = self._logits[: count * self.logit_stride].reshape(count, self.logit_stride)
+                result[start + first : start + first + count] = rows[:, : self.vocabulary]
+        return result

@@ -1,0 +1,239 @@
+"""The whole compile river for one model file, in order; nothing else knows the order.
+
+page and file -> bound weights -> tensor IR -> fused -> plans -> kernels -> objects -> linked programs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+from lumen_core.codegen.llvm import emit_llvm
+from lumen_core.dsl.typed import TypedModel, TypedModule
+from lumen_core.engine.binding import BoundModel, bind
+from lumen_core.errors import TargetError
+from lumen_core.ir.core import Function, Module
+from lumen_core.ir.kernel import Kernel
+from lumen_core.lower.model import lower_step
+from lumen_core.passes.pipeline import run as run_passes
+from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.quant.layout import ALIGNMENT
+from lumen_core.runtime.cache import ObjectCache
+from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
+from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.pack import build_pack
+from lumen_core.schedule.plan import Call, Chain, Needs, Number, Phase, Request, Slot, plan
+from lumen_core.schedule.sampling import build_sample
+from lumen_core.schedule.step import Part, Records, build_step
+from lumen_core.schedule.team import build_publish, build_serve
+from lumen_core.target import Target
+from lumen_core.weights.model_file import ModelFile
+
+CHUNK = 256  # tokens of a prefill step
+PROGRAMS = ("prefill", "decode", "last", "score")
+
+
+def choose_target(registry: Registry, name: str | None) -> Target:
+    """Return the named target, or the best that this machine runs; raises TargetError."""
+    features, machine = host_features(), platform.machine()
+    backends = [entry.value for entry in registry.backends.values()]
+    usable = [target for backend in backends for target in backend.usable(machine, features)]
+    if name is None:
+        if not usable:
+            known = ", ".join(t.name for backend in backends for t in backend.targets) or "none"
+            raise TargetError(f"no installed backend runs on this machine ({machine}); targets known: {known}")
+        return usable[0]
+    for target in usable:
+        if target.name == name:
+            return target
+    everything = [target.name for backend in backends for target in backend.targets]
+    if name in everything:
+        raise TargetError(f"this machine lacks the features of {name}; it runs {', '.join(t.name for t in usable)}")
+    raise TargetError(f"unknown target {name}; known: {', '.join(everything) or 'none'}")
+
+
+def load_formats(registry: Registry, names: set[str]) -> Formats:
+    """Return the normal forms of the named formats."""
+    return Formats({name: analyse(registry.format(name)) for name in sorted(names)})
+
+
+def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, TypedModel]:
+    """Return the checked page of the model for an architecture."""
+    from lumen_core.dsl.library import load
+
+    source = registry.model(architecture)
+    module = load(source.path)
+    return module, module.models[source.name]
+
+
+@dataclass
+class Lowered:
+    """A model's functions after lowering and after fusion; one block per distinct set of weight formats."""
+
+    tensor: list[Function] = field(default_factory=list)
+    fused: list[Function] = field(default_factory=list)
+    variants: dict[tuple[str, ...], int] = field(default_factory=dict)
+    layer_variants: list[int] = field(default_factory=list)
+
+    def function(self, name: str, variant: int = 0) -> Function:
+        return [function for function in self.fused if function.name == name][variant]
+
+
+def lower(module: TypedModule, model: TypedModel, bound: BoundModel, formats: Formats) -> Lowered:
+    """Lower and fuse embed, every variant of block, and head."""
+    result = Lowered()
+    common = {name: tensor.format for name, tensor in bound.weights.items()}
+
+    def add(step: str, weight_formats: Mapping[str, str]) -> None:
+        function = lower_step(module, model, step, bound.configuration, weight_formats, formats)
+        result.tensor.append(function)
+        result.fused.extend(run_passes(Module([function])))
+
+    for layer in bound.layers:
+        signature = tuple(layer[name].format for name in model.layer_weights)
+        if signature not in result.variants:
+            result.variants[signature] = len(result.variants)
+            add("block", common | {name: tensor.format for name, tensor in layer.items()})
+        result.layer_variants.append(result.variants[signature])
+    add("embed", common)
+    add("head", common)
+    return result
+
+
+@dataclass
+class Session:
+    """A compiled model: everything but memory."""
+
+    target: Target
+    formats: Formats
+    bound: BoundModel
+    lowered: Lowered
+    needs: Needs
+    records: Records
+    kernels: dict[str, Request]
+    library: Library
+    cache: ObjectCache
+    chunk: int
+
+
+def compile_model(
+    registry: Registry, file: ModelFile, target: Target, threads: int, cache: ObjectCache, chunk: int = CHUNK
+) -> Session:
+    """Run the compile river for a file."""
+    module, model = load_page(registry, file.architecture)
+    formats = load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
+    bound = bind(model, file)
+    lowered = lower(module, model, bound, formats)
+    needs, records = Needs(), Records()
+    steps = plan_steps(lowered, target, formats, frozenset(model.layer_weights), threads, chunk, needs, records)
+    requests = dict(needs.kernels)
+    for request in (*steps, *support_kernels(target, formats, needs, bound)):
+        requests[request.symbol] = request
+    library = link(requests, target, cache)
+    return Session(target, formats, bound, lowered, needs, records, requests, library, cache, chunk)
+
+
+def plan_steps(
+    lowered: Lowered,
+    target: Target,
+    formats: Formats,
+    layer_weights: frozenset[str],
+    threads: int,
+    chunk: int,
+    needs: Needs,
+    records: Records,
+) -> list[Request]:
+    """Plan every program; return the requests for their step kernels."""
+
+    def phases(name: str, mode: str, variant: int = 0) -> tuple[Phase, ...]:
+        capacity = 1 if mode == "decode" else tile_columns(target) if name == "head" else chunk
+        function = lowered.function(name, variant)
+        return plan(function, mode, target, formats, layer_weights, capacity, threads, needs)
+
+    def blocks(mode: str) -> Part:
+        return Part(variants=tuple(phases("block", mode, v) for v in range(len(lowered.variants))))
+
+    vocabulary = lowered.function("head").results[0].type.shape[-1].value or 0
+    sample = Part((_sample_phase(vocabulary, needs, target),))
+    parts = {
+        "prefill": [Part(phases("embed", "prefill")), blocks("prefill")],
+        "decode": [Part(phases("embed", "decode")), blocks("decode"), Part(phases("head", "decode")), sample],
+        "last": [Part(phases("head", "decode")), sample],
+        "score": [Part(phases("head", "prefill"))],
+    }
+    requests = []
+    for name in PROGRAMS:
+        kernel = build_step(name, parts[name], target, records, dynamic=name in ("prefill", "score"))
+        requests.append(Request(name, str(kernel), lambda kernel=kernel: kernel))  # type: ignore[misc]
+    return requests
+
+
+def _sample_phase(vocabulary: int, needs: Needs, target: Target) -> Phase:
+    symbol = needs.request("sample", f"sample {target.name}", lambda name: build_sample(target, name))
+    needs.buffer("sampling.scratch", 4 * vocabulary + 256)
+    arguments = (
+        Slot("head.out"),
+        Number(vocabulary),
+        Slot("sampling.settings"),
+        Slot("sampling.recent"),
+        Slot("sampling.recent_count"),
+        Slot("sampling.scratch"),
+        Slot("sampling.token"),
+    )
+    return Phase((), (Chain((Call(symbol, arguments),), units=1),))
+
+
+def support_kernels(target: Target, formats: Formats, needs: Needs, bound: BoundModel) -> list[Request]:
+    """Requests for packing each matrix format, and for the worker team."""
+    tables = (bound.weights, *bound.layers)
+    used = {table[name].format for table in tables for name in needs.packed if name in table}
+    requests = [
+        Request("serve", "serve", lambda: build_serve("serve")),
+        Request("publish", "publish", lambda: build_publish("publish")),
+    ]
+    for name in sorted(used):
+        form = formats[name]
+        requests.append(
+            Request(f"pack_{name}", f"pack {form!r}", lambda form=form: build_pack(form, target, f"pack_{form.name}"))  # type: ignore[misc]
+        )
+    return requests
+
+
+# ------------------------------------------------------------------ compilation
+
+
+def link(requests: Mapping[str, Request], target: Target, cache: ObjectCache) -> Library:
+    """Compile every kernel (or take it from the cache) and link them."""
+    objects = []
+    for request in requests.values():
+        objects.append(cache.get(cache_key(request.content, target), lambda r=request: _compile(r.build(), target)))  # type: ignore[misc]
+    exported = [*PROGRAMS, "serve", "publish", *(s for s in requests if s.startswith("pack_"))]
+    return Library(objects, [symbol for symbol in exported if symbol in requests])
+
+
+def _compile(kernel: Kernel, target: Target) -> bytes:
+    return compile_object(emit_llvm(kernel, target), target)
+
+
+def cache_key(content: str, target: Target) -> bytes:
+    """What decides an object: the generator, the toolchain, the target and the kernel."""
+    parts = (generator_fingerprint(), toolchain_version(), target.name, target.triple, target.cpu)
+    instructions = hashlib.sha256(repr(target.instructions).encode()).hexdigest()
+    return "\n".join((*parts, target.feature_string, instructions, str(ALIGNMENT), content)).encode()
+
+
+@lru_cache(maxsize=1)
+def generator_fingerprint() -> str:
+    """A digest of the sources that turn a request into code."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for folder in ("schedule", "codegen", "quant"):
+        for path in sorted((root / folder).glob("*.py")):
+            digest.update(path.name.encode() + path.read_bytes())
+    digest.update((root / "ir" / "kernel.py").read_bytes())
+    return digest.hexdigest()

@@ -1,0 +1,33 @@
+"""Memory for weights, buffers and caches: anonymous pages, aligned and zero, that cost nothing until touched."""
+
+from __future__ import annotations
+
+import mmap
+
+import numpy as np
+
+from lumen_core.errors import OutOfMemoryError
+
+_HUGE = 2 << 20
+
+
+def allocate(bytes: int, what: str) -> np.ndarray:
+    """Return `bytes` zero bytes as uint8, aligned to a page; freed with the last view.
+
+    Raises OutOfMemoryError saying what they were for.
+    """
+    try:
+        pages = mmap.mmap(-1, max(bytes, mmap.PAGESIZE))
+    except (OSError, ValueError, OverflowError) as error:
+        raise OutOfMemoryError(f"no memory for {what}: {bytes / 2**20:.0f} MiB wanted ({error})") from None
+    if bytes >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+        try:
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        except OSError:
+            pass  # advice only
+    return np.frombuffer(pages, np.uint8)[:bytes]
+
+
+def address(array: np.ndarray) -> int:
+    """Where an array's first byte is."""
+    return array.ctypes.data

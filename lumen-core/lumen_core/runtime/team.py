@@ -1,0 +1,117 @@
+"""A model's worker threads: Python threads that live in native code and run step programs together.
+
+The calling thread is thread 0. Workers poll for a program for a moment and then sleep on an event, so an
+idle model costs nothing. The GIL is released in native code.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Callable
+
+from lumen_core.runtime.link import Library
+from lumen_core.runtime.memory import address, allocate
+from lumen_core.schedule import team as layout
+
+_POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
+
+
+def available_threads() -> int:
+    """Cores this process may use: its affinity, cut by the cgroup's CPU quota."""
+    try:
+        cores = len(os.sched_getaffinity(0))
+    except AttributeError:
+        cores = os.cpu_count() or 1
+    quota = _cgroup_quota()
+    return max(1, min(cores, int(quota)) if quota else cores)
+
+
+def _cgroup_quota() -> float | None:
+    """CPUs' worth of time that the control group grants, or None."""
+    try:
+        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
+            quota, period = file.read().split()[:2]
+        return None if quota == "max" else max(1.0, int(quota) / int(period))
+    except (OSError, ValueError):
+        pass
+    try:
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:
+            quota_us = int(file.read())
+        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
+            period_us = int(file.read())
+        return max(1.0, quota_us / period_us) if quota_us > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def _yield_function() -> int:
+    """Address of a C function that lets other threads run."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, _POINTER).value or 0
+    except (AttributeError, OSError, TypeError):
+        return ctypes.cast(ctypes.windll.kernel32.SwitchToThread, _POINTER).value or 0  # type: ignore[attr-defined]
+
+
+class Team:
+    """`threads` threads that run native programs `program(frame, thread, threads)`."""
+
+    def __init__(self, threads: int, library: Library):
+        self.threads = threads
+        self._library = library
+        self._memory = allocate(layout.PARKED + layout.LINE * threads + 64, "thread control")
+        self._words = self._memory[: self._memory.nbytes // 8 * 8].view("<i8")
+        self._words[layout.THREADS // 8] = threads
+        self.yield_function = _yield_function()
+        self._words[layout.YIELD // 8] = self.yield_function
+        self._control = address(self._memory)
+        self._publish = library.function("publish", _NUMBER, _POINTER)
+        self._serve = library.function("serve", _NUMBER, _POINTER, _NUMBER, _NUMBER)
+        self._events = [threading.Event() for _ in range(threads)]
+        self._stopping = False
+        self._workers: list[threading.Thread] = []
+
+    def run(self, program: Callable[..., None], entry: int, frame: int) -> None:
+        """Run a program on all threads; returns when every thread is through its last barrier."""
+        if self.threads > 1:
+            self._start()
+            self._words[layout.PROGRAM // 8] = entry
+            self._words[layout.FRAME // 8] = frame
+            self._wake(self._publish(self._control))
+        program(frame, 0, self.threads)
+
+    def _start(self) -> None:
+        while len(self._workers) < self.threads - 1:
+            number = len(self._workers) + 1
+            worker = threading.Thread(target=self._work, args=(number,), name=f"lumen-{number}", daemon=True)
+            self._workers.append(worker)
+            worker.start()
+
+    def _work(self, number: int) -> None:
+        generation = 0
+        while not self._stopping:
+            generation = self._serve(self._control, number, generation)
+            if self._stopping:
+                return
+            self._events[number].wait()
+            self._events[number].clear()
+
+    def _wake(self, asleep: int) -> None:
+        if not asleep:
+            return
+        for number in range(1, self.threads):
+            if self._words[(layout.PARKED + layout.LINE * number) // 8 + 1]:
+                self._events[number].set()
+
+    def close(self) -> None:
+        """Send the workers home and wait for them."""
+        if self._stopping:
+            return
+        self._stopping = True
+        self._words[layout.STOP // 8] = 1
+        self._publish(self._control)
+        for event in self._events:
+            event.set()
+        for worker in self._workers:
+            worker.join()

@@ -1,0 +1,189 @@
+"""The step program: all layers of a model in one function that every thread runs.
+
+`step(frame, thread, threads)`: the frame is a table of 8-byte slots (pointers and numbers) that the engine
+fills; layers have records of the same kind. Threads meet at barriers that count arrivals and never reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Value
+from lumen_core.schedule.plan import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
+from lumen_core.target import Target
+
+SPINS = 4000  # polls before a waiting thread lets others run
+
+
+@dataclass
+class Records:
+    """Gives every slot its place; `frame` and `layer` map names to byte offsets."""
+
+    frame: dict[str, int] = field(default_factory=dict)
+    layer: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "position"):
+            self.place(Slot(name))
+        self.place(Slot("variant", layer=True))
+
+    def place(self, slot: Slot) -> int:
+        table = self.layer if slot.layer else self.frame
+        return table.setdefault(slot.name, 8 * len(table))
+
+
+@dataclass(frozen=True)
+class Part:
+    """Phases that run once, or (`variants`) once per layer, the layer's record saying which variant."""
+
+    phases: tuple[Phase, ...] = ()
+    variants: tuple[tuple[Phase, ...], ...] = ()
+
+
+def build_step(name: str, parts: Sequence[Part], target: Target, records: Records, dynamic: bool) -> Kernel:
+    """Build the program of `parts` in order.
+
+    dynamic  threads take units one by one from a counter per phase (prefill); else each takes its share.
+    """
+    return _Step(name, parts, target, records, dynamic).build()
+
+
+class _Step:
+    def __init__(self, name: str, parts: Sequence[Part], target: Target, records: Records, dynamic: bool):
+        self.parts = parts
+        self.target = target
+        self.records = records
+        self.dynamic = dynamic
+        self.kernel = Kernel(name, [("frame", PTR), ("thread", I64), ("threads", I64)])
+        self.b = Builder(self.kernel)
+        self.frame, self.thread, self.threads = self.kernel.parameters
+        self.layer: Value | None = None
+        self.counter = 0  # phases so far, for the counters outside layers
+        self.counter_base: Value | None = None
+
+    def build(self) -> Kernel:
+        b = self.b
+        for part in self.parts:
+            for phase in part.phases:
+                self.phase(phase)
+            if part.variants:
+                self.layers(part.variants)
+        b.ret()
+        return self.kernel
+
+    def layers(self, variants: tuple[tuple[Phase, ...], ...]) -> None:
+        b = self.b
+        longest = max(len(phases) for phases in variants)
+        first = self.counter
+        records, bytes = self.slot(Slot("layers"), PTR), self.slot(Slot("layer_bytes"))
+        with b.loop(0, self.slot(Slot("layer_count"))) as loop:
+            self.layer = b.offset(records, b.mul(loop.index, bytes))
+            self.counter_base = b.mul(loop.index, longest)
+            if len(variants) == 1:
+                for phase in variants[0]:
+                    self.phase(phase)
+            else:
+                kind = self.slot(Slot("variant", layer=True))
+                for number, phases in enumerate(variants):
+                    self.counter = first
+                    with b.when(b.compare("eq", kind, number)):
+                        for phase in phases:
+                            self.phase(phase)
+            loop.next()
+        self.layer = self.counter_base = None
+        # counters after the layers start behind those of all layers; 1024 layers are room enough
+        self.counter = first + longest * 1024
+
+    # ------------------------------------------------------------------- phases
+
+    def phase(self, phase: Phase) -> None:
+        b = self.b
+        for call in phase.prologue:
+            self.call(call, None, None)
+        counts = [self.units(chain) for chain in phase.chains]
+        total = counts[0]
+        for count in counts[1:]:
+            total = b.add(total, count)
+        if self.dynamic:
+            where = self.counter
+            counter = b.offset(self.slot(Slot("counters"), PTR), 8 * where)
+            if self.counter_base is not None:
+                counter = b.offset(counter, b.mul(self.counter_base, 8))
+            with b.repeat() as taking:
+                unit = b.atomic("add", counter, b.i64(1))
+                more = b.compare("lt", unit, total)
+                with b.when(more):
+                    self.share(phase.chains, counts, unit, b.add(unit, 1))
+                taking.condition = more
+                taking.next()
+        else:
+            low = b.div(b.mul(total, self.thread), self.threads)
+            high = b.div(b.mul(total, b.add(self.thread, 1)), self.threads)
+            self.share(phase.chains, counts, low, high)
+        self.counter += 1
+        self.barrier()
+
+    def units(self, chain: Chain) -> Value:
+        b = self.b
+        if chain.tokens is None:
+            return b.i64(chain.units)
+        tokens = self.slot(chain.tokens)
+        return b.mul(b.div(b.add(tokens, chain.per - 1), chain.per), chain.times)
+
+    def share(self, chains: Sequence[Chain], counts: list[Value], low: Value, high: Value) -> None:
+        """Run units low .. high of the chains' concatenation."""
+        b = self.b
+        start = b.i64(0)
+        for chain, count in zip(chains, counts, strict=True):
+            first = b.maximum(b.sub(low, start), 0)
+            last = b.minimum(b.sub(high, start), count)
+            with b.when(b.compare("lt", first, last)):
+                for call in chain.calls:
+                    self.call(call, first, last)
+            start = b.add(start, count)
+
+    def call(self, call: Call, first: Value | None, last: Value | None) -> None:
+        self.b.call(call.symbol, [self.argument(argument, first, last) for argument in call.arguments])
+
+    def argument(self, argument: Argument, first: Value | None, last: Value | None) -> Value:
+        b = self.b
+        match argument:
+            case Number(value=value):
+                return b.i64(value)
+            case Slot():
+                return self.slot(argument)
+            case Private(bytes=bytes):
+                return b.offset(self.slot(Slot(argument.name), PTR), b.mul(self.thread, bytes))
+            case Bound(upper=upper, scale=scale, limit=limit):
+                unit = last if upper else first
+                assert unit is not None
+                value = b.mul(unit, scale)
+                return value if limit is None else b.minimum(value, self.argument(limit, None, None))
+        raise AssertionError(argument)
+
+    def slot(self, slot: Slot, type=I64) -> Value:  # type: ignore[no-untyped-def]
+        place = self.records.place(slot)
+        base = self.layer if slot.layer else self.frame
+        assert base is not None
+        return self.b.load(type, base, place, align=8)
+
+    def barrier(self) -> None:
+        """Wait until all threads have arrived: the n-th barrier ends when n * threads have."""
+        b = self.b
+        with b.when(b.compare("gt", self.threads, 1)):
+            arrivals = self.slot(Slot("barrier"), PTR)
+            before = b.atomic("add", arrivals, b.i64(1))
+            goal = b.mul(b.add(b.div(before, self.threads), 1), self.threads)
+            spin_until(b, lambda: b.compare("lt", b.atomic_load(I64, arrivals), goal), self.slot(Slot("yield"), PTR))
+
+
+def spin_until(b: Builder, waiting, give_way: Value) -> None:  # type: ignore[no-untyped-def]
+    """Poll while `waiting()` holds, with the target's hint; after a while call `give_way` between polls."""
+    with b.repeat([b.i64(0)]) as spin:
+        b.instruction("pause", (), None)
+        (count,) = spin.values
+        with b.when(b.compare("gt", count, SPINS)):
+            b.call(give_way, [])
+        spin.condition = waiting()
+        spin.next(b.add(count, 1))
