@@ -21,6 +21,7 @@ from typing import NoReturn, TypeVar
 from lumen_core.ir.core import Attribute, Block, Function, Module, Operation, RuleError, Value
 from lumen_core.ir.lexer import Token, tokens_of
 from lumen_core.ir.operations import DEFINITIONS
+from lumen_core.ir.operations.values import MOST_AXES, MOST_TERMS
 from lumen_core.source import Diagnostics, Source, Span
 from lumen_core.types import Dim, TensorType
 
@@ -227,7 +228,10 @@ class _Parser:
         self.take("<")
         element = self.element(0)
         self.take(",")
+        span = self.token.span
         shape = self.enclosed("[", self.size, "]")
+        if len(shape) > MOST_AXES:
+            self.fail(f"a tensor of more than {MOST_AXES} axes", span)
         self.take(">")
         return TensorType(element, tuple(shape))
 
@@ -243,6 +247,8 @@ class _Parser:
     def size(self) -> Dim:
         total = self.term(-1 if self.at("-") and self.next() else 1)
         while self.at("+") or self.at("-"):
+            if len(total.terms) >= MOST_TERMS:
+                self.fail(f"a size of more than {MOST_TERMS} terms")
             total = total + self.term(-1 if self.next().text == "-" else 1)
         return total
 

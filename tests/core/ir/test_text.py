@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lumen_core.errors import SourceError
 from lumen_core.ir import Builder, Function, Module, interpret, parse_module, print_module, verify
@@ -126,9 +128,52 @@ def test_wrong_text_is_shown_with_its_place(line):
         "func @f() -> () { " + 'rowwise {space = "token"} () { ' * 5000,
         "func @f() -> () { %0 = constant {value = " + "9" * 5000,
         "func @f(%x: tensor<f32, [" + "T*" * 5000,
+        "func @f(%x: tensor<f32, [" + "A + B, " * 40 + "1]>) -> () { return }",
+        "func @f(%x: tensor<f32, [" + " + ".join(f"A{n}" for n in range(5000)) + "]>) -> () { return }",
         "func @f() -> () { return } func @f() -> () { return }",
     ],
 )
 def test_hostile_text_is_refused(text):
     with pytest.raises(SourceError):
         parse_module(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(data=st.data())
+def test_mutated_text_parses_or_is_refused(data):
+    text = SAMPLE
+    for _ in range(data.draw(st.integers(1, 4))):
+        place = data.draw(st.integers(0, len(text)))
+        stop = data.draw(st.integers(place, min(len(text), place + 12)))
+        inserted = data.draw(
+            st.sampled_from(["", "%0", ",", "[", "{", "1.5", '"T"', '["T*T", -1]', "add", "f16", "\0"])
+        )
+        text = text[:place] + inserted + text[stop:]
+    try:
+        module = parse_module(text)
+    except SourceError:
+        return
+    verify(module)
+    assert parse_module(print_module(module)) == module
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "reshape %x {shape = [1.5]}",
+        'reshape %x {shape = ["' + "T*" * 5000 + 'T"]}',
+        'reshape %x {shape = ["' + "9" * 5000 + '"]}',
+        "reshape %x {shape = [" + "1, " * 5000 + '"T"]}',
+        'reshape %x {shape = "T"}',
+        'quantize %x {activation = "i8g' + "9" * 5000 + '"}',
+        "quantize %x {activation = 8}",
+        'constant {value = "one"}',
+        "constant {value = 1, element = [2]}",
+        "convert %x {element = 16}",
+    ],
+)
+def test_attributes_of_the_wrong_kind_are_refused(line):
+    with pytest.raises(SourceError):
+        parse_module(
+            f"func @f(%x: tensor<f32, [T]>) -> () {{\n  %0 = {line} : tensor<f32, [T]>\n  return\n}}"
+        )

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from lumen_core.ir.core import REQUIRED, Definition, Operation, RuleError
-from lumen_core.ir.operations.values import Context, require
+from lumen_core.ir.core import REQUIRED, Attribute, Definition, Operation, RuleError
+from lumen_core.ir.operations.values import MOST_AXES, MOST_TERMS, Context, require
 from lumen_core.types import SCALARS, Dim, TensorType
 
 
@@ -20,10 +20,15 @@ def product(shape: Sequence[Dim]) -> Dim:
     return total
 
 
-def dimension(text: int | str) -> Dim:
+LONGEST_SIZE = 200  # characters
+
+
+def dimension(text: Attribute) -> Dim:
     """Read a size as attributes hold it: a number, or a polynomial as `Dim` prints it."""
     if isinstance(text, int):
         return Dim.of(text)
+    if not isinstance(text, str) or len(text) > LONGEST_SIZE:
+        raise RuleError(f"`{str(text)[:40]}` is not a size")
     total = Dim.of(0)
     for term in text.replace("- ", "+ -").split("+"):
         factor = Dim.of(-1 if term.strip().startswith("-") else 1)
@@ -33,6 +38,7 @@ def dimension(text: int | str) -> Dim:
                 raise RuleError(f"`{text}` is not a size")
             factor = factor * (int(name) if name.isdecimal() else name)
         total = total + factor
+    require(len(total.terms) <= MOST_TERMS, f"the size `{text}` has more than {MOST_TERMS} terms")
     return total
 
 
@@ -46,6 +52,7 @@ def _reshape_rule(operation: Operation) -> tuple[TensorType, ...]:
     require(type.element in SCALARS, f"reshape does not work on elements of type {type.element}")
     require(isinstance(wanted, tuple), "reshape needs a list of sizes")
     assert isinstance(wanted, tuple)
+    require(len(wanted) <= MOST_AXES, f"reshape to more than {MOST_AXES} axes")
     shape = tuple(dimension(size) for size in wanted)
     before, after = product(type.shape), product(shape)
     require(before == after, f"reshape of {before} elements to {after}")

@@ -21,9 +21,11 @@ DTYPES: dict[str, np.dtype] = {
     "i64": np.dtype(np.int64), "u64": np.dtype(np.uint64), "f16": np.dtype(np.float16),
     "bf16": np.dtype(np.float32), "f32": np.dtype(np.float32), "f64": np.dtype(np.float64),
 }  # fmt: skip
+MOST_AXES = 6  # of a tensor; together with MOST_TERMS it bounds the work of comparing sizes
+MOST_TERMS = 4  # of a size, such as the two of `P + T`
 FLOATS = frozenset({"f16", "bf16", "f32", "f64"})
 INTEGERS = frozenset(SCALARS) - FLOATS
-_ACTIVATION = re.compile(r"i8g([1-9][0-9]*)")
+_ACTIVATION = re.compile(r"i8g([1-9][0-9]{0,4})")
 _UNPACKED = re.compile(r"unpacked<(.+)>")
 
 
