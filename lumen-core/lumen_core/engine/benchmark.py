@@ -65,9 +65,8 @@ def benchmark(
     facts = model.describe()
     work = file_work(Path(facts["path"]))
     threads, target = facts["threads"], model.target
-    tests = [(f"pp{count}", count, 0) for count in prompts] + [
-        (f"tg{count}", 1, count) for count in generations
-    ]
+    tests = [(f"pp{count}", count, 0) for count in prompts]
+    tests += [(f"tg{count}", 1, count) for count in generations]
     before = measure_peaks(target, threads)
     speeds = []
     for number, (name, prompt, generated) in enumerate(tests):
