@@ -8,8 +8,8 @@ The order is that of llama.cpp's default chain: repetition penalty, top-k, top-p
   min-p        keeps w >= min_p (the largest w is 1); 0 keeps all
   temperature  divides the logits of what is left; 0 or less takes the first of the largest logits instead
   draw         the first token, in the order of ids, at which the running sum exceeds u * total
-u is a function of seed and position: mix(mix(seed) + (position + 1) * 0x9E3779B97F4A7C15) >> 40, times 2**-24,
-with the finalizer of splitmix64 as mix.
+u depends on seed and position alone: mix(mix(seed) + (position + 1) * 0x9E3779B97F4A7C15) >> 40, times
+2**-24, with the finalizer of splitmix64 as mix.
 
 All filters are thresholds on w, found by bisection over the bits of a float (which order as the floats do).
 Weights are looked at in blocks of 64; a search looks only at blocks whose largest weight can matter.
@@ -313,7 +313,9 @@ class _Sampler:
             b.store(loop.values[0], self.running, b.mul(loop.index, 4), align=4)
             loop.next(b.add(loop.values[0], b.reduce("add", self._tree(b.add, shares))))
         goal = b.mul(self._uniform(), loop.results[0])
-        # The last entry whose running sum before it does not exceed the goal, first of the blocks, then inside.
+        # rounding must not lift the goal to the total: the last block may hold nothing
+        goal = b.minimum(goal, b.mul(loop.results[0], 1 - 2.0**-22))
+        # the last entry whose running sum before it does not exceed the goal: of the blocks, then inside
         with b.loop(0, listed, 1, [b.i64(0)]) as search:
             before = b.load(F32, self.running, b.mul(search.index, 4), align=4)
             search.next(b.select(b.compare("le", before, goal), search.index, search.values[0]))
