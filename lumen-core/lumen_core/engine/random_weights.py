@@ -35,15 +35,14 @@ def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
 class RandomBlocks:
     """Makes rows of one format."""
 
-    def __init__(self, form: NormalForm, generator: np.random.Generator):
+    def __init__(self, form: NormalForm):
         self.form = form
-        self._generator = generator
         self._fields: list[tuple[FloatField, float]] = []  # with the value that gives spread 1
         if form.kind != "float":
             self._calibrate()
 
-    def _bits(self, blocks: int) -> np.ndarray:
-        raw = np.frombuffer(self._generator.bytes(blocks * self.form.block_bytes), np.uint8)
+    def _bits(self, generator: np.random.Generator, blocks: int) -> np.ndarray:
+        raw = np.frombuffer(generator.bytes(blocks * self.form.block_bytes), np.uint8)
         return raw.reshape(blocks, self.form.block_bytes).copy()
 
     def _set(self, blocks: np.ndarray, field: FloatField, values: np.ndarray) -> None:
@@ -57,7 +56,7 @@ class RandomBlocks:
         offset = [
             field for field in (self.form.offset.floats if self.form.offset else ()) if field not in scale
         ]
-        sample = self._bits(_SAMPLE)
+        sample = self._bits(np.random.default_rng(0), _SAMPLE)
         ones = np.ones(_SAMPLE)
         for field in (*scale, *offset):
             self._set(sample, field, ones)
@@ -74,19 +73,21 @@ class RandomBlocks:
         for index, field in enumerate(offset):
             self._fields.append((field, level / spread if index == 0 else 1.0))
 
-    def rows(self, count: int, columns: int, spread: float) -> Iterator[np.ndarray]:
+    def rows(
+        self, generator: np.random.Generator, count: int, columns: int, spread: float
+    ) -> Iterator[np.ndarray]:
         """Yield the bytes of `count` rows, some rows at a time."""
         row_bytes = self.form.row_bytes(columns)
         step = max(1, _CHUNK // row_bytes)
         for first in range(0, count, step):
-            yield self._some(min(step, count - first), columns, spread)
+            yield self._some(generator, min(step, count - first), columns, spread)
 
-    def _some(self, rows: int, columns: int, spread: float) -> np.ndarray:
+    def _some(self, generator: np.random.Generator, rows: int, columns: int, spread: float) -> np.ndarray:
         if self.form.kind == "float":
-            values = self._generator.standard_normal(rows * columns, np.float32) * np.float32(spread)
+            values = generator.standard_normal(rows * columns, np.float32) * np.float32(spread)
             return float_bytes(values, self.form.element)
-        blocks = self._bits(rows * columns // self.form.block)
-        strength = self._generator.random(len(blocks), np.float32) + np.float32(0.5)
+        blocks = self._bits(generator, rows * columns // self.form.block)
+        strength = generator.random(len(blocks), np.float32) + np.float32(0.5)
         for field, value in self._fields:
             self._set(blocks, field, strength * np.float32(value * spread))
         return blocks.reshape(-1)

@@ -27,10 +27,10 @@ MAX_NUMBER = 100_000  # a width, a count or an exponent that a filter or a metho
 _DIGITS = re.compile(r"\d{6,}")
 _GUARD, _SHOW, _JOIN, _WEIGH = "lumen_guard", "lumen_show", "lumen_join", "lumen_weigh"
 _ALLOWED_FILTERS = frozenset((
-    "abs", "attr", "batch", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first", "float",
-    "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max", "min",
-    "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice", "sort",
-    "string", "sum", "title", "trim", "unique", "upper", "wordcount",
+    "abs", "attr", "batch", "capitalize", "count", "d", "default", "dictsort", "e", "escape", "first",
+    "float", "groupby", "indent", "int", "items", "join", "last", "length", "list", "lower", "map", "max",
+    "min", "reject", "rejectattr", "replace", "reverse", "round", "safe", "select", "selectattr", "slice",
+    "sort", "string", "sum", "title", "trim", "unique", "upper", "wordcount",
 ))  # fmt: skip
 
 
@@ -123,7 +123,7 @@ def _check_text_method(budget: Budget, text: str | bytes, name: str, values: lis
     """Bound the result of a string method before Python makes it."""
     _check_arguments(budget, values)
     if name == "replace" and len(values) >= 2 and all(isinstance(value, str | bytes) for value in values[:2]):
-        budget.fits(len(text) + text.count(values[0]) * len(values[1]))  # type: ignore[arg-type]
+        budget.fits(len(text) + text.count(values[0]) * len(values[1]))
     elif name == "join" and values:
         try:
             count = len(values[0])
@@ -177,8 +177,11 @@ def _bounded_filter(function: Callable[..., Any], name: str) -> Callable[..., An
             budget.fits(_as_text_length(value) * max([1, *map(_width, extra)]))
         elif name == "batch" or name == "slice":
             budget.fits(max([1, *map(_width, extra)]) + (len(value) if hasattr(value, "__len__") else 0))
-        first = {"context": (context,), "eval_context": (context.eval_ctx,),
-                 "environment": (context.environment,)}.get(wants, ())  # fmt: skip
+        first: tuple[Any, ...] = ()
+        if wants == "context":
+            first = (context,)
+        elif wants is not None:
+            first = (context.eval_ctx if wants == "eval_context" else context.environment,)
         result = function(*first, value, *args, **options)
         if isinstance(result, Iterator):
             result = list(_guard(result))
@@ -197,7 +200,7 @@ class _Charge(NodeTransformer):
     def __init__(self, environment: Environment):
         self._environment = environment
 
-    def _wrap(self, node: nodes.Expr, name: str) -> nodes.Expr:
+    def _wrap(self, node: nodes.Node, name: str) -> nodes.Expr:
         wrapped = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
         wrapped.set_environment(self._environment)
         return wrapped
@@ -264,7 +267,7 @@ class GuardedEnvironment(ImmutableSandboxedEnvironment):
         tree = _Charge(self).visit(self.parse(source, name=name, filename=name))
         return self.template_class.from_code(self, self.compile(tree, name, name), self.make_globals(None))
 
-    def call(self, context: Any, function: Any, /, *args: Any, **options: Any) -> Any:  # type: ignore[override]
+    def call(self, context: Any, function: Any, /, *args: Any, **options: Any) -> Any:
         budget = BUDGET.get()
         budget.step()
         values = [*args, *options.values()]

@@ -1,8 +1,8 @@
 """Chat templates: messages in, the prompt text out.
 
 In: the jinja source that a model file carries, and messages as plain dictionaries.  Out: one string, or a
-TemplateError with the template's line.  The template runs fenced in (`sandbox.py`): it can read what it is given
-and nothing else, and its time and memory are limited.
+TemplateError with the template's line.  The template runs fenced in (`sandbox.py`): it can read what it is
+given and nothing else, and its time and memory are limited.
 """
 
 from __future__ import annotations
