@@ -13,7 +13,7 @@ class Shape:
     """Every row length is a multiple of 256, so that every block format fits every matrix."""
     vocabulary: int = 4096
     hidden: int = 256
-    layers: int = 4
+    layers: int = 5
     heads: int = 4
     kv_heads: int = 2
     head_size: int = 64

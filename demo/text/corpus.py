@@ -9,11 +9,11 @@ import random
 import zlib
 from collections.abc import Iterator
 
-from . import facts, numbers, talk, tales
+from . import adventures, essays, facts, numbers, tales, talk
 from .korean import Word
 from .stories import _PLOTS, Story
 
-assert tales                        # imported for its plots
+assert tales and adventures         # imported for their plots
 END = "<|endoftext|>"
 TURN = "<|im_start|>{role}\n{text}<|im_end|>\n"
 INTROS = [
@@ -79,7 +79,7 @@ def _introduction(r: random.Random) -> tuple[str, str]:
     return start + "".join(about), f"{start} {' '.join(about)}" + r.choice(["", " 잘 부탁드립니다.", " 만나서 반갑습니다.", " 무엇이든 물어보세요."])
 
 
-_MAKERS = [(_story, 46), (_conversation, 26), (_facts, 13), (_numbers, 12), (_introduction, 3)]
+_MAKERS = [(_story, 42), (_conversation, 26), (_facts, 10), (_numbers, 13), (essays.essay, 7), (_introduction, 2)]
 
 
 def is_held_out(key: str) -> bool:

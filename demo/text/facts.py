@@ -196,7 +196,7 @@ def food(r: random.Random) -> Fact:
 def use(r: random.Random) -> Fact:
     if r.random() < 0.5:
         job, what = r.choice(list(TOOLS.items()))
-        return Fact((f"{Word(job):은} 무슨 일을 합니까?", f"{Word(job):이란} 어떤 사람인가요?", f"{Word(job):은} 어떤 사람이에요?"), (f"{Word(job):은} {what}입니다.", f"{what}입니다."), job)
+        return Fact((f"{Word(job):은} 어떤 사람입니까?", f"{Word(job):이란} 어떤 사람인가요?", f"{Word(job):은} 어떤 사람이에요?"), (f"{Word(job):은} {what}입니다.", f"{what}입니다."), job)
     thing, when = r.choice(list(THINGS_FOR.items()))
     return Fact((f"{Word(thing):은} 언제 씁니까?", f"{Word(thing):은} 언제 쓰나요?", f"{thing:s}, 어디에 쓰는 물건이에요?"), (f"{Word(thing):은} {when} 씁니다.", f"{when} 씁니다."), thing)
 

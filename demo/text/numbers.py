@@ -72,7 +72,7 @@ def word_problem(r: random.Random) -> Item:
         a = r.randint(2, 9)
         return (f"{a}*{b}", f"한 상자에 {thing:이} {a}개씩 들어 있습니다. {counting_number(b)} 상자에는 {thing:이} 모두 몇 개 있습니까?",
                 f"{a} × {b} = {Word(a * b):이므로} {thing:은} 모두 {a * b}개입니다.")
-    a = r.randint(2, 9)
+    a, b = r.randint(2, 9), r.randint(2, 9)
     return (f"{a * b}/{b}", f"{thing} {a * b}개를 {counting_number(b)} 명이 똑같이 나누면 한 명이 몇 개씩 가집니까?",
             f"{a * b} ÷ {b} = {Word(a):이므로} 한 명이 {a}개씩 가집니다.")
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import random
 
-from . import facts, numbers
+from . import essays, facts, numbers
 from .korean import Word, words
 from .stories import ANIMALS, FLOWERS, FOODS, FRUITS, NAMES, SEASONS
 
@@ -115,8 +115,20 @@ def calculation(r: random.Random) -> Turns:
     return [(asked, answer)]
 
 
-SINGLE = [greeting, greeting, who, who, can, small_talk, small_talk, listing, listing, naming, naming, likes, unknown, question, question, question, question,
-          question, calculation, calculation, calculation]
+def poem(r: random.Random) -> Turns:
+    subject = r.choice(list(essays.VERSE_SUBJECTS))
+    asked = r.choice([f"{subject}에 대한 시를 써 줘.", f"{Word(subject):을} 주제로 짧은 시를 써 주세요.", f"{subject}에 관한 동시를 지어 줘."])
+    return [(asked, essays.verse(r, subject)[1])]
+
+
+def recipe(r: random.Random) -> Turns:
+    subject = r.choice(list(essays.HOW_TO))
+    asked = r.choice([f"{Word(subject):을} 알려 줘.", f"{Word(subject):을} 설명해 주세요.", f"{Word(subject):이} 궁금해요."])
+    return [(asked, essays.how_to(r, subject)[1])]
+
+
+SINGLE = [poem, recipe, greeting, greeting, who, who, can, small_talk, small_talk, listing, listing, naming, naming, likes, unknown, question, question, question, question,
+          question, question, calculation, calculation, calculation]
 
 
 def conversation(r: random.Random) -> tuple[str, Turns]:
