@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import I32, Builder, Value
+from collections.abc import Sequence
+
+from lumen_core.ir.kernel import I16, I32, Builder, Value
 from lumen_core.quant.layout import CacheLayout
 
 ELEMENT = 2  # bytes of an f16
@@ -26,16 +28,19 @@ def emit_token(
 
 
 def emit_store(
-    builder: Builder, layout: CacheLayout, kind: str, values: Value, token: Value, element: int
+    builder: Builder, layout: CacheLayout, kind: str, chunks: Sequence[Value], token: Value, scratch: Value
 ) -> None:
-    """Write f32 lanes as the elements `element`, `element + 1`, ... of a token."""
-    halves = builder.convert(values, "f16")
-    if kind == "values":
-        builder.store(halves, token, element * ELEMENT, align=ELEMENT)
-        return
-    step = layout.rows * ELEMENT
-    if halves.type.lanes == 1:
-        builder.store(halves, token, element * step, align=ELEMENT)
-        return
-    for lane in range(halves.type.lanes):
-        builder.store(builder.extract(halves, lane), token, (element + lane) * step, align=ELEMENT)
+    """Write the f32 chunks of a head, in order, as a token's elements; `scratch` holds a head in f16."""
+    to = token if kind == "values" else scratch
+    place = 0
+    for chunk in chunks:
+        builder.store(builder.convert(chunk, "f16"), to, place, align=ELEMENT)
+        place += chunk.type.lanes * ELEMENT
+    if kind == "keys":
+        step, unroll = layout.rows * ELEMENT, 8 if layout.size % 8 == 0 else 1
+        with builder.loop(0, layout.size, unroll) as element:
+            here = builder.offset(scratch, builder.mul(element.index, ELEMENT))
+            there = builder.offset(token, builder.mul(element.index, step))
+            for index in range(unroll):
+                half = builder.load(I16, here, index * ELEMENT, align=ELEMENT)
+                builder.store(half, there, index * step, align=ELEMENT)

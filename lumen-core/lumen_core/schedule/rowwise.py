@@ -346,5 +346,5 @@ class _Rowwise:
         layout = CacheLayout(self.heads, self.length, self.target.lanes)
         page = emit_page(b, part, stride, self.rest["pages"], b.div(self.slot, layout.page))
         token = emit_token(b, layout, kind, page, self.head, b.rem(self.slot, layout.page))
-        for at in range(0, self.length, self.vector.lanes):
-            emit_store(b, layout, kind, self._pull(row, _Place(None, at)), token, at)
+        chunks = [self._pull(row, _Place(None, at)) for at in range(0, self.length, self.vector.lanes)]
+        emit_store(b, layout, kind, chunks, token, b.stack(2 * self.length))
