@@ -14,10 +14,12 @@ from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.plan import Rotary
+from lumen_core.schedule.sampling import SETTINGS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer
 
-PHASE_SLOTS = 64  # work counters of a step outside its layers
+PHASE_SLOTS = 64  # work counters of a step per layer, at most
+RECENT = 4096  # tokens that a repetition penalty can look back
 
 Progress = Callable[[str, int, int], None]
 
@@ -50,10 +52,13 @@ class Memory:
         self.set("layer_count", self.layers)
         self.set("layer_bytes", 8 * self._layer_words)
         self.set("yield", yield_function)
+        self.settings = self._new(64, "sampling settings")[: SETTINGS.itemsize].view(SETTINGS)
+        self.set("sampling.settings", address(self.settings))
+        self.recent = self._new(4 * RECENT, "recent tokens").view("<i4")
+        self.set("sampling.recent", address(self.recent))
+        self.sampled = self.buffers["sampling.token"].view("<i8")
         self.ids = self._new(4 * max(session.chunk, 1), "token ids").view("<i4")
         self.set("ids", address(self.ids))
-        # Counters that a prefill step uses: cleared before each.
-        self._counters_used = PHASE_SLOTS * (self.layers + 1)
 
     # ------------------------------------------------------------------- slots
 

@@ -28,7 +28,7 @@ from lumen_core.runtime.link import Library, compile_object, host_features, tool
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.plan import Call, Chain, Needs, Number, Phase, Request, Slot, plan
-from lumen_core.schedule.sampling import build_sample
+from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
 from lumen_core.schedule.step import Part, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
 from lumen_core.target import Target
@@ -175,17 +175,20 @@ def plan_steps(
 
 def _sample_phase(vocabulary: int, needs: Needs, target: Target) -> Phase:
     symbol = needs.request("sample", f"sample {target.name}", lambda name: build_sample(target, name))
-    needs.buffer("sampling.scratch", 4 * vocabulary + 256)
+    needs.buffer("head.out", 4 * padded(vocabulary))
+    needs.buffer("sampling.scratch", scratch_bytes(vocabulary))
+    needs.buffer("sampling.token", 8)
     arguments = (
         Slot("head.out"),
         Number(vocabulary),
-        Slot("sampling.settings"),
         Slot("sampling.recent"),
-        Slot("sampling.recent_count"),
+        Slot("sampling.recents"),
+        Slot("sampling.settings"),
+        Slot("position"),
         Slot("sampling.scratch"),
-        Slot("sampling.token"),
     )
-    return Phase((), (Chain((Call(symbol, arguments),), units=1),))
+    call = Call(symbol, arguments, Slot("sampling.token"))
+    return Phase((), (Chain((call,), units=1),))
 
 
 def support_kernels(target: Target, formats: Formats, needs: Needs, bound: BoundModel) -> list[Request]:

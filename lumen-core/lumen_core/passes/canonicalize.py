@@ -44,7 +44,7 @@ def _folded(builder: Builder, operation: Operation) -> Value | None:
 
 
 def _same_type(builder: Builder, operation: Operation) -> Value | None:
-    # quantize{f32}(x) = dequantize(x: f32) = convert to the own element = reshape to the own shape = x
+    # dequantize(x: f32) = convert to the own element = reshape to the own shape = x
     (operand,) = operation.operands
     return operand if operand.type == operation.result.type else None
 
@@ -71,7 +71,6 @@ def _times_one(builder: Builder, operation: Operation) -> Value | None:
 
 
 RULES: dict[str, Callable[[Builder, Operation], Value | None]] = {
-    "quantize": _same_type,
     "dequantize": _same_type,
     "convert": _same_type,
     "reshape": _reshape,

@@ -69,10 +69,11 @@ Argument = Slot | Private | Number | Bound
 
 @dataclass(frozen=True)
 class Call:
-    """Call a kernel by its symbol."""
+    """Call a kernel by its symbol; what it returns goes where the slot `result` points."""
 
     symbol: str
     arguments: tuple[Argument, ...]
+    result: Slot | None = None
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,11 @@ class _Step:
             start = b.add(start, count)
 
     def call(self, call: Call, first: Value | None, last: Value | None) -> None:
-        self.b.call(call.symbol, [self.argument(argument, first, last) for argument in call.arguments])
+        arguments = [self.argument(argument, first, last) for argument in call.arguments]
+        if call.result is None:
+            self.b.call(call.symbol, arguments)
+        else:
+            self.b.store(self.b.call(call.symbol, arguments, I64), self.slot(call.result, PTR), align=8)
 
     def argument(self, argument: Argument, first: Value | None, last: Value | None) -> Value:
         b = self.b

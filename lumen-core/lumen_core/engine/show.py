@@ -1,0 +1,180 @@
+"""Any level of the compiler as text: what `lumen show` prints.
+
+In: the name of a model or a format, a `.lum` file or a model file, and a level. Out: text. A model without a
+file is shown with the sizes of a small model of its kind, and with the weight format that is asked for; a
+format is shown by what the compiler makes of one matrix product with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from lumen_core.codegen.llvm import emit_llvm
+from lumen_core.codegen.objects import compile_assembly
+from lumen_core.dsl import ast, check, configure, parse, standard_library
+from lumen_core.dsl.printer import print_module
+from lumen_core.dsl.typed import TypedFunction, TypedModel, TypedModule
+from lumen_core.dsl.typed_printer import print_typed
+from lumen_core.engine import session
+from lumen_core.engine.binding import BoundModel, bind
+from lumen_core.engine.shapes import SHAPES
+from lumen_core.errors import LumenError, ModelError
+from lumen_core.ir.core import Function, Module
+from lumen_core.ir.kernel import Kernel
+from lumen_core.ir.printer import print_function
+from lumen_core.lower import lower_function
+from lumen_core.passes.pipeline import run as run_passes
+from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.schedule.pack import build_pack
+from lumen_core.schedule.plan import Needs, plan
+from lumen_core.schedule.step import Records
+from lumen_core.source import Source
+from lumen_core.target import Target
+from lumen_core.types import Dim
+from lumen_core.weights.model_file import FileTensor, ModelFile
+
+LEVELS = ("ast", "typed", "tensor", "fused", "kernel", "llvm", "asm")
+SAMPLE_VOCABULARY = 512
+SAMPLE_ROWS, SAMPLE_COLUMNS = 64, 512  # of the matrix that shows a format
+PROMPT = 64  # tokens of the prefill that shows a format
+
+
+def show(what: str, level: str, *, target: str | None = None, format: str | None = None) -> str:
+    """Return the text of a level.
+
+    target  whose kernels are shown; the best of this machine if not given
+    format  of a model's matrices, where no file says it
+    """
+    if level not in LEVELS:
+        raise LumenError(f"no level is named {level}; known: {', '.join(LEVELS)}")
+    registry = Registry.load()
+    subject = find(what, registry, format or "f32")
+    if level == "ast":
+        return print_module(subject.tree)
+    if level == "typed":
+        return print_typed(subject.typed)
+    if level in ("tensor", "fused"):
+        return "\n".join(print_function(function) for function in subject.functions(level == "fused"))
+    chosen = session.choose_target(registry, target)
+    kernels = list(subject.kernels(chosen))
+    if not kernels:
+        raise LumenError(f"{what} has neither a model nor a format, so there are no kernels; try --at fused")
+    if level == "kernel":
+        return "\n".join(map(str, kernels))
+    texts = [emit_llvm(kernel, chosen) for kernel in kernels]
+    return "\n".join(texts if level == "llvm" else [compile_assembly(text, chosen) for text in texts])
+
+
+@dataclass
+class Subject:
+    """What is shown: a tree, its typed form, and what of it can be lowered."""
+
+    tree: ast.Module
+    typed: TypedModule
+    forms: Formats
+    plain: list[TypedFunction] = field(default_factory=list)
+    shown_formats: list[str] = field(default_factory=list)
+    models: list[tuple[TypedModel, BoundModel]] = field(default_factory=list)
+
+    def functions(self, fused: bool) -> Iterator[Function]:
+        """Give the tensor IR of everything, before or after the passes."""
+        for function in self.plain:
+            yield from self._passed(self._lowered(function, {}), fused)
+        for name in self.shown_formats:
+            yield from self._passed(self._product(name), fused)
+        for model, bound in self.models:
+            lowered = session.lower(self.typed, model, bound, self.forms)
+            yield from lowered.fused if fused else lowered.tensor
+
+    def kernels(self, target: Target) -> Iterator[Kernel]:
+        for name in self.shown_formats:
+            needs = Needs()
+            (product,) = run_passes(Module([self._product(name)]))
+            for mode, tokens in (("decode", 1), ("prefill", PROMPT)):
+                plan(product, mode, target, self.forms, frozenset(), tokens, 1, needs)
+            yield build_pack(self.forms[name], target, f"pack_{name}")
+            yield from (request.build() for request in needs.kernels.values())
+        for model, bound in self.models:
+            needs = Needs()
+            lowered = session.lower(self.typed, model, bound, self.forms)
+            layer_weights = frozenset(model.layer_weights)
+            steps = session.plan_steps(
+                lowered, target, self.forms, layer_weights, 1, session.CHUNK, needs, Records()
+            )
+            support = session.support_kernels(target, self.forms, needs, bound)
+            for request in (*needs.kernels.values(), *steps, *support):
+                yield request.build()
+
+    def _product(self, name: str) -> Function:
+        """A matrix product with weights of a format, in the four explicit steps."""
+        return self._lowered(self.typed.functions["linear"], {"N": SAMPLE_ROWS, "K": SAMPLE_COLUMNS}, name)
+
+    def _lowered(self, function: TypedFunction, sizes: dict[str, int], format: str = "f32") -> Function:
+        """Lower a function; generic sizes that have no number stay symbols."""
+        kinds = function.generics
+        return lower_function(
+            self.typed,
+            function,
+            {name: Dim.of(sizes.get(name, name)) for name, kind in kinds.items() if kind == "size"},
+            packs={name: ("T",) for name, kind in kinds.items() if kind == "pack"},
+            elements={name: format for name, kind in kinds.items() if kind == "format"},
+            formats=self.forms,
+        )
+
+    @staticmethod
+    def _passed(function: Function, fused: bool) -> list[Function]:
+        return list(run_passes(Module([function]))) if fused else [function]
+
+
+def find(what: str, registry: Registry, format: str) -> Subject:
+    """Return what a name stands for: a `.lum` file, a model, a format, or a model file."""
+    if what.endswith(".lum"):
+        return _subject(parse(Source.read(what)), registry, format)
+    if what in registry.models:
+        return _subject(parse(Source.read(registry.models[what].value.path)), registry, format)
+    if what in registry.formats:
+        return _subject(ast.Module((registry.formats[what].value,)), registry, format)
+    path = registry.files[what].value if what in registry.files else Path(what)
+    if not path.exists():
+        known = ", ".join([*sorted(registry.models), *sorted(registry.formats), *sorted(registry.files)])
+        raise ModelError(f"no file, model or format is named {what}; known: {known}")
+    with registry.reader(path).open(path) as file:
+        tree = parse(Source.read(registry.model(file.architecture).path))
+        return _subject(tree, registry, format, file)
+
+
+def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None = None) -> Subject:
+    own = {item.name: item for item in tree.formats}
+    typed = check(tree, standard_library(), [name for name in registry.formats if name not in own])
+    names = {"f32", format, *own} | {tensor.format for tensor in (file.tensors.values() if file else ())}
+    forms = Formats({name: analyse(own[name] if name in own else registry.format(name)) for name in names})
+    models = []
+    for model in typed.models.values():
+        models.append((model, bind(model, file or _sample(model, registry, format))))
+    plain = [typed.functions[name] for name in typed.functions if name in typed.own]
+    return Subject(tree, typed, forms, plain, list(own), models)
+
+
+def _sample(model: TypedModel, registry: Registry, format: str) -> ModelFile:
+    """Return a file without data for a model, with the numbers of a small shape of its kind."""
+    names = (
+        registry.models[model.name].value.architectures if model.name in registry.models else (model.name,)
+    )
+    shapes = [shape for shape in SHAPES.values() if shape.architecture in names] or list(SHAPES.values())
+    numbers = {**shapes[0].metadata(), "vocab_size": SAMPLE_VOCABULARY}
+    sizes = configure(model, numbers.get).sizes
+    tensors = {}
+    for layer in range(sizes["L"]):
+        for weight in (*model.weights.values(), *model.layer_weights.values()):
+            if weight.otherwise is None:
+                name = weight.tensor.format(layer=layer)
+                shape = weight.type.substitute(sizes).sizes
+                chosen = format if len(shape) > 1 else "f32"
+                tensors[name] = FileTensor(name, chosen, shape, np.empty(0, np.uint8))
+    metadata = {f"{names[0]}.{key}": value for key, value in numbers.items()}
+    return ModelFile(Path(f"{model.name}.lum"), names[0], metadata, tensors, ())
