@@ -9,7 +9,7 @@ A page that moves a column's maximum rescales what the column has gathered so fa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from lumen_core.ir.core import Operation
 from lumen_core.ir.kernel import F32, I64, PTR, Builder, Kernel, Type, Value
@@ -91,7 +91,7 @@ class _Attention:
             self._finish()
         return self.kernel
 
-    def _row(self, buffer: Value, column: Value) -> tuple[Value, Value]:
+    def _row(self, buffer: str, column: Value) -> tuple[Value, Value]:
         """Pointers to a column's query or output, and to its row of a scratch buffer."""
         b = self.b
         token = b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.given["tokens"], 1))
@@ -193,7 +193,7 @@ class _Attention:
         b.store(factor, state, 8, align=4)
 
     @staticmethod
-    def _tree(combine, values: list[Value]) -> Value:  # type: ignore[no-untyped-def]
+    def _tree(combine: Callable[[Value, Value], Value], values: list[Value]) -> Value:
         while len(values) > 1:
             values = [combine(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
         return values[0]
