@@ -63,7 +63,7 @@ ContextSize = Annotated[
 ]  # fmt: skip
 TargetName = Annotated[
     str | None,
-    typer.Option("--target", rich_help_panel=MACHINE,
+    typer.Option("--target", envvar="LUMEN_TARGET", rich_help_panel=MACHINE,
                  help="Compile for this target instead of the best; see `lumen backends list`."),
 ]  # fmt: skip
 

@@ -36,9 +36,8 @@ def show(
     what: Annotated[str, typer.Argument(help="A `.lum` file, a model, a format, or a model file.")],
     at: Annotated[Level, typer.Option("--at", help="The level to print.")] = Level.ast,
     format: Annotated[
-        str | None,
-        typer.Option("--format", help="The format of weights, where no file says it."),
-    ] = None,
+        str, typer.Option("--format", help="The format of a model's matrices, where no file says it.")
+    ] = "q4_0",
     target: options.TargetName = None,
 ) -> None:
     """Print what the compiler makes of a file, a model or a format, at any level."""

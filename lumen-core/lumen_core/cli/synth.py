@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lumen_core.cli import options
-from lumen_core.cli.output import note, progress_bar, size_text
+from lumen_core.cli.output import note, size_text
 
 EPILOG = """Examples:
 
@@ -20,17 +20,18 @@ Then measure it: lumen bench random.gguf
 
 
 def synth(
-    shape: Annotated[str, typer.Argument(help="A named shape, e.g. qwen2.5-0.5b, qwen3-1.7b, llama-tiny.")],
+    shape: Annotated[str, typer.Argument(help="A named shape; a wrong name lists them.")],
     out: Annotated[Path, typer.Argument(help="The file to write.")],
     format: Annotated[str, typer.Option("--format", help="A format or a mixture such as q4_k_m.")] = "q8_0",
-    vocab: Annotated[str, typer.Option("--vocab", help="A file whose vocabulary is taken.")] = "demo",
+    vocab: Annotated[
+        str | None, typer.Option("--vocab", help="A file whose vocabulary is taken; bytes if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option("-s", "--seed", help="The same seed gives the same file.")] = 0,
 ) -> None:
     """Write a model file of a real model's shape, with random weights and another file's vocabulary."""
     from lumen_core.engine.synth import synthesize
     from lumen_core.plugins.registry import Registry
 
-    vocabulary = options.model_path(vocab, Registry.load())
-    with progress_bar():
-        synthesize(shape, out, format=format, vocabulary=vocabulary, seed=seed)
+    vocabulary = options.model_path(vocab, Registry.load()) if vocab else None
+    synthesize(shape, out, format=format, vocabulary=vocabulary, seed=seed)
     note(f"{out}: {size_text(out.stat().st_size)}")

@@ -8,6 +8,7 @@ format is shown by what the compiler makes of one matrix product with it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,9 +54,11 @@ def show(what: str, level: str, *, target: str | None = None, format: str | None
     if level not in LEVELS:
         raise LumenError(f"no level is named {level}; known: {', '.join(LEVELS)}")
     registry = Registry.load()
-    subject = find(what, registry, format or "f32")
+    tree, path = locate(what, registry)
     if level == "ast":
-        return print_module(subject.tree)
+        return print_module(tree)
+    with registry.reader(path).open(path) if path else nullcontext() as file:
+        subject = _subject(tree, registry, format or "f32", file)
     if level == "typed":
         return print_typed(subject.typed)
     if level in ("tensor", "fused"):
@@ -72,9 +75,8 @@ def show(what: str, level: str, *, target: str | None = None, format: str | None
 
 @dataclass
 class Subject:
-    """What is shown: a tree, its typed form, and what of it can be lowered."""
+    """What is shown: the typed form of a tree, and what of it can be lowered."""
 
-    tree: ast.Module
     typed: TypedModule
     forms: Formats
     plain: list[TypedFunction] = field(default_factory=list)
@@ -131,24 +133,23 @@ class Subject:
         return list(run_passes(Module([function]))) if fused else [function]
 
 
-def find(what: str, registry: Registry, format: str) -> Subject:
-    """Return what a name stands for: a `.lum` file, a model, a format, or a model file."""
+def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
+    """Return the tree that a name stands for (a file, a model, a format), and the model file if it is one."""
     if what.endswith(".lum"):
-        return _subject(parse(Source.read(what)), registry, format)
+        return parse(Source.read(what)), None
     if what in registry.models:
-        return _subject(parse(Source.read(registry.models[what].value.path)), registry, format)
+        return parse(Source.read(registry.models[what].value.path)), None
     if what in registry.formats:
-        return _subject(ast.Module((registry.formats[what].value,)), registry, format)
+        return ast.Module((registry.formats[what].value,)), None
     path = registry.files[what].value if what in registry.files else Path(what)
     if not path.exists():
         known = ", ".join([*sorted(registry.models), *sorted(registry.formats), *sorted(registry.files)])
         raise ModelError(f"no file, model or format is named {what}; known: {known}")
     with registry.reader(path).open(path) as file:
-        tree = parse(Source.read(registry.model(file.architecture).path))
-        return _subject(tree, registry, format, file)
+        return parse(Source.read(registry.model(file.architecture).path)), path
 
 
-def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None = None) -> Subject:
+def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None) -> Subject:
     own = {item.name: item for item in tree.formats}
     typed = check(tree, standard_library(), [name for name in registry.formats if name not in own])
     names = {"f32", format, *own} | {tensor.format for tensor in (file.tensors.values() if file else ())}
@@ -157,7 +158,7 @@ def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile 
     for model in typed.models.values():
         models.append((model, bind(model, file or _sample(model, registry, format))))
     plain = [typed.functions[name] for name in typed.functions if name in typed.own]
-    return Subject(tree, typed, forms, plain, list(own), models)
+    return Subject(typed, forms, plain, list(own), models)
 
 
 def _sample(model: TypedModel, registry: Registry, format: str) -> ModelFile:

@@ -1,0 +1,55 @@
+"""Every level can be shown of everything that has it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lumen_core.engine.show import LEVELS, show
+from lumen_core.errors import LumenError, SourceError
+
+SIGN = {
+    "ast": "",
+    "typed": "",
+    "tensor": "matmul",
+    "fused": "fused_matmul",
+    "kernel": "kernel @",
+    "llvm": "define ",
+    "asm": ".globl",
+}
+
+
+@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("what", ["q4_k", "example_q4", "example_bag"])
+def test_every_level_of_a_format_and_a_model(what: str, level: str) -> None:
+    text = show(what, level, format="q8_0")
+    assert SIGN[level] in text
+    assert text.strip()
+
+
+def test_the_passes_are_visible() -> None:
+    before, after = show("q4_0", "tensor"), show("q4_0", "fused")
+    for step in ("unpack", "dequantize", "quantize"):
+        assert f" {step} " in before
+    assert "fused_matmul" not in before
+    assert " unpack " not in after
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text("fn twice[*B, N](x: f32[*B, N]) -> f32[*B, N] { x + x }\n")
+    assert "func @twice(%x: tensor<f32, [T, N]>)" in show(str(path), "tensor")
+    with pytest.raises(LumenError, match="no kernels"):
+        show(str(path), "kernel")
+    path.write_text("fn twice[N](x: f32[N]) -> f32[N] { x + y }\n")
+    assert "x + y" in show(str(path), "ast")
+    with pytest.raises(SourceError, match=r"my\.lum:1:"):
+        show(str(path), "typed")
+
+
+def test_names_that_are_nothing() -> None:
+    with pytest.raises(LumenError, match=r"known: .*qwen3.*q4_k"):
+        show("nosuch", "ast")
+    with pytest.raises(LumenError, match="no level is named"):
+        show("q4_k", "nosuch")
