@@ -68,14 +68,14 @@ def benchmark(
     tests = [(f"pp{count}", count, 0) for count in prompts]
     tests += [(f"tg{count}", 1, count) for count in generations]
     before = measure_peaks(target, threads)
-    speeds = []
+    speeds: list[tuple[str, tuple[float, ...]]] = []
     for number, (name, prompt, generated) in enumerate(tests):
-        samples = []
+        runs = []
         for repetition in range(repetitions + 1):
             if progress:
                 progress(name, number * repetitions + repetition, len(tests) * repetitions)
-            samples.append(_speed(model, prompt, generated, facts["vocabulary"]))
-        speeds.append((name, tuple(samples[1:])))
+            runs.append(_speed(model, prompt, generated, facts["vocabulary"]))
+        speeds.append((name, tuple(runs[1:])))
     after = measure_peaks(target, threads)
     peaks = Peaks(
         threads,
