@@ -233,3 +233,34 @@ def test_gate_times_up_of_merged_heads(target: Target) -> None:
     call = compiled(build_rowwise(operation, target), target)
     call(x, 384, y, 384, out, 384, None, None, None, 0, 0, 3, 0, 0)
     np.testing.assert_allclose(out, interpret(function, [x, y])[0], rtol=1e-5, atol=1e-6)
+
+
+@each_target
+def test_one_region_serves_weights_of_every_kind(target: Target) -> None:
+    text = """
+    func @f(%x: tensor<f32, [T, 512]>)
+        -> (tensor<i8g32, [T, 512]>, tensor<i8g256, [T, 512]>, tensor<f32, [T, 512]>) {
+      %a, %b, %c = rowwise %x {space = "token"} (%x) {
+        %h = neg %x : tensor<f32, [T, 512]>
+        %a = quantize %h {activation = "i8g32"} : tensor<i8g32, [T, 512]>
+        %b = quantize %h {activation = "i8g256"} : tensor<i8g256, [T, 512]>
+        %c = quantize %h {activation = "f32"} : tensor<f32, [T, 512]>
+        yield %a, %b, %c
+      } : tensor<i8g32, [T, 512]>, tensor<i8g256, [T, 512]>, tensor<f32, [T, 512]>
+      return %a, %b, %c
+    }
+    """
+    function, operation = parsed(text)
+    x = np.random.default_rng(3).standard_normal((3, 512)).astype(np.float32)
+    layouts = [ActivationLayout(name, 4) for name in ("i8g32", "i8g256", "f32")]
+    panels = [np.zeros(layout.bytes(3, 512), np.uint8) for layout in layouts]
+    pairs = [
+        item for pair in zip(panels, (lay.panel_bytes(512) for lay in layouts), strict=True) for item in pair
+    ]
+    compiled(build_rowwise(operation, target, 4), target)(x, 2048, *pairs, None, None, None, 0, 0, 3, 0, 0)
+    for layout, panel, wanted in zip(layouts[:2], panels, interpret(function, [x]), strict=False):
+        found = unpacked(panel, layout, 3, 512)
+        np.testing.assert_allclose(found.scales, wanted.scales, rtol=1e-6)
+        assert np.abs(found.codes.astype(int) - wanted.codes).max() <= 1
+    plain = panels[2].view(np.float32).reshape(-1, 512, 4).transpose(0, 2, 1).reshape(-1, 512)[:3]
+    np.testing.assert_array_equal(plain, -x)
