@@ -16,17 +16,8 @@ from dataclasses import dataclass
 
 FLOATS = ("f16", "bf16", "f32", "f64")
 BITS = {
-    "i1": 1,
-    "i8": 8,
-    "i16": 16,
-    "i32": 32,
-    "i64": 64,
-    "f16": 16,
-    "bf16": 16,
-    "f32": 32,
-    "f64": 64,
-    "ptr": 64,
-}
+    "i1": 1, "i8": 8, "i16": 16, "i32": 32, "i64": 64, "f16": 16, "bf16": 16, "f32": 32, "f64": 64, "ptr": 64,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
