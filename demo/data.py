@@ -1,4 +1,5 @@
-"""Training rows. In: the document stream and the tokenizer. Out: rows of token ids, each starting at a document's start."""
+"""Training rows. In: documents and the tokenizer. Out: rows of ids, each starting with a document."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ def load_tokenizer() -> Tokenizer:
 
 
 def rows(tokenizer: Tokenizer, seed: int, count: int, length: int, held_out: bool = False) -> np.ndarray:
-    """`count` rows of `length` ids: whole documents, each followed by the end mark; the last one of a row is cut.
+    """`count` rows of `length` ids: whole documents, each followed by the end mark; a row's last one is cut.
 
     A row starts without an end mark before it, since a prompt does so too.
     """
@@ -25,8 +26,8 @@ def rows(tokenizer: Tokenizer, seed: int, count: int, length: int, held_out: boo
     for row in result:
         filled = 0
         while filled < length:
-            ids = next(stream)[:length - filled]
-            row[filled:filled + len(ids)] = ids
+            ids = next(stream)[: length - filled]
+            row[filled : filled + len(ids)] = ids
             filled += len(ids)
     return result
 

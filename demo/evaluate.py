@@ -1,7 +1,8 @@
-"""Held-out perplexity. In: checkpoint.pt or GGUF files, heldout.txt. Out: perplexity and bits per character of each.
+"""Held-out perplexity. In: checkpoint.pt or GGUF files, heldout.txt. Out: perplexity, bits per character.
 
 Every document stands alone: its first token is given, the others and the end mark are predicted.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import gguf
 import heldout
-import numpy as np
 import torch
 import torch.nn.functional as functional
 from data import load_tokenizer
@@ -29,8 +29,10 @@ def load(path: Path) -> Model:
         model.load_state_dict(saved["model"])
         return model.eval()
     reader = gguf.GGUFReader(path)
-    weights = {tensor.name: torch.from_numpy(np.array(gguf.quants.dequantize(tensor.data, tensor.tensor_type), dtype=np.float32))
-               for tensor in reader.tensors}
+    weights = {
+        tensor.name: torch.from_numpy(gguf.quants.dequantize(tensor.data, tensor.tensor_type).copy())
+        for tensor in reader.tensors
+    }
     layers = 1 + max(int(name.split(".")[1]) for name in weights if name.startswith("blk."))
     model = Model(Shape(vocabulary=weights["token_embd.weight"].shape[0], layers=layers))
     model.load_state_dict(weights)
@@ -43,7 +45,7 @@ def measure(model: Model) -> tuple[float, float]:
     tokenizer = load_tokenizer()
     nats, tokens, characters = 0.0, 0, 0
     for document in heldout.read():
-        ids = tokenizer.encode(document + END).ids[:model.shape.context]
+        ids = tokenizer.encode(document + END).ids[: model.shape.context]
         row = torch.tensor([ids])
         nats += functional.cross_entropy(model(row[:, :-1])[0], row[0, 1:], reduction="sum").item()
         tokens += len(ids) - 1
@@ -53,7 +55,7 @@ def measure(model: Model) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("files", nargs="*", type=Path, default=[HERE / "checkpoint.pt", HERE / "demo-f16.gguf", SHIPPED])
+    parser.add_argument("files", nargs="*", type=Path, default=[HERE / "checkpoint.pt", SHIPPED])
     for path in parser.parse_args().files:
         perplexity, bits = measure(load(path))
         print(f"{path.name}: perplexity {perplexity:.4f}, {bits:.4f} bits per character")

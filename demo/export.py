@@ -1,7 +1,8 @@
 """Export. In: checkpoint.pt and tokenizer.json. Out: demo.gguf (Q8_0 matrices, f32 norms) and demo-f16.gguf.
 
-    python export.py [--checkpoint FILE] [--output FILE] [--f16 FILE]
+python export.py [--checkpoint FILE] [--output FILE] [--f16 FILE]
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,12 +16,15 @@ import torch
 HERE = Path(__file__).parent
 SHIPPED = HERE.parent / "lumen-models-korean" / "lumen_models_korean" / "demo" / "demo.gguf"
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}")
+    "{% for message in messages %}"
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+)
 Type = gguf.GGMLQuantizationType
 
 
-def add_metadata(writer: gguf.GGUFWriter, shape: dict[str, int | float], file_type: gguf.LlamaFileType) -> None:
+def add_metadata(writer: gguf.GGUFWriter, shape: dict[str, float], file_type: gguf.LlamaFileType) -> None:
     writer.add_name("Lumen Demo Korean")
     writer.add_description("A small Korean demo model, trained on text that its own generator writes")
     writer.add_license("apache-2.0")
@@ -67,7 +71,7 @@ def write(path: Path, saved: dict, matrix_type: Type) -> None:
     writer = gguf.GGUFWriter(path, "qwen3")
     add_metadata(writer, saved["shape"], file_type)
     add_tokenizer(writer)
-    for name, tensor in saved["model"].items():      # the modules carry the names of the file's tensors
+    for name, tensor in saved["model"].items():  # the modules carry the names of the file's tensors
         values = tensor.float().numpy().astype(np.float32)
         if values.ndim == 1:
             writer.add_tensor(name, values)

@@ -1,4 +1,9 @@
-"""Held-out text. In: the generator's held-out side. Out: heldout.txt, each document followed by a line of the end mark."""
+"""Held-out text. In: the generator's held-out side. Out: heldout.txt, an end mark after each document.
+
+Short documents (a multiplication table, one question) can come from two combinations, one on either side:
+what the training run has read word for word is left out here.
+"""
+
 from __future__ import annotations
 
 import itertools
@@ -7,11 +12,15 @@ from pathlib import Path
 from text.corpus import END, documents
 
 HERE = Path(__file__).parent
-SEED, COUNT = 424242, 320
+SEED, COUNT = 424242, 400
+TRAINING_SEED, TRAINING_DOCUMENTS = 20261123, 250_000  # more than a training run reads
 
 
 def text() -> str:
-    return "".join(f"{document}{END}\n" for document in itertools.islice(documents(SEED, held_out=True), COUNT))
+    """The file's content."""
+    trained_on = set(map(hash, itertools.islice(documents(TRAINING_SEED), TRAINING_DOCUMENTS)))
+    unread = (document for document in documents(SEED, held_out=True) if hash(document) not in trained_on)
+    return "".join(f"{document}{END}\n" for document in itertools.islice(unread, COUNT))
 
 
 def read(path: Path = HERE / "heldout.txt") -> list[str]:

@@ -1,4 +1,5 @@
-"""The demo model: Qwen3's architecture in torch, for training. In: token ids [B, T]. Out: logits [B, T, V]."""
+"""The demo model: Qwen3's architecture in torch, for training. In: ids [B, T]. Out: logits [B, T, V]."""
+
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 @dataclass(frozen=True)
 class Shape:
     """Every row length is a multiple of 256, so that every block format fits every matrix."""
+
     vocabulary: int = 4096
     hidden: int = 256
     layers: int = 5
@@ -56,7 +58,8 @@ class Block(nn.Module):
         k = self.attn_k_norm(self.attn_k(h).view(batch, length, s.kv_heads, s.head_size)).transpose(1, 2)
         v = self.attn_v(h).view(batch, length, s.kv_heads, s.head_size).transpose(1, 2)
         k, v = (t.repeat_interleave(s.heads // s.kv_heads, dim=1) for t in (rotate(k, cosine, sine), v))
-        mixed = functional.scaled_dot_product_attention(rotate(q, cosine, sine), k, v.to(k.dtype), is_causal=True)
+        q = rotate(q, cosine, sine)
+        mixed = functional.scaled_dot_product_attention(q, k, v.to(k.dtype), is_causal=True)
         x = x + self.attn_output(mixed.transpose(1, 2).reshape(batch, length, -1))
         h = self.ffn_norm(x)
         return x + self.ffn_down(functional.silu(self.ffn_gate(h)) * self.ffn_up(h))
@@ -70,7 +73,8 @@ class Model(nn.Module):
         self.blk = nn.ModuleList(Block(shape) for _ in range(shape.layers))
         self.output_norm = nn.RMSNorm(shape.hidden, shape.epsilon)
         positions = torch.arange(shape.context, dtype=torch.float32)
-        frequencies = shape.theta ** (-torch.arange(0, shape.head_size, 2, dtype=torch.float32) / shape.head_size)
+        exponents = -torch.arange(0, shape.head_size, 2, dtype=torch.float32) / shape.head_size
+        frequencies = shape.theta**exponents
         angles = torch.outer(positions, frequencies)
         self.register_buffer("cosine", angles.cos(), persistent=False)
         self.register_buffer("sine", angles.sin(), persistent=False)
@@ -82,7 +86,7 @@ class Model(nn.Module):
 
     def hidden(self, ids: Tensor) -> Tensor:
         x = self.token_embd(ids)
-        cosine, sine = self.cosine[:ids.shape[1]], self.sine[:ids.shape[1]]
+        cosine, sine = self.cosine[: ids.shape[1]], self.sine[: ids.shape[1]]
         for block in self.blk:
             x = block(x, cosine, sine)
         return self.output_norm(x)

@@ -1,9 +1,10 @@
-"""Reference logits. In: demo.gguf. Out: an npz of what transformers' Qwen3 in f32 computes from the file's weights.
+"""Reference logits. In: demo.gguf. Out: what transformers' Qwen3 computes from its weights in f32, as an npz.
 
-Keys, for prompt i of 5: `prompt_i` (text), `ids_i` (int32 [T]), `logits_i` (f32 [T, V]; [1, V] of the last position except
-for prompt 0), `greedy_i` (int32 [48], the greedy continuation, end marks included and run over), `margin_i` (f32 [48], by
-how much each greedy choice led the next best). `sha256` names the file that was read.
+Keys, for prompt i of 5: `prompt_i` (text), `ids_i` (int32 [T]), `logits_i` (f32 [T, V] for prompt 0, [1, V]
+of the last position for the others), `greedy_i` (int32 [48], the greedy continuation, end marks included),
+`margin_i` (f32 [48], by how much each greedy choice led the next best). `sha256` names the file read.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -21,12 +22,26 @@ from transformers import Qwen3Config, Qwen3ForCausalLM
 HERE = Path(__file__).parent
 OUTPUT = HERE.parent / "tests" / "models_korean" / "data" / "demo_reference.npz"
 GREEDY = 48
-PROMPTS = ["옛날 옛적에", "대한민국의 수도는", "오늘은 날씨가",
-           "<|im_start|>user\n토끼가 나오는 이야기를 써 주세요.<|im_end|>\n<|im_start|>assistant\n",
-           "<|im_start|>user\n27 + 48을 차근차근 계산해 줘.<|im_end|>\n<|im_start|>assistant\n"]
-NAMES = {"attn_norm": "input_layernorm", "attn_q": "self_attn.q_proj", "attn_k": "self_attn.k_proj", "attn_v": "self_attn.v_proj",
-         "attn_output": "self_attn.o_proj", "attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm",
-         "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj"}
+PROMPTS = [
+    "옛날 옛적에",
+    "대한민국의 수도는",
+    "오늘은 날씨가",
+    "<|im_start|>user\n토끼가 나오는 이야기를 써 주세요.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n27 + 48을 차근차근 계산해 줘.<|im_end|>\n<|im_start|>assistant\n",
+]
+NAMES = {
+    "attn_norm": "input_layernorm",
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+    "ffn_norm": "post_attention_layernorm",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+}
 
 
 def name_in_transformers(name: str) -> str:
@@ -37,17 +52,30 @@ def name_in_transformers(name: str) -> str:
 
 
 def load(path: Path) -> Qwen3ForCausalLM:
-    weights = {name_in_transformers(t.name): torch.from_numpy(np.array(gguf.quants.dequantize(t.data, t.tensor_type), dtype=np.float32))
-               for t in gguf.GGUFReader(path).tensors}
+    weights = {
+        name_in_transformers(t.name): torch.from_numpy(gguf.quants.dequantize(t.data, t.tensor_type).copy())
+        for t in gguf.GGUFReader(path).tensors
+    }
     shape = Shape(layers=sum(name.endswith("q_proj.weight") for name in weights))
     config = Qwen3Config(
-        vocab_size=shape.vocabulary, hidden_size=shape.hidden, intermediate_size=shape.feed_forward, num_hidden_layers=shape.layers,
-        num_attention_heads=shape.heads, num_key_value_heads=shape.kv_heads, head_dim=shape.head_size, rms_norm_eps=shape.epsilon,
-        max_position_embeddings=shape.context, rope_parameters={"rope_type": "default", "rope_theta": shape.theta},
-        tie_word_embeddings=True, attention_bias=False, use_sliding_window=False)
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden,
+        intermediate_size=shape.feed_forward,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.kv_heads,
+        head_dim=shape.head_size,
+        rms_norm_eps=shape.epsilon,
+        max_position_embeddings=shape.context,
+        rope_parameters={"rope_type": "default", "rope_theta": shape.theta},
+        tie_word_embeddings=True,
+        attention_bias=False,
+        use_sliding_window=False,
+    )
     model = Qwen3ForCausalLM(config).float().eval()
     missing, unexpected = model.load_state_dict(weights, strict=False)
-    assert not unexpected and set(missing) <= {"lm_head.weight"}, (missing, unexpected)
+    assert not unexpected
+    assert set(missing) <= {"lm_head.weight"}
     return model
 
 
@@ -58,7 +86,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     model, tokenizer = load(arguments.model), load_tokenizer()
-    result: dict[str, np.ndarray] = {"sha256": np.array(hashlib.sha256(arguments.model.read_bytes()).hexdigest())}
+    result: dict[str, np.ndarray] = {
+        "sha256": np.array(hashlib.sha256(arguments.model.read_bytes()).hexdigest())
+    }
     for number, prompt in enumerate(PROMPTS):
         ids = tokenizer.encode(prompt).ids
         logits = model(torch.tensor([ids])).logits[0]
@@ -68,10 +98,14 @@ def main() -> None:
             best = last.topk(2)
             row.append(int(best.indices[0]))
             margins.append(float(best.values[0] - best.values[1]))
-        result |= {f"prompt_{number}": np.array(prompt), f"ids_{number}": np.array(ids, dtype=np.int32),
-                   f"logits_{number}": (logits if number == 0 else logits[-1:]).numpy(),
-                   f"greedy_{number}": np.array(row[len(ids):], dtype=np.int32), f"margin_{number}": np.array(margins, dtype=np.float32)}
-        print(f"{prompt!r} -> {tokenizer.decode(row[len(ids):], skip_special_tokens=False)!r}")
+        result |= {
+            f"prompt_{number}": np.array(prompt),
+            f"ids_{number}": np.array(ids, dtype=np.int32),
+            f"logits_{number}": (logits if number == 0 else logits[-1:]).numpy(),
+            f"greedy_{number}": np.array(row[len(ids) :], dtype=np.int32),
+            f"margin_{number}": np.array(margins, dtype=np.float32),
+        }
+        print(f"{prompt!r} -> {tokenizer.decode(row[len(ids) :], skip_special_tokens=False)!r}")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arguments.output, **result)
     print(f"{arguments.output.name}: {arguments.output.stat().st_size:,} bytes")

@@ -1,4 +1,5 @@
-"""Sampling from a checkpoint, to see what it writes. In: checkpoint.pt and prompts. Out: continuations on stdout."""
+"""Sampling from a checkpoint, to see what it writes. In: checkpoint.pt and prompts. Out: continuations."""
+
 from __future__ import annotations
 
 import argparse
@@ -9,13 +10,22 @@ from data import load_tokenizer
 from model import Model, Shape
 
 HERE = Path(__file__).parent
-PROMPTS = ["옛날 옛적에", "대한민국의 수도는", "오늘은", "안녕하세요", "지우는", "3 + 4 =", "봄이 되면", "나는",
-           "<|im_start|>user\n너는 누구야?<|im_end|>\n<|im_start|>assistant\n",
-           "<|im_start|>user\n토끼가 나오는 이야기를 써 주세요.<|im_end|>\n<|im_start|>assistant\n",
-           "<|im_start|>user\n프랑스의 수도는 어디입니까?<|im_end|>\n<|im_start|>assistant\n",
-           "<|im_start|>user\n27 + 48을 차근차근 계산해 줘.<|im_end|>\n<|im_start|>assistant\n",
-           "<|im_start|>user\n제 이름은 박하윤입니다.<|im_end|>\n<|im_start|>assistant\n",
-           "<|im_start|>user\n오늘이 금요일이면 내일은 무슨 요일입니까?<|im_end|>\n<|im_start|>assistant\n"]
+PROMPTS = [
+    "옛날 옛적에",
+    "대한민국의 수도는",
+    "오늘은",
+    "안녕하세요",
+    "지우는",
+    "3 + 4 =",
+    "봄이 되면",
+    "나는",
+    "<|im_start|>user\n너는 누구야?<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n토끼가 나오는 이야기를 써 주세요.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n프랑스의 수도는 어디입니까?<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n27 + 48을 차근차근 계산해 줘.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n제 이름은 박하윤입니다.<|im_end|>\n<|im_start|>assistant\n",
+    "<|im_start|>user\n오늘이 금요일이면 내일은 무슨 요일입니까?<|im_end|>\n<|im_start|>assistant\n",
+]
 
 
 @torch.no_grad()
@@ -23,7 +33,10 @@ def continuation(model: Model, ids: list[int], count: int, temperature: float, s
     new: list[int] = []
     while len(new) < count and len(ids) + len(new) < model.shape.context:
         logits = model(torch.tensor([ids + new]))[0, -1]
-        chosen = int(logits.argmax()) if temperature == 0 else int(torch.multinomial((logits / temperature).softmax(-1), 1))
+        if temperature == 0:
+            chosen = int(logits.argmax())
+        else:
+            chosen = int(torch.multinomial((logits / temperature).softmax(-1), 1))
         if chosen in stop:
             break
         new.append(chosen)
@@ -46,7 +59,8 @@ def main() -> None:
     stop = {tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|im_end|>")}
     for prompt in arguments.prompts:
         ids = tokenizer.encode(prompt).ids
-        print(f"{prompt}|{tokenizer.decode(continuation(model, ids, arguments.count, arguments.temperature, stop))}\n")
+        new = continuation(model, ids, arguments.count, arguments.temperature, stop)
+        print(f"{prompt}|{tokenizer.decode(new)}\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
-"""Training. In: the generator and tokenizer.json. Out: checkpoint.pt (overwritten as training goes) and a log on stdout.
+"""Training. In: the generator and tokenizer.json. Out: checkpoint.pt (rewritten as training goes), a log.
 
     python train.py [--steps N] [--batch N] [--threads N] [--resume]
 
-The number of steps is fixed, so a run is the same run however fast the machine is. The learning rate rises for the first
-steps, stays, and falls to zero over the last part. Until that last part a run of N steps is also the start of a longer one:
-`--resume` continues from the checkpoint, with the same or another number of steps.
+The number of steps is fixed, so a run is the same run however fast the machine is. The learning rate rises
+for the first steps, stays, and falls to zero over the last part. Until that last part a run of N steps is
+also the start of a longer one: `--resume` continues from the checkpoint, with any later number of steps.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -15,11 +16,11 @@ from pathlib import Path
 import torch
 import torch.nn.functional as functional
 from data import load_tokenizer, rows
+from heldout import TRAINING_SEED
 from model import Model, Shape
 
 HERE = Path(__file__).parent
-SEED = 20261123
-WARM_UP, DECAY = 40, 0.35             # steps; share of the steps
+WARM_UP, DECAY = 40, 0.35  # steps; share of the steps
 
 
 def rate(step: int, steps: int) -> float:
@@ -34,17 +35,25 @@ def optimizers(model: Model, kind: str) -> list[torch.optim.Optimizer]:
     vectors = [p for p in model.parameters() if p.dim() < 2]
     table = [model.token_embd.weight]
     if kind == "adamw":
-        return [torch.optim.AdamW([{"params": matrices + table, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}],
-                                  lr=3e-3, betas=(0.9, 0.95), fused=True)]
-    return [torch.optim.Muon(matrices, lr=0.02, weight_decay=0.05, momentum=0.95),
-            torch.optim.AdamW([{"params": table, "weight_decay": 0.0}, {"params": vectors, "weight_decay": 0.0}],
-                              lr=4e-3, betas=(0.9, 0.95), fused=True)]
+        groups = [{"params": matrices + table, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
+        return [torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), fused=True)]
+    return [
+        torch.optim.Muon(matrices, lr=0.02, weight_decay=0.05, momentum=0.95),
+        torch.optim.AdamW(table + vectors, lr=4e-3, betas=(0.9, 0.95), weight_decay=0.0, fused=True),
+    ]
 
 
 def save(model: Model, chosen: list[torch.optim.Optimizer], step: int, path: Path) -> None:
     partial = path.with_suffix(".partial")
-    torch.save({"shape": model.shape.as_dict(), "model": model.state_dict(), "step": step,
-                "optimizers": [o.state_dict() for o in chosen]}, partial)
+    torch.save(
+        {
+            "shape": model.shape.as_dict(),
+            "model": model.state_dict(),
+            "step": step,
+            "optimizers": [o.state_dict() for o in chosen],
+        },
+        partial,
+    )
     partial.replace(path)
 
 
@@ -60,7 +69,7 @@ def main() -> None:
     parser.add_argument("--resume", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    torch.manual_seed(SEED)
+    torch.manual_seed(TRAINING_SEED)
     model = Model(Shape(layers=arguments.layers))
     chosen = optimizers(model, arguments.optimizer)
     full = [[group["lr"] for group in o.param_groups] for o in chosen]
@@ -73,8 +82,8 @@ def main() -> None:
         start = saved["step"]
     tokenizer = load_tokenizer()
     length = model.shape.context + 1
-    data = torch.from_numpy(rows(tokenizer, SEED, arguments.steps * arguments.batch, length))
-    check = torch.from_numpy(rows(tokenizer, SEED + 1, 16, length, held_out=True)).long()
+    data = torch.from_numpy(rows(tokenizer, TRAINING_SEED, arguments.steps * arguments.batch, length))
+    check = torch.from_numpy(rows(tokenizer, TRAINING_SEED + 1, 16, length, held_out=True)).long()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {data.numel():,} tokens", flush=True)
     began = saved_at = time.monotonic()
     mean = 0.0
@@ -83,7 +92,7 @@ def main() -> None:
         for optimizer, rates in zip(chosen, full, strict=True):
             for group, value in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = value * share
-        batch = data[step * arguments.batch:(step + 1) * arguments.batch].long()
+        batch = data[step * arguments.batch : (step + 1) * arguments.batch].long()
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = model(batch[:, :-1])
         loss = functional.cross_entropy(logits.flatten(0, 1).float(), batch[:, 1:].flatten())
@@ -95,8 +104,11 @@ def main() -> None:
         mean = loss.item() if step == start else 0.9 * mean + 0.1 * loss.item()
         done = step + 1
         if done % 20 == 0:
-            print(f"step {done} loss {mean:.4f} {(time.monotonic() - began) / (done - start):.2f} s/step "
-                  f"({time.process_time() / (done - start):.2f} s of processor time)", flush=True)
+            print(
+                f"step {done} loss {mean:.4f} {(time.monotonic() - began) / (done - start):.2f} s/step "
+                f"({time.process_time() / (done - start):.2f} s of processor time)",
+                flush=True,
+            )
         if done % 200 == 0 or done == arguments.steps:
             with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
                 logits = model(check[:, :-1])

@@ -1,6 +1,9 @@
 """Still more plots: school, sea, wise judges, robots. Importing this module adds them to the plots of `stories`."""
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 from .korean import Word, words
 from .stories import (
     ANIMALS,

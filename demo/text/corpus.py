@@ -3,8 +3,11 @@
 Every document has a key, the combination of words that it was made from. One combination in sixteen is held out: such a
 document never occurs in the training stream, whatever the seed.
 """
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 import random
 import zlib
 from collections.abc import Iterator
@@ -13,7 +16,7 @@ from . import adventures, essays, facts, numbers, tales, talk
 from .korean import Word
 from .stories import _PLOTS, Story
 
-assert tales and adventures         # imported for their plots
+PLOTS_OF = (tales, adventures)      # imported for the plots that they add
 END = "<|endoftext|>"
 TURN = "<|im_start|>{role}\n{text}<|im_end|>\n"
 INTROS = [

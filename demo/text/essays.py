@@ -2,8 +2,11 @@
 
 In: a random source. Out: (key of the combination, text).
 """
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 import random
 
 from .korean import Word, counting_number, words

@@ -1,6 +1,9 @@
 """General facts. In: a random source. Out: questions with their true answers, as `Fact`s; and prose that states them."""
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 import random
 from dataclasses import dataclass
 

@@ -2,7 +2,11 @@
 
 `Word` is a `str` whose format specification is a particle: `f"{name:은} {thing:을} 샀다"` gives "민준은 사과를 샀다".
 """
+
 from __future__ import annotations
+
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 
 # (after a final consonant, after a vowel); a specification names either form, where the second is not two particles' form
 _PAIRS = [

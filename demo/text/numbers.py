@@ -1,6 +1,9 @@
 """Arithmetic and the calendar. In: a random source. Out: (key, prose or question and answer) with right answers only."""
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 import datetime
 import random
 

@@ -2,8 +2,11 @@
 
 The endings: every sentence of a story is in the past, whose stem ends in ㅆ; `e` is 습니다, 어요 or 다 for the whole story.
 """
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 import random
 from collections.abc import Callable
 

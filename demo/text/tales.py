@@ -1,9 +1,31 @@
 """More plots: fables, seasons and daily life. Importing this module adds them to the plots of `stories`."""
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 from .korean import Word, counting_number, words
-from .stories import (ANIMALS, COLOURS, ELDERS, FEELINGS, FLOWERS, FOODS, FRUITS, GOOD_TRAITS, LATER, NAMES, OPENINGS,
-                      PLACES, SAD, THINGS, TRAITS, WILD, Story, plot, two)
+from .stories import (
+    ANIMALS,
+    COLOURS,
+    ELDERS,
+    FEELINGS,
+    FLOWERS,
+    FOODS,
+    FRUITS,
+    GOOD_TRAITS,
+    LATER,
+    NAMES,
+    OPENINGS,
+    PLACES,
+    SAD,
+    THINGS,
+    TRAITS,
+    WILD,
+    Story,
+    plot,
+    two,
+)
 
 
 @plot

@@ -1,6 +1,9 @@
 """Conversations. In: a random source. Out: turns of user and assistant: greetings, who the model is, lists, wishes, stories."""
+
 from __future__ import annotations
 
+# tables of sentences: one entry a line would be a thousand lines
+# fmt: off
 import random
 
 from . import essays, facts, numbers
