@@ -26,7 +26,7 @@ from lumen_core.errors import SourceError
 
 LINE_WINDOW = 120  # columns of a source line that a report shows; longer lines are cut around the span
 MOST_REPORTS = 50  # diagnostics that one error message prints; the exception still carries them all
-MOST_FINDINGS = 1000  # diagnostics that a collector keeps, so that hostile text cannot fill the memory
+MOST_FINDINGS = 200  # after so many the collector raises at once: nobody reads more
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,8 +154,10 @@ class Diagnostics:
         self, message: str, span: Span, *, notes: tuple[str, ...] = (), help: str | None = None
     ) -> None:
         finding = Diagnostic("error", message, span, notes, help)
-        if len(self.found) < MOST_FINDINGS and finding not in self.found[-8:]:
+        if finding not in self.found[-8:]:
             self.found.append(finding)
+        if len(self.found) >= MOST_FINDINGS:
+            raise self.exception()
 
     def exception(self) -> SourceError:
         """Return the error that carries every finding, in the order of the text."""

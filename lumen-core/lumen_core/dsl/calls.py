@@ -22,15 +22,15 @@ def check_recursion(
     heights: dict[str, int] = {}
     for start in calls:
         stack = [(start, iter(sorted(calls[start])))]
-        path = [start]
+        path, inside = [start], {start}
         while stack and start not in heights:
             name, rest = stack[-1]
             callee = next(rest, None)
             if callee is None:
                 heights[name] = 1 + max((heights.get(other, 0) for other in calls.get(name, ())), default=0)
                 stack.pop()
-                path.pop()
-            elif callee in path:
+                inside.discard(path.pop())
+            elif callee in inside:
                 cycle = " -> ".join([*path[path.index(callee) :], callee])
                 message = f"`{callee}` calls itself: {cycle}"
                 diagnostics.error(message, functions[callee].span, help="functions cannot recurse")
@@ -38,6 +38,7 @@ def check_recursion(
             elif callee in calls and callee not in heights:
                 stack.append((callee, iter(sorted(calls[callee]))))
                 path.append(callee)
+                inside.add(callee)
         if heights.get(start, 0) > DEEPEST_CALLS:
             message = f"`{start}` calls more than {DEEPEST_CALLS} functions deep"
             diagnostics.error(message, functions[start].span)

@@ -9,7 +9,7 @@ from lumen_core.dsl.operators import binary
 from lumen_core.dsl.rules import IRREGULAR, Infer, one_operand, operands_of
 from lumen_core.dsl.scope import UNTYPED, Place, Scope, adapt, describe
 from lumen_core.dsl.signatures import SIZE, Signature, builtin_signatures, suggestion
-from lumen_core.dsl.sizes import Unifier
+from lumen_core.dsl.sizes import Unifier, is_too_large
 from lumen_core.dsl.typed import TypedExpr
 from lumen_core.types import Dim, TensorType
 
@@ -78,7 +78,8 @@ def _declared(
         f"{name} is {sizes[index] if index in sizes else describe(_type(values, index))}"
         for index, (name, _) in enumerate(signature.parameters)
     )
-    scope.error(f"`{call.function}`: {message}", arguments[guilty], *notes, help=_usage(signature))
+    help = " or ".join(map(_usage, signatures))
+    scope.error(f"`{call.function}`: {message}", arguments[guilty], *notes, help=f"it is {help}")
     return None
 
 
@@ -90,7 +91,7 @@ def _type(values: dict[int, TypedExpr | None], place: int) -> TensorType:
 
 def _usage(signature: Signature) -> str:
     parameters = ", ".join(f"{name}: {describe(type)}" for name, type in signature.parameters)
-    return f"it is {signature.function.name}({parameters})"
+    return f"{signature.function.name}({parameters})"
 
 
 def _choices(call: ast.Call, choices: Mapping[str, tuple[str, ...]], scope: Scope) -> dict[str, str] | None:
@@ -119,7 +120,7 @@ def _bind(call: ast.Call, signature: Signature, words: set[str], scope: Scope) -
         extra = call.arguments[len(names)]
         plural = "s" * (len(names) != 1)
         message = f"`{call.function}` takes {len(names)} argument{plural}, found {len(call.arguments)}"
-        scope.error(message, extra, help=_usage(signature))
+        scope.error(message, extra, help=f"it is {_usage(signature)}")
         good = False
     for keyword in call.keywords:
         if keyword.name in builtins.CHOICES.get(call.function, {}) or keyword.name in words:
@@ -127,13 +128,15 @@ def _bind(call: ast.Call, signature: Signature, words: set[str], scope: Scope) -
         if keyword.name in bound or keyword.name not in names:
             what = "is given twice" if keyword.name in bound else "is unknown"
             message = f"`{call.function}`: the argument `{keyword.name}` {what}"
-            scope.error(message, keyword, help=_usage(signature))
+            scope.error(message, keyword, help=f"it is {_usage(signature)}")
             good = False
         bound[keyword.name] = keyword.value
     missing = [name for name in names if name not in bound]
     if missing and good:
         listed = " and ".join(f"`{name}`" for name in missing)
-        scope.error(f"`{call.function}` lacks {listed}", Place(span=call.name_span), help=_usage(signature))
+        scope.error(
+            f"`{call.function}` lacks {listed}", Place(span=call.name_span), help=f"it is {_usage(signature)}"
+        )
     return [bound[name] for name in names] if good and not missing else None
 
 
@@ -191,6 +194,9 @@ def _result(
             attributes = {"dim": sizes[place]}
             args.append(TypedExpr("size", (SIZE,), attributes=attributes, span=arguments[place].span))
     results = tuple(map(substitution.type, signature.results))
+    if any(is_too_large(dim) for result in results for dim in result.shape):
+        scope.error(f"`{call.function}`: the sizes of the result are too long to follow", call)
+        return None
     if not declared:
         return TypedExpr(call.function, results, tuple(args), words, call.span)
     callee = {"function": call.function, "substitution": substitution}

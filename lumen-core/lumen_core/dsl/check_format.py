@@ -122,7 +122,7 @@ def _vector(node: ast.Expression, block: _Block) -> Vector | None:
 
 
 def _combine(name: str, parts: list[Vector | None], node: ast.Expression, block: _Block) -> Vector | None:
-    """Return the result of an element-wise operation: as long as the longest operand, if the others divide it."""
+    """Return the result of an element-wise operation: as long as the longest operand."""
     known = [part for part in parts if part is not None]
     if len(known) < len(parts):
         return None

@@ -46,8 +46,8 @@ def check_function(
 def _let(let: ast.Let, scope: Scope, used: set[str]) -> TypedLet | None:
     """Check a let and bring its names into scope; a let of a literal is put in where it is used."""
     value = infer(let.value, scope)
-    for name in {name for name in let.names if let.names.count(name) > 1}:
-        scope.error(f"`{name}` is declared twice in one let", let)
+    if len(set(let.names)) < len(let.names):
+        scope.error("a name is declared twice in one let", let)
     if value is not None and len(value.types) != len(let.names):
         found, names = len(value.types), len(let.names)
         scope.error(f"{names} name{'s' * (names != 1)} for {found} result{'s' * (found != 1)}", let)
@@ -91,7 +91,8 @@ def _value(function: ast.Function, results: tuple[TensorType, ...], scope: Scope
         return None
     if len(typed) != len(results):
         note = f"it is declared to return {_listed(results)}"
-        scope.error(f"`{function.name}` returns {len(typed)} values, not {len(results)}", node, note)
+        values = f"{len(typed)} value{'s' * (len(typed) != 1)}"
+        scope.error(f"`{function.name}` returns {values}, not {len(results)}", node, note)
         return None
     good: list[TypedExpr] = []
     for item, value, wanted in zip(items, typed, results, strict=True):

@@ -63,10 +63,11 @@ def check_model(
     layer_weights = _weights(page, model.layer_weights, elements, layer=True)
     caches = _caches(page)
     signatures = dict(outer)
+    declared = Counter(function.name for function in model.functions)
     for function in model.functions:
         if function.name in outer or function.name in builtins.names():
             page.error(f"the function `{function.name}` already exists outside this model", function)
-        if sum(other.name == function.name for other in model.functions) > 1:
+        if declared[function.name] > 1:
             page.error(f"the function `{function.name}` is declared twice", function)
         signatures[function.name] = resolve_signature(function, elements, page.sizes, diagnostics)
     _required(page, signatures)

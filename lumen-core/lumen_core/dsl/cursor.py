@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 from lumen_core.dsl import ast
 from lumen_core.dsl.lexer import Token, Tokens
 from lumen_core.dsl.pratt import DEEPEST, INFIX, parse_expression
-from lumen_core.source import Diagnostics
+from lumen_core.source import Diagnostics, Span
 
 ITEMS = frozenset({"format", "fn", "model"})
 
@@ -75,10 +75,20 @@ class Cursor:
 
     def complain(self, message: str, token: Token, help: str | None = None) -> None:
         self.failures += 1
-        self._diagnostics.error(message, token.span, help=help)
+        if token.kind != "invalid":
+            self._diagnostics.error(message, token.span, help=help)
 
     def fail(self, message: str, help: str | None = None) -> NoReturn:
         self.complain(message, self.token, help)
+        raise Abandon
+
+    def _fail_at_line_end(self, what: str) -> NoReturn:
+        """Report that a line ends too early, at the end of that line."""
+        source, _, end = self.previous.span
+        self.failures += 1
+        if self.previous.kind != "invalid":
+            place = Span(source, end, end + 1)
+            self._diagnostics.error(f"expected {what}, found the end of the line", place)
         raise Abandon
 
     # Expectations
@@ -102,7 +112,7 @@ class Cursor:
 
     def same_line(self, what: str) -> None:
         if self.token.opens_line:
-            self.fail(f"expected {what}, found the end of the line")
+            self._fail_at_line_end(what)
 
     def integer(self, what: str) -> int:
         if self.token.kind != "number" or not isinstance(self.token.value, int):
@@ -115,7 +125,9 @@ class Cursor:
             self.fail(f"expected the end of the line, found {token}")
         if token.opens_line and token.kind == "symbol" and token.text in INFIX and token.text != "-":
             help = "end the line above with the operator, or put the whole expression in parentheses"
-            self.fail(f"a line cannot begin with {token}", help)
+            self.complain(f"a line cannot begin with {token}", token, help)
+            self.advance()  # so that the rest of the line is skipped with it
+            raise Abandon
 
     def listed(self, opening: str, closing: str, element: Callable[[], T]) -> list[T]:
         """Parse `opening element, element, ... closing`; a comma may stand at the end."""
@@ -224,9 +236,9 @@ class Cursor:
             if len(items) < 2:
                 self.complain("a tuple has two elements or more", token)
             return self.built(ast.Tuple(items, span=token.span.to(self.previous.span)), *items)
-        ends_line = token.opens_line and not self.inside and token.text != "}"
-        found = "the end of the line" if ends_line else str(token)
-        self.complain(f"expected an expression, found {found}", token)
+        if token.opens_line and not self.inside and self.previous.text != "{":
+            self._fail_at_line_end("an expression")
+        self.complain(f"expected an expression, found {token}", token)
         raise Abandon
 
     def postfix(self, left: ast.Expression) -> ast.Expression:
@@ -253,14 +265,16 @@ class Cursor:
             self.fail("only a function's name can be called", "write a name before `(`")
         arguments: list[ast.Expression] = []
         keywords: list[ast.Keyword] = []
+        given: set[str] = set()
 
         def argument() -> None:
             if self.token.kind == "name" and self.peek().text == "=":
                 name = self.advance()
                 self.advance()
                 value = parse_expression(self)
-                if any(keyword.name == name.text for keyword in keywords):
+                if name.text in given:
                     self.complain(f"the argument `{name.text}` is given twice", name)
+                given.add(name.text)
                 keywords.append(ast.Keyword(name.text, value, span=name.span.to(value.span)))
                 return
             if keywords:

@@ -2,7 +2,7 @@
 
 In: a Source and a collector. Out: a list of tokens that ends with one of kind `end`, and the comment
 lines (the parser makes the block above an item its doc). Every character that fits nothing is reported
-and skipped, so lexing never fails.
+and becomes a token of kind `invalid`, so lexing never fails.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ _TOKEN = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """kind: `name`, `keyword`, `number`, `string`, `symbol` or `end`; `opens_line`: the first of its line."""
+    """kind: `name`, `keyword`, `number`, `string`, `symbol`, `invalid` (already reported) or `end`.
+
+    opens_line  it is the first of its line
+    """
 
     kind: str
     text: str
@@ -73,6 +76,8 @@ def lex(source: Source, diagnostics: Diagnostics) -> Tokens:
         span = Span(source, match.start(), match.end())
         if kind == "invalid":
             diagnostics.error(f"invalid character {_describe(text)}", span, help=_advice(text))
+            tokens.append(Token("invalid", text, span, opens_line))
+            opens_line = False
             continue
         if kind == "open":
             help = 'end it with `"` on the same line'

@@ -5,11 +5,15 @@ Operators on literals and sizes alone make numbers that are known before the mod
 
 from __future__ import annotations
 
+import math
+
 from lumen_core.dsl import ast, builtins
 from lumen_core.dsl.scope import INT, REAL, UNTYPED, Place, Scope, adapt, describe, settle
 from lumen_core.dsl.sizes import broadcast
 from lumen_core.dsl.typed import TypedExpr, static_value
 from lumen_core.types import TensorType
+
+LONGEST_NUMBER = 100  # operations on sizes in one number: it is put in wherever its `let` is used
 
 
 def unary(node: ast.Unary, operand: TypedExpr, scope: Scope) -> TypedExpr | None:
@@ -18,7 +22,8 @@ def unary(node: ast.Unary, operand: TypedExpr, scope: Scope) -> TypedExpr | None
         if type.element not in (*UNTYPED, *builtins.NUMBERS):
             scope.error(f"`-` needs numbers, found {describe(type)}", node)
             return None
-        return TypedExpr("neg", (type,), (operand,), span=node.span)
+        negative = TypedExpr("neg", (type,), (operand,), span=node.span)
+        return _folded(negative, node, scope) if type.element in UNTYPED else negative
     if type.element not in builtins.INTEGERS:
         scope.error(f"`~` needs integers, found {describe(type)}", node)
         return None
@@ -85,20 +90,32 @@ def _static(
         scope.error(f"`{operator}` needs integers, found a real number", node)
         return None
     typed = TypedExpr(op, (REAL if real else INT,), (left, right), span=node.span)
+    return _folded(typed, node, scope)
+
+
+def _folded(typed: TypedExpr, node: ast.Node, scope: Scope) -> TypedExpr | None:
+    """Return the constant that a number is, or the number as it stands while it depends on a size."""
+    if _nodes(typed) > LONGEST_NUMBER:
+        scope.error(f"this number takes more than {LONGEST_NUMBER} operations on sizes", node)
+        return None
     try:
         value = static_value(typed, {}, {})
     except ValueError:
-        if "size" not in _ops(typed):
-            scope.error("this number cannot be computed", node)
-            return None
-        return typed
+        if _has_size(typed):
+            return typed
+        scope.error("this number cannot be computed", node)
+        return None
     except OverflowError:
-        value = float("inf")
+        value = math.inf
     if not abs(value) < 2.0**64:
         scope.error("this number is beyond 64 bits", node)
         return None
-    return typed
+    return TypedExpr("constant", typed.types, attributes={"value": value}, span=typed.span)
 
 
-def _ops(typed: TypedExpr) -> set[str]:
-    return {typed.op}.union(*(_ops(arg) for arg in typed.args))
+def _nodes(typed: TypedExpr) -> int:
+    return 1 + sum(map(_nodes, typed.args))
+
+
+def _has_size(typed: TypedExpr) -> bool:
+    return typed.op == "size" or any(map(_has_size, typed.args))

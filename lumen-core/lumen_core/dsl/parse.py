@@ -41,7 +41,7 @@ def parse(source: Source) -> ast.Module:
 
 
 def parse_all(source: Source, diagnostics: Diagnostics) -> ast.Module:
-    """Return what could be understood; errors go to `diagnostics`, and nothing is raised."""
+    """Return what could be understood; errors go to `diagnostics`, which alone raises (after too many)."""
     cursor = Cursor(lex(source, diagnostics), diagnostics)
     items: list[ast.Item] = []
     start = cursor.token.span

@@ -79,7 +79,8 @@ def _model(item: ast.Model) -> str:
         if lines
     ]
     parts += [_function(function, _INDENT) for function in item.functions]
-    return _doc(item.doc, "") + f"model {item.name} {{\n" + "\n\n".join(parts) + "\n}"
+    body = "\n\n".join(parts) + "\n" if parts else ""
+    return _doc(item.doc, "") + f"model {item.name} {{\n{body}}}"
 
 
 def _config(entry: ast.Config) -> str:

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from lumen_core.dsl import ast, builtins
 from lumen_core.dsl.scope import INT, UNTYPED, Place, Scope, adapt, describe, settle
+from lumen_core.dsl.signatures import MOST_AXES
 from lumen_core.dsl.sizes import broadcast
 from lumen_core.dsl.typed import TypedExpr, pack_name
 from lumen_core.types import Dim, TensorType
@@ -54,7 +55,7 @@ def one_operand(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
 
 
 def _reshape(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
-    if len(call.arguments) < 2 or call.keywords:
+    if not 2 <= len(call.arguments) <= 1 + MOST_AXES or call.keywords:
         place = Place(span=call.name_span)
         scope.error("`reshape` takes a tensor and its new sizes", place, help="reshape(x, N, 4)")
         return None

@@ -60,7 +60,10 @@ def adapt(typed: TypedExpr, element: str, node: ast.Node, scope: Scope) -> Typed
     if typed.type.element not in UNTYPED:
         return typed
     if element not in builtins.NUMBERS:
-        scope.error(f"a number cannot stand where {element} is needed", node)
+        help = "a weight is read by rows or linear, quantized values by dequantize"
+        scope.error(
+            f"a number cannot be combined with {element}", node, help=help if element != "i1" else None
+        )
         return None
     if element in builtins.INTEGERS:
         if typed.type.element == "real":

@@ -17,6 +17,7 @@ from lumen_core.source import Diagnostics
 from lumen_core.types import SCALARS, Dim, TensorType
 
 SIZE = TensorType("size", ())  # the type of a parameter that is a size
+MOST_AXES = 8
 WRAPPERS = ("unpacked", "activation")
 
 
@@ -64,6 +65,9 @@ def resolve_type(
         diagnostics.error(message, node.span, help=help)
 
     bad = False
+    if len(type.shape or ()) > MOST_AXES:
+        diagnostics.error(f"a tensor has at most {MOST_AXES} axes", type.span)
+        return None
     for place, size in enumerate(type.shape or ()):
         if isinstance(size, ast.Pack) and place == 0 and size.name in packs:
             shape.append(Dim.of("*" + size.name))

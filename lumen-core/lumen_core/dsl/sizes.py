@@ -15,7 +15,8 @@ from lumen_core.dsl.printer import print_expression
 from lumen_core.dsl.typed import Substitution, pack_name
 from lumen_core.types import Dim, TensorType
 
-MOST_TERMS = 64  # of a polynomial, so that hostile products of sums stay small
+MOST_TERMS = 64
+HIGHEST_DEGREE = 32
 LARGEST_SIZE = 2**62
 
 Complain = Callable[[str, ast.Node], None]
@@ -54,12 +55,9 @@ def dim_of(
                 name = f"{a}/{b}" if plain else f"({a})/({b})"
                 quotients[name] = expression
                 return Dim.of(name)
-            if len(a.terms) * len(b.terms) > MOST_TERMS:
-                complain("this size has too many terms", expression)
-                return None
             dim = a + b if operator == "+" else a - b if operator == "-" else a * b
-            if any(abs(count) > LARGEST_SIZE for _, count in dim.terms):
-                complain("this size does not fit 62 bits", expression)
+            if is_too_large(dim):
+                complain("this size is too long to follow", expression)
                 return None
             return dim
         case ast.Pack(name):
@@ -67,6 +65,13 @@ def dim_of(
             return None
     complain(f"`{print_expression(expression)}` is not a size", expression)
     return None
+
+
+def is_too_large(dim: Dim) -> bool:
+    """Tell whether a polynomial is beyond what anybody writes: hostile texts let it grow without end."""
+    longest = max((len(names) for names, _ in dim.terms), default=0)
+    largest = max((abs(count) for _, count in dim.terms), default=0)
+    return len(dim.terms) > MOST_TERMS or longest > HIGHEST_DEGREE or largest > LARGEST_SIZE
 
 
 def unknown(name: str) -> str:
@@ -151,8 +156,10 @@ class Unifier:
             return None
         solved = _solve(asked, missing[0], actual)
         if solved is None:
-            name = missing[0][1:]
-            return f"`{parameter}` has the size {actual}, which `{pattern}` cannot be for any {name}"
+            if len(asked.terms) == 1:
+                factor = asked.substitute({missing[0]: 1})
+                return f"`{parameter}` has the size {actual}, which is no multiple of {factor}"
+            return f"`{parameter}` has the size {actual}, which `{pattern}` cannot be"
         self.sizes[missing[0][1:]] = solved
         self.origins.setdefault(missing[0][1:], parameter)
         return None

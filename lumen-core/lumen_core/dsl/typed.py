@@ -26,8 +26,8 @@ and any other is a tensor op of that name, operands in order:
 
 Element-wise ops broadcast as numpy does; there is no explicit broadcast. Operands such as the `scale` of
 attention, the `theta` of rope or an `eps` are static scalars: `static_value` computes them once sizes and
-config are known. The order of operands is that of the signatures in `builtins.py`: rope(x, positions, factors,
-theta), attention(q, k, v, scale), append(cache, x); split(x) has only x, its result's type tells the sizes.
+config are known. The order of operands is that of the signatures in `builtins.py`: attention(q, k, v, scale),
+rope(x, positions, factors, theta), append(cache, x); split(x) has only x, its result's type tells the sizes.
 
 Types may hold symbols. A size is a name in a Dim; in a model those are the config sizes, `T` (tokens of this
 step), `P` (tokens in the cache) and quotients that no polynomial can say, named like `R/2`
@@ -41,6 +41,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from operator import and_, lshift, or_, rshift, xor
 
 from lumen_core.dsl import ast
 from lumen_core.source import NOWHERE, Span
@@ -244,18 +245,17 @@ def static_value(
             return a % b
         case "pow", [a, b] if a > 0 and abs(b) <= 1024:
             return float(a) ** b
-        case "shl", [int(a), int(b)] if 0 <= b < 64:
-            return a << b
-        case "shr", [int(a), int(b)] if 0 <= b < 64:
-            return a >> b
-        case "bitand", [int(a), int(b)]:
-            return a & b
-        case "bitor", [int(a), int(b)]:
-            return a | b
-        case "bitxor", [int(a), int(b)]:
-            return a ^ b
+        case (("shl" | "shr" | "bitand" | "bitor" | "bitxor"), [a, b]) if a == int(a) and b == int(b):
+            return _bits(expression.op, int(a), int(b))
         case "sqrt", [a] if a >= 0:
             return a**0.5
         case "rsqrt", [a] if a > 0:
             return a**-0.5
     raise ValueError(f"`{expression.op}` is not a static scalar")
+
+
+def _bits(op: str, a: int, b: int) -> int:
+    if op in {"shl", "shr"} and not 0 <= b < 64:
+        raise ValueError(f"cannot shift by {b}")
+    operations = {"shl": lshift, "shr": rshift, "bitand": and_, "bitor": or_, "bitxor": xor}
+    return operations[op](a, b)

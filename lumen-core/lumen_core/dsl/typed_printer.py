@@ -96,7 +96,7 @@ class _Lines:
         hidden = {"function", "substitution"}
         attributes = {key: value for key, value in typed.attributes.items() if key not in hidden}
         found = typed.attributes.get("substitution")
-        generics = f"[{_substitution(found)}]" if isinstance(found, Substitution) else ""
+        generics = _substitution(found) if isinstance(found, Substitution) else ""
         return f"{name}{generics} {operands}{_attributes(attributes)} : {_types(typed.types)}"
 
 
@@ -104,7 +104,8 @@ def _substitution(substitution: Substitution) -> str:
     parts = {name: str(dim) for name, dim in substitution.sizes.items()}
     parts |= {f"*{name}": f"[{', '.join(map(str, dims))}]" for name, dims in substitution.packs.items()}
     parts |= dict(substitution.formats)
-    return ", ".join(f"{name} = {parts[name]}" for name in sorted(parts))
+    listed = ", ".join(f"{name} = {parts[name]}" for name in sorted(parts))
+    return f"[{listed}]" if listed else ""
 
 
 def _attributes(attributes: Mapping[str, object]) -> str:
