@@ -34,17 +34,18 @@ def tokenize(
         print_json(tokens) if json else print(*tokens)
         return
     pieces = [tokenizer.decode_bytes([token]) for token in tokens]
-    shown = [piece.decode("utf-8") if _is_text(piece) else piece.hex(" ") for piece in pieces]
     if json:
-        print_json([{"id": token, "piece": piece} for token, piece in zip(tokens, shown, strict=True)])
+        rows = zip(tokens, pieces, strict=True)
+        print_json([{"id": token, "text": _text(piece), "bytes": list(piece)} for token, piece in rows])
         return
-    print_table([">id", "piece"], [(token, repr(piece)) for token, piece in zip(tokens, shown, strict=True)])
+    shown = [f"bytes {piece.hex()}" if (text := _text(piece)) is None else repr(text) for piece in pieces]
+    print_table([">id", "text"], list(zip(tokens, shown, strict=True)))
     print(f"{len(tokens)} tokens, {len(content)} characters")
 
 
-def _is_text(piece: bytes) -> bool:
+def _text(piece: bytes) -> str | None:
+    """Return what a token's bytes say, or None for a part of a character."""
     try:
-        piece.decode("utf-8")
+        return piece.decode("utf-8")
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
