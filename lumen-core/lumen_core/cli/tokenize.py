@@ -38,7 +38,10 @@ def tokenize(
         rows = zip(tokens, pieces, strict=True)
         print_json([{"id": token, "text": _text(piece), "bytes": list(piece)} for token, piece in rows])
         return
-    shown = [f"bytes {piece.hex()}" if (text := _text(piece)) is None else repr(text) for piece in pieces]
+    said = map(_text, pieces)
+    shown = [
+        repr(word) if word is not None else f"bytes {p.hex()}" for word, p in zip(said, pieces, strict=True)
+    ]
     print_table([">id", "text"], list(zip(tokens, shown, strict=True)))
     print(f"{len(tokens)} tokens, {len(content)} characters")
 

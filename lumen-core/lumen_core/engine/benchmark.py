@@ -106,8 +106,8 @@ def benchmark(
 def _speed(model: Model, prompt: int, generated: int, vocabulary: int) -> float:
     """Return tokens a second of one run on random tokens; nothing is kept from the run before."""
     ids = np.random.default_rng(prompt).integers(0, vocabulary, prompt).tolist()
-    model.generate(ids, max_tokens=generated, ignore_end=True)
-    taken = model.statistics
+    model.reset()
+    taken = model.generate(ids, max_tokens=generated, ignore_end=True).statistics
     if generated:
         return taken.generated_tokens / max(taken.decode_seconds, 1e-9)
     return taken.prompt_tokens / max(taken.prompt_seconds, 1e-9)
