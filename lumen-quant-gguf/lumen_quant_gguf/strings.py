@@ -7,6 +7,7 @@ length and verifies a whole chunk afterwards, because hardly any string is longe
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from typing import overload
 
@@ -60,13 +61,10 @@ class StringArray(Sequence[str]):
         local = self._starts - first
         for byte in range(8):
             text[local + byte] = 0
-        try:
-            parts = text.tobytes().decode("utf-8").split("\0" * 8)
-        except UnicodeDecodeError:
-            return [self._text(i) for i in range(len(self))]  # names the string that is wrong
-        if len(parts) != len(self) + 1:  # a string that itself holds zeros
-            return [self._text(i) for i in range(len(self))]
-        return parts[1:]
+        if np.count_nonzero(text) + 8 * len(self) == len(text):  # no string holds a zero itself
+            with contextlib.suppress(UnicodeDecodeError):  # the loop below names the string that is wrong
+                return text.tobytes().decode("utf-8").split("\0" * 8)[1:]
+        return [self._text(i) for i in range(len(self))]
 
     def _text(self, index: int) -> str:
         start = int(self._starts[index]) + 8

@@ -123,7 +123,7 @@ def _sentence_piece_model(vocabulary: Vocabulary) -> bytes:
         zip(vocabulary.tokens, scores.tolist(), kinds.tolist(), strict=True)
     ):
         if not text or text in taken:  # the library refuses those; such a token can only be generated
-            text, kind = f"\0{index}", CONTROL
+            text, kind = f"\ue000{index}", CONTROL
         taken.add(text)
         piece = _field(1, text.encode("utf-8")) + b"\x15" + struct.pack("<f", score)
         parts.append(_field(1, piece if kind == NORMAL else piece + _field(3, int(kind))))
