@@ -38,6 +38,7 @@ class RandomBlocks:
     def __init__(self, form: NormalForm):
         self.form = form
         self._fields: list[tuple[FloatField, float]] = []  # with the value that gives spread 1
+        self._signs = False
         if form.kind != "float":
             self._calibrate()
 
@@ -67,7 +68,10 @@ class RandomBlocks:
             without = self.form.decode(sample).mean(dtype=np.float64)
             level = -without / (with_offset - without)
             self._set(sample, offset[0], level * ones)
-        spread = float(self.form.decode(sample).std(dtype=np.float64))
+        decoded = self.form.decode(sample)
+        spread = float(decoded.std(dtype=np.float64))
+        # codes that lean to one side are balanced by scales of both signs
+        self._signs = not offset and abs(decoded.mean(dtype=np.float64)) > 0.02 * spread
         for index, field in enumerate(scale):
             self._fields.append((field, 1 / spread if index == 0 else 1.0))
         for index, field in enumerate(offset):
@@ -88,6 +92,8 @@ class RandomBlocks:
             return float_bytes(values, self.form.element)
         blocks = self._bits(generator, rows * columns // self.form.block)
         strength = generator.random(len(blocks), np.float32) + np.float32(0.5)
+        if self._signs:
+            strength[generator.random(len(blocks), np.float32) < 0.5] *= -1
         for field, value in self._fields:
             self._set(blocks, field, strength * np.float32(value * spread))
         return blocks.reshape(-1)

@@ -1,0 +1,89 @@
+"""Streaming: pieces of text add up to the whole, characters stay whole, stop strings never leak."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lumen_core.errors import TokenizerError
+from lumen_core.text.stream import StreamDecoder
+
+
+class Bytes:
+    """A tokenizer whose tokens 0 to 255 are bytes and 256 is control."""
+
+    add_space_prefix = True
+
+    def token_bytes(self, token: int) -> bytes:
+        return b"<control>" if token == 256 else bytes((token,))
+
+    def is_control(self, token: int) -> bool:
+        return token == 256
+
+
+def run(data: bytes | list[int], **options: object) -> tuple[list[str], StreamDecoder]:
+    decoder = StreamDecoder(Bytes(), **options)  # type: ignore[arg-type]
+    return [*(decoder.push(token) for token in data), decoder.finish()], decoder
+
+
+def test_characters_come_whole() -> None:
+    assert run("가a🙂".encode())[0] == ["", "", "가", "a", "", "", "", "🙂", ""]
+
+
+def test_an_unfinished_character_is_one_mark() -> None:
+    assert run("가".encode()[:2])[0] == ["", "", "\ufffd"]
+    assert run("🙂".encode()[:3])[0][-1] == "\ufffd"
+    assert run(b"a\x80b")[0] == ["a", "\ufffd", "b", ""]
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(
+        st.binary(max_size=40), st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map(str.encode)
+    )
+)
+def test_the_pieces_are_the_text(data: bytes) -> None:
+    pieces, _ = run(data)
+    assert "".join(pieces) == data.decode("utf-8", "replace")
+
+
+@settings(max_examples=400)
+@given(st.text("ab가", max_size=30), st.lists(st.text("ab가", min_size=1, max_size=4), max_size=3))
+def test_stop_strings(text: str, stop: list[str]) -> None:
+    pieces, decoder = run(text.encode(), stop=stop)
+    # what a reader sees ends before the stop string that is complete first
+    ends = [(text.find(word) + len(word), word) for word in stop if word in text]
+    if not ends:
+        assert "".join(pieces) == text
+        assert decoder.stopped is None
+    else:
+        first = min(end for end, _ in ends)
+        candidates = [word for end, word in ends if end == first]
+        assert decoder.stopped == max(candidates, key=len)
+        assert "".join(pieces) == text[: first - len(decoder.stopped)]
+
+
+def test_nothing_is_held_back_without_need() -> None:
+    pieces, decoder = run(b"abxab<end>more", stop=["<end>", "abc"])
+    assert pieces[:5] == ["", "", "abx", "", ""]
+    assert "".join(pieces) == "abxab"
+    assert decoder.stopped == "<end>"
+    assert decoder.push(65) == decoder.finish() == ""
+
+
+def test_control_tokens() -> None:
+    assert run([65, 256, 66])[0] == ["A", "", "B", ""]
+    assert run([65, 256, 66], special=True)[0] == ["A", "<control>", "B", ""]
+    assert run([0xEA, 256, 0xB0, 0x80])[0] == ["", "", "", "가", ""]
+
+
+def test_the_space_at_the_begin() -> None:
+    assert run(b" a b", at_start=True)[0] == ["", "a", " ", "b", ""]
+    assert run(b" a")[0] == [" ", "a", ""]
+
+
+@pytest.mark.parametrize("stop", ["text", [""], [1]])
+def test_stop_strings_that_are_none(stop: object) -> None:
+    with pytest.raises(TokenizerError, match="stop strings"):
+        StreamDecoder(Bytes(), stop)  # type: ignore[arg-type]
