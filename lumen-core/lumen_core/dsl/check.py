@@ -28,9 +28,8 @@ def check(module: ast.Module, standard: ast.Module, formats: Collection[str] = (
     standard  the standard library, whose functions are in scope
     formats   names of formats declared elsewhere, which may stand as element types
     """
-    library = _checked(standard) if standard.items else TypedModule({}, {}, {})
     diagnostics = Diagnostics()
-    typed = _check(module, standard, library, formats, diagnostics)
+    typed = check_sound(module, standard, formats, frozenset(), diagnostics)
     diagnostics.raise_if_any()
     return typed
 
@@ -40,20 +39,23 @@ def _checked(standard: ast.Module) -> TypedModule:
     return check(standard, _EMPTY)
 
 
-def _check(
+def check_sound(
     module: ast.Module,
     standard: ast.Module,
-    library: TypedModule,
     formats: Collection[str],
+    broken: Collection[str],
     diagnostics: Diagnostics,
 ) -> TypedModule:
-    elements = frozenset({*formats, *(item.name for item in module.formats)}) - set(SCALARS)
+    """Return what is right of a module; `broken` names its items that did not parse."""
+    library = _checked(standard) if standard.items else TypedModule({}, {}, {})
+    elements = frozenset({*formats, *broken, *(item.name for item in module.formats)}) - set(SCALARS)
     _names(module, library, diagnostics)
     for format in module.formats:
         check_format(format, diagnostics)
     signatures: dict[str, Signature | None] = {
         function.name: resolve_signature(function, (), {}, diagnostics) for function in standard.functions
     }
+    signatures |= dict.fromkeys(broken)
     for function in module.functions:
         signatures[function.name] = resolve_signature(function, elements, {}, diagnostics)
     functions: dict[str, TypedFunction] = {}

@@ -21,7 +21,7 @@ _TOKEN = re.compile(
       (?P<newline> \n )
     | (?P<blank>   [ \t\r]+ )
     | (?P<comment> \#[^\n]* )
-    | (?P<number>  0[xX][0-9a-fA-F_]+ | 0[bB][01_]+ | [0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9]+)? )
+    | (?P<number>  0[xX][0-9a-fA-F_]* | 0[bB][01_]* | [0-9][0-9_]*(?:\.[0-9][0-9_]*)?(?:[eE][+-]?[0-9]+)? )
     | (?P<name>    [A-Za-z_][A-Za-z0-9_]* )
     | (?P<string>  "[^"\n]*" )
     | (?P<symbol>  -> | \*\* | << | >> | == | != | <= | >= | [-+*/%&|^~<>=()\[\]{}:,.] )
@@ -82,8 +82,11 @@ def lex(source: Source, diagnostics: Diagnostics) -> Tokens:
         if kind == "open":
             help = 'end it with `"` on the same line'
             diagnostics.error("this string has no closing quote", span, help=help)
-            kind = "string"
-        value = _number(text, span, diagnostics) if kind == "number" else 0
+            kind = "invalid"
+        value: int | float = 0
+        if kind == "number":
+            number = _number(text, span, diagnostics)
+            kind, value = ("invalid", 0) if number is None else (kind, number)
         kind = "keyword" if text in KEYWORDS else kind
         tokens.append(Token(kind, text.strip('"') if kind == "string" else text, span, opens_line, value))
         opens_line = False
@@ -92,24 +95,24 @@ def lex(source: Source, diagnostics: Diagnostics) -> Tokens:
     return Tokens(tokens, comments)
 
 
-def _number(text: str, span: Span, diagnostics: Diagnostics) -> int | float:
+def _number(text: str, span: Span, diagnostics: Diagnostics) -> int | float | None:
     digits = text.replace("_", "").lower()
     if len(digits) > 100:
         diagnostics.error("this number has more than 100 digits", span)
-        return 0
+        return None
     if digits in {"0x", "0b"}:
         diagnostics.error(f"`{text}` has no digits", span)
-        return 0
+        return None
     if digits.startswith(("0x", "0b")) or digits.isdigit():
         whole = int(digits, 0) if digits.startswith(("0x", "0b")) else int(digits)
         if whole > LARGEST_INTEGER:
             diagnostics.error("this integer does not fit 64 bits", span)
-            return 0
+            return None
         return whole
     real = float(digits)
     if real == float("inf"):
         diagnostics.error("this number is beyond the range of f64", span)
-        return 0.0
+        return None
     return real
 
 

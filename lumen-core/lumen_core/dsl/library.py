@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 
 from lumen_core.dsl import ast
-from lumen_core.dsl.check import check
-from lumen_core.dsl.parse import parse
+from lumen_core.dsl.check import check_sound
+from lumen_core.dsl.parse import parse, parse_sound
 from lumen_core.dsl.typed import TypedModule
-from lumen_core.source import Source
+from lumen_core.source import Diagnostics, Source
 
 STANDARD = Path(__file__).with_name("standard.lum")
 
@@ -22,9 +22,18 @@ def standard_library() -> ast.Module:
 
 def load(path: str | Path, formats: Collection[str] = ()) -> TypedModule:
     """Read, parse and check a file; raises SourceError with every finding, OSError if there is no file."""
-    return check(parse(Source.read(path)), standard_library(), formats)
+    return _load(Source.read(path), formats)
 
 
 def load_text(text: str, name: str = "<text>", formats: Collection[str] = ()) -> TypedModule:
     """Parse and check a text, such as the meaning of an instruction."""
-    return check(parse(Source(name, text)), standard_library(), formats)
+    return _load(Source(name, text), formats)
+
+
+def _load(source: Source, formats: Collection[str]) -> TypedModule:
+    """Parse and check: a syntax error in one item does not hide a type error in another."""
+    diagnostics = Diagnostics()
+    module, broken = parse_sound(source, diagnostics)
+    typed = check_sound(module, standard_library(), formats, broken, diagnostics)
+    diagnostics.raise_if_any()
+    return typed

@@ -35,22 +35,31 @@ _SECTIONS = ("config", "weights", "layer", "cache")
 def parse(source: Source) -> ast.Module:
     """Return the tree of a whole file; raises SourceError with all findings."""
     diagnostics = Diagnostics()
-    module = parse_all(source, diagnostics)
+    module, _ = parse_sound(source, diagnostics)
     diagnostics.raise_if_any()
     return module
 
 
-def parse_all(source: Source, diagnostics: Diagnostics) -> ast.Module:
-    """Return what could be understood; errors go to `diagnostics`, which alone raises (after too many)."""
+def parse_sound(source: Source, diagnostics: Diagnostics) -> tuple[ast.Module, frozenset[str]]:
+    """Return the items without a syntax error, and the names of those with one.
+
+    Errors go to `diagnostics`, which alone raises (after too many).
+    """
     cursor = Cursor(lex(source, diagnostics), diagnostics)
     items: list[ast.Item] = []
+    broken: set[str] = set()
     start = cursor.token.span
     while cursor.token.kind != "end":
+        name, failures = cursor.peek().text, cursor.failures
         try:
-            items.append(_item(cursor))
+            item = _item(cursor)
         except Abandon:
             cursor.skip_to_item()
-    return ast.Module(tuple(items), span=start.to(cursor.token.span))
+        else:
+            items += [item] if cursor.failures == failures else []
+        if cursor.failures > failures:
+            broken.add(name)
+    return ast.Module(tuple(items), span=start.to(cursor.token.span)), frozenset(broken)
 
 
 def _item(cursor: Cursor) -> ast.Item:

@@ -49,7 +49,7 @@ def dim_of(
                 if exact is not None:
                     return exact
                 if quotients is None or not b.terms:
-                    complain(f"{a} is not a multiple of {b}", expression)
+                    complain(f"{a} is not a multiple of {b}" if b.terms else "division by zero", expression)
                     return None
                 plain = str(a).isidentifier() and (b.value is not None or str(b).isidentifier())
                 name = f"{a}/{b}" if plain else f"({a})/({b})"
@@ -156,6 +156,8 @@ class Unifier:
             return None
         solved = _solve(asked, missing[0], actual)
         if solved is None:
+            if any(names.count(missing[0]) > 1 for names, _ in asked.terms):
+                return f"cannot tell the size `{missing[0][1:]}` from `{pattern}` = {actual} in `{parameter}`"
             if len(asked.terms) == 1:
                 factor = asked.substitute({missing[0]: 1})
                 return f"`{parameter}` has the size {actual}, which is no multiple of {factor}"

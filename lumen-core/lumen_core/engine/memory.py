@@ -125,8 +125,7 @@ class Memory:
         for symbol in session.kernels:
             if symbol.startswith("pack_"):
                 functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
-        raw = [session.bound.weights[name] for name in needs.raw]
-        packer = Packer(file, session.formats, session.target.lanes, functions, threads, keep=raw)
+        packer = Packer(file, session.formats, session.target.lanes, functions, threads)
         try:
             packer.pack_all(
                 [table[name] for _, table in tables for name in needs.packed if name in table], progress

@@ -30,13 +30,11 @@ class Packer:
         lanes: int,
         functions: Mapping[str, ctypes._CFuncPtr],
         threads: int,
-        keep: Iterable[FileTensor] = (),
     ):
         self.file = file
         self.forms = forms
         self.lanes = lanes
         self.functions = functions
-        self.keep = {id(tensor) for tensor in keep}
         self.packed: dict[int, np.ndarray] = {}
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="lumen-pack")
 
@@ -55,8 +53,7 @@ class Packer:
             function(address(tensor.data), address(made), length, rows, first, last)
 
         list(self.pool.map(part, range(0, layout.groups(rows), _GROUPS)))
-        if id(tensor) not in self.keep:
-            self.file.release(tensor)
+        self.file.release(tensor)  # a table that is also gathered from comes back page by page
         self.packed[id(tensor)] = made
         return made
 

@@ -1,0 +1,403 @@
+"""The library's face: `load` a model, `stream`, `generate` or `chat` with it, ask for `logits`.
+
+    model = load("file.gguf")
+    for text in model.stream("옛날 옛적에"):
+        print(text, end="", flush=True)
+
+Several models may live in a process; one model serves one generation at a time (others wait their turn).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from lumen_core.engine.memory import RECENT, Memory
+from lumen_core.engine.memory import Sequence as Cached
+from lumen_core.engine.runner import Runner
+from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.session import Session, choose_target, compile_model
+from lumen_core.errors import LumenError, TemplateError
+from lumen_core.plugins.registry import Registry
+from lumen_core.runtime.cache import ObjectCache, default_directory
+from lumen_core.runtime.team import Team, available_threads
+from lumen_core.text.stream import StreamDecoder
+from lumen_core.text.template import render
+from lumen_core.text.tokenizer import Tokenizer, build
+from lumen_core.weights.model_file import ModelFile
+
+DEFAULT_CONTEXT = 4096
+Progress = Callable[[str, int, int], None]
+Prompt = str | Sequence[int]
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """How long a generation took; seconds of wall time."""
+
+    prompt_tokens: int
+    reused_tokens: int
+    prompt_seconds: float
+    first_token_seconds: float
+    generated_tokens: int
+    decode_seconds: float
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A whole answer. finish_reason is "stop" (the model ended, or a stop string came) or "length"."""
+
+    text: str
+    tokens: tuple[int, ...]
+    finish_reason: str
+    statistics: Statistics
+
+
+def find(name: str | Path, registry: Registry) -> Path:
+    """Return the path of a model file: a path, or the name of one that a plugin ships (`demo`)."""
+    shipped = registry.files.get(str(name))
+    return shipped.value if shipped is not None and not Path(name).exists() else Path(name)
+
+
+def load(
+    path: str | Path,
+    *,
+    threads: int | None = None,
+    context: int | None = None,
+    target: str | None = None,
+    progress: Progress | None = None,
+    registry: Registry | None = None,
+    cache: Path | None = None,
+) -> Model:
+    """Open a model file, compile its programs and pack its weights.
+
+    Args:
+        path: a model file, or the name of a shipped one (`demo`).
+        threads: native threads; None takes the cores that this process may use.
+        context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
+        target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
+        progress: called with (what, done, total) while loading.
+        cache: directory of compiled objects; None takes the user's.
+
+    Raises:
+        ModelFormatError, ModelError, UnsupportedFormatError, TargetError, OutOfMemoryError.
+    """
+    import os
+
+    registry = registry or Registry.load()
+    threads = _threads(threads)
+    chosen = choose_target(registry, target or os.environ.get("LUMEN_TARGET") or None)
+    where = find(path, registry)
+    file = registry.reader(where).open(where)
+    try:
+        objects = ObjectCache(cache or default_directory())
+        tokenizer = build(file.metadata)
+        # The merge tables take as long as packing a small model: build them meanwhile.
+        preparing = threading.Thread(target=_prepare, args=(tokenizer,), name="lumen-tokenizer")
+        preparing.start()
+        try:
+            (progress or _silent)("compiling", 0, 1)
+            session = compile_model(registry, file, chosen, threads, objects)
+            team = Team(threads, session.library)
+            window = _context(context, session.bound.context)
+            memory = Memory(session, file, window, threads, team.yield_function, progress or _silent)
+        finally:
+            preparing.join()
+        return Model(file, session, memory, team, tokenizer)
+    except BaseException:
+        file.close()
+        raise
+
+
+def load_tokenizer(path: str | Path) -> Tokenizer:
+    """Return the tokenizer of a model file; one with a vocabulary and no weights will do."""
+    registry = Registry.load()
+    where = find(path, registry)
+    with registry.reader(where).open(where) as file:
+        return build(file.metadata)
+
+
+def _prepare(tokenizer: Tokenizer) -> None:
+    try:
+        tokenizer.prepare()
+    except LumenError:
+        pass  # raised again, in the caller's thread, by the first text
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+def _threads(asked: int | None) -> int:
+    if asked is None:
+        return available_threads()
+    if not isinstance(asked, int) or not 1 <= asked <= 1024:
+        raise LumenError(f"threads must be a whole number from 1 to 1024, found {asked!r}")
+    return asked
+
+
+def _context(asked: int | None, trained: int) -> int:
+    if asked is None or asked == 0:
+        return min(trained, DEFAULT_CONTEXT) if asked is None else trained
+    if not isinstance(asked, int) or not 1 <= asked <= trained:
+        raise LumenError(f"the context must be 1 to {trained} tokens, which the model was trained for; found {asked!r}")
+    return asked
+
+
+class Model:
+    """A model that is ready to run; `close` it, or use it as a context manager."""
+
+    def __init__(self, file: ModelFile, session: Session, memory: Memory, team: Team, tokenizer: Tokenizer):
+        self.path = file.path
+        self.tokenizer = tokenizer
+        self.statistics: Statistics | None = None
+        self._file = file
+        self._session = session
+        self._memory = memory
+        self._team = team
+        self._runner = Runner(session, memory, team)
+        self._cached = Cached(memory)
+        self._lock = threading.Lock()
+        self._closed = False
+
+    # ------------------------------------------------------------------- text
+
+    def stream(self, prompt: Prompt, *, max_tokens: int | None = 128, stop: Sequence[str] = (),
+               ignore_end: bool = False, add_special: bool = True, **sampling: Any) -> Iterator[str]:  # fmt: skip
+        """Yield the continuation of a text (or of token ids) piece by piece, whole characters only.
+
+        Args:
+            max_tokens: the most tokens to generate; None: until the model ends or the context is full.
+            stop: strings that end the answer and are not part of it.
+            ignore_end: go on after the model's own end-of-text token.
+            add_special: put the tokens in front that the model expects (beginning of text).
+            sampling: settings of `Sampling`: temperature, top_k, top_p, min_p, repeat_penalty, seed, ...
+        """
+        ids = self.tokenizer.encode(prompt, add_special=add_special) if isinstance(prompt, str) else list(prompt)
+        run = self._generation(ids, max_tokens, stop, ignore_end, Sampling(**sampling))
+        return self._pieces(run)
+
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
+        """Return the whole continuation; options as for `stream`."""
+        return self._complete(self.stream(prompt, **options))
+
+    def stream_chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None,
+                    template: Mapping[str, Any] | None = None, **options: Any) -> Iterator[str]:  # fmt: skip
+        """Yield the answer to a conversation; `template` holds variables for the chat template."""
+        ids = self.chat_ids(messages, **(template or {}))
+        return self.stream(ids, max_tokens=max_tokens, **options)
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Completion:
+        """Return the whole answer to a conversation; options as for `stream_chat`."""
+        return self._complete(self.stream_chat(messages, **options))
+
+    def chat_ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
+        """Return the prompt that the file's chat template makes of a conversation, as token ids."""
+        tokenizer = self.tokenizer
+        if tokenizer.chat_template is None:
+            raise TemplateError(f"{self.path} has no chat template; use plain prompts with it")
+
+        def text(token: int | None) -> str:
+            return tokenizer.vocabulary[token] if token is not None else ""
+
+        prompt = render(
+            tokenizer.chat_template, messages, bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id),
+            **variables,
+        )  # fmt: skip
+        return tokenizer.encode(prompt, add_special=False, parse_special=True)
+
+    # ----------------------------------------------------------------- numbers
+
+    def logits(self, ids: Sequence[int]) -> np.ndarray:
+        """Return the logits after each token of a sequence, f32 [T, V]."""
+        ids = self._checked(ids)
+        with self._lock:
+            self._require_open()
+            self._cached.rewind(0)
+            return self._runner.logits(self._cached, ids)
+
+    @property
+    def target(self) -> Any:
+        """The target that the programs were compiled for."""
+        return self._session.target
+
+    @property
+    def context(self) -> int:
+        return self._memory.context
+
+    def describe(self) -> dict[str, Any]:
+        """Facts about the loaded model, for tables."""
+        formats: dict[str, int] = {}
+        for tensor in self._file.tensors.values():
+            formats[tensor.format] = formats.get(tensor.format, 0) + 1
+        return {
+            "name": str(self._file.metadata.get("general.name") or Path(self.path).stem),
+            "path": str(self.path),
+            "architecture": self._file.architecture,
+            "parameters": self._session.bound.parameters,
+            "file_bytes": self._file.size,
+            "formats": formats,
+            "context": self.context,
+            "trained_context": self._session.bound.context,
+            "vocabulary": self._runner.vocabulary,
+            "threads": self._team.threads,
+            "target": self._session.target.name,
+            "cache_bytes_per_token": self._memory.page_bytes // self._memory.cache.page,
+            "kernels": len(self._session.kernels),
+            "objects_compiled": self._session.cache.misses,
+            "objects_cached": self._session.cache.hits,
+        }
+
+    # --------------------------------------------------------------- life time
+
+    def reset(self) -> None:
+        """Forget the tokens of earlier prompts, so that nothing of them is reused."""
+        with self._lock:
+            self._cached.rewind(0)
+
+    def close(self) -> None:
+        """Stop the threads and free the memory; the model cannot be used afterwards."""
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            self._team.close()
+            self._file.close()
+            del self._memory, self._runner, self._cached
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a loaded model cannot be pickled; load it from its path in the other process")
+
+    # ------------------------------------------------------------------ inside
+
+    def _require_open(self) -> None:
+        if self._closed:
+            raise LumenError(f"the model {self.path} is closed")
+
+    def _checked(self, ids: Sequence[int]) -> list[int]:
+        checked = [int(token) for token in ids]
+        for token in checked:
+            if not 0 <= token < self._runner.vocabulary:
+                raise LumenError(f"token {token} is not in the vocabulary of {self._runner.vocabulary}")
+        return checked
+
+    def _generation(self, ids: Sequence[int], max_tokens: int | None, stop: Sequence[str], ignore_end: bool,
+                    sampling: Sampling) -> _Run:  # fmt: skip
+        self._require_open()
+        checked = self._checked(ids)
+        if not checked:  # an empty text still has a beginning
+            start = self.tokenizer.bos_id if self.tokenizer.bos_id is not None else self.tokenizer.eos_id
+            if start is None:
+                raise LumenError("the prompt is empty and the model has no token to begin a text with")
+            checked = [start]
+        if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 0):
+            raise LumenError(f"max_tokens must be a whole number, 0 or more, found {max_tokens!r}")
+        Cached(self._memory).require(len(checked))
+        limit = self.context - len(checked)
+        limit = limit if max_tokens is None else min(limit, max_tokens)
+        decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop)
+        ends = frozenset() if ignore_end else frozenset(self.tokenizer.eos_ids)
+        return _Run(checked, limit, ends, decoder, sampling)
+
+    def _pieces(self, run: _Run) -> Iterator[str]:
+        with self._lock:
+            self._require_open()
+            self._last_run = run
+            try:
+                for token in self._tokens(run):
+                    text = run.decoder.push(token)
+                    if text:
+                        yield text
+                    if run.decoder.stopped is not None:
+                        run.finish_reason = "stop"
+                        break
+                tail = run.decoder.finish()
+                if tail:
+                    yield tail
+            finally:
+                self.statistics = run.statistics()
+
+    def _tokens(self, run: _Run) -> Iterator[int]:
+        """Generate ids; tokens that the cache already holds from the prompt before are not computed again."""
+        cached, runner = self._cached, self._runner
+        run.sampling.write(self._memory.settings)
+        common = 0
+        for ours, theirs in zip(cached.tokens, run.ids[:-1], strict=False):
+            if ours != theirs:
+                break
+            common += 1
+        cached.rewind(common)
+        run.reused = common
+        run.started = time.perf_counter()
+        history = list(run.ids)
+        runner.prefill(cached, run.ids[common:])
+        run.prefilled = run.ended = time.perf_counter()
+        if run.limit == 0:
+            return
+        self._look_back(run, history)
+        token = runner.last()
+        while True:
+            run.ended = time.perf_counter()
+            run.first = run.first or run.ended
+            if token < 0:
+                raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
+            if token in run.ends:
+                run.finish_reason = "stop"
+                return
+            run.tokens.append(token)
+            yield token
+            if len(run.tokens) >= run.limit:
+                return
+            history.append(token)
+            self._look_back(run, history)
+            token = runner.decode(cached, token)
+
+    def _look_back(self, run: _Run, history: list[int]) -> None:
+        recent = run.sampling.recent(history, RECENT)
+        self._memory.recent[: len(recent)] = recent
+        self._memory.set("sampling.recents", len(recent))
+
+    def _complete(self, pieces: Iterator[str]) -> Completion:
+        text = "".join(pieces)
+        run = self._last_run
+        return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())
+
+
+class _Run:
+    """One generation while it goes on."""
+
+    def __init__(self, ids: list[int], limit: int, ends: frozenset[int], decoder: StreamDecoder, sampling: Sampling):
+        self.ids = ids
+        self.limit = limit
+        self.ends = ends
+        self.decoder = decoder
+        self.sampling = sampling
+        self.tokens: list[int] = []
+        self.finish_reason = "length"
+        self.reused = 0
+        self.started = self.prefilled = self.first = self.ended = 0.0
+
+    def statistics(self) -> Statistics:
+        return Statistics(
+            prompt_tokens=len(self.ids) - self.reused,
+            reused_tokens=self.reused,
+            prompt_seconds=self.prefilled - self.started,
+            first_token_seconds=max(0.0, self.first - self.started),
+            generated_tokens=len(self.tokens),
+            decode_seconds=self.ended - self.prefilled,
+        )
