@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from lumen_core.dsl import check, parse, standard_library
+from lumen_core.dsl import load_text
 from lumen_core.errors import SourceError
-from lumen_core.source import Source
 
 FILES = sorted((Path(__file__).parent / "errors").glob("*.lum"))
 
@@ -17,7 +16,7 @@ FILES = sorted((Path(__file__).parent / "errors").glob("*.lum"))
 def test_report(path, golden):
     def report(text: str) -> str:
         with pytest.raises(SourceError) as caught:
-            check(parse(Source(path.name, text)), standard_library())
+            load_text(text, path.name)
         assert caught.value.diagnostics
         return str(caught.value)
 
