@@ -22,6 +22,9 @@ class Bytes:
         return token == 256
 
 
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+
+
 def run(data: bytes | list[int], **options: object) -> tuple[list[str], StreamDecoder]:
     decoder = StreamDecoder(Bytes(), **options)  # type: ignore[arg-type]
     return [*(decoder.push(token) for token in data), decoder.finish()], decoder
@@ -38,11 +41,7 @@ def test_an_unfinished_character_is_one_mark() -> None:
 
 
 @settings(max_examples=300)
-@given(
-    st.one_of(
-        st.binary(max_size=40), st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map(str.encode)
-    )
-)
+@given(st.one_of(st.binary(max_size=40), texts.map(str.encode)))
 def test_the_pieces_are_the_text(data: bytes) -> None:
     pieces, _ = run(data)
     assert "".join(pieces) == data.decode("utf-8", "replace")

@@ -29,9 +29,10 @@ def test_a_chat() -> None:
 @pytest.mark.parametrize(("template", "text"), [
     ("{{ messages | tojson }}", '[{"role": "user", "content": "안녕 <b>"}]'),
     ("{{ {'b': 1, 'a': '한'} | tojson(indent=2) }}", '{\n  "b": 1,\n  "a": "한"\n}'),
-    ("{% set ns = namespace(n=0) %}{% for i in range(5) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "10"),
-    ("{% for i in range(9) %}{% if i == 1 %}{% continue %}{% elif i == 3 %}{% break %}{% endif %}{{ i }}{% endfor %}",
-     "02"),
+    ("{% set ns = namespace(n=0) %}{% for i in range(5) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}",
+     "10"),
+    ("{% for i in range(9) %}{% if i == 1 %}{% continue %}{% elif i == 3 %}{% break %}{% endif %}"
+     "{{ i }}{% endfor %}", "02"),
     ("{% for c in 'abc' %}{{ loop.previtem }}{{ loop.index }}{{ loop.nextitem }}{{ loop.last }},{% endfor %}",
      "1bFalse,a2cFalse,b3True,"),
     ("{% macro tag(x, y='z') %}<{{ x }}{{ y }}>{% endmacro %}{{ tag(1) }}{{ tag('a', y=2) }}", "<1z><a2>"),
@@ -121,7 +122,8 @@ BOMBS = {
     "format_map": "{{ '{a:1000000000}'.format_map({'a': 1}) }}",
     "power": "{{ 10 ** 10 ** 10 }}",
     "power of floats": "{{ 2 ** 99999 }}",
-    "factorial": "{% set ns = namespace(n=1) %}{% for i in range(1, 99999) %}{% set ns.n = ns.n * i %}{% endfor %}",
+    "factorial": "{% set ns = namespace(n=1) %}{% for i in range(1, 99999) %}"
+                 "{% set ns.n = ns.n * i %}{% endfor %}",
     "squares": repeated("99999", "{% set x = x * x %}"),
     "concatenation": repeated("'aaaaaaaaaa'", "{% set x = x ~ x %}"),
     "sum of strings": repeated("'aaaaaaaaaa'", "{% set x = x + x %}"),
@@ -131,13 +133,15 @@ BOMBS = {
     "shared mappings": repeated("1", "{% set x = {'a': x, 'b': x} %}"),
     "dict": repeated("1", "{% set x = dict(a=x, b=x) %}"),
     "captured text": repeated("'aaaaaaaaaaa'", "{% set x %}{{ x }}{{ x }}{% endset %}"),
-    "captured filter": repeated("'aaaaaaaaaaa'", "{% set x %}{% filter upper %}{{ x }}{{ x }}{% endfilter %}{% endset %}"),
+    "captured filter": repeated(
+        "'aaaaaaaaaaa'", "{% set x %}{% filter upper %}{{ x }}{{ x }}{% endfilter %}{% endset %}"),
     "growing namespace": "{% set ns = namespace(x='aaaaaaaaaa') %}{% for i in range(100) %}"
                          "{% set ns.x = ns.x ~ ns.x %}{% endfor %}",
     "growing list": "{% set ns = namespace(x=[]) %}{% for i in range(99999) %}"
                     "{% set ns.x = ns.x + [i] %}{% endfor %}",
     "macro without end": "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
-    "macro tree": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(60) }}",
+    "macro tree": "{% macro f(n) %}{% if n %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}"
+                  "{{ f(60) }}",
     "recursive loop": "{% for x in [1, 2, 3] recursive %}{{ loop([1, 2, 3]) }}{% endfor %}",
     "replace filter": "{{ ('a' * 99999) | replace('a', 'b' * 99999) }}",
     "replace method": "{{ ('a' * 99999).replace('a', 'b' * 99999) }}",
