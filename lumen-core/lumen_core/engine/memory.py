@@ -13,7 +13,7 @@ from lumen_core.engine.session import Session
 from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.memory import address, allocate
-from lumen_core.schedule.plan import Rotary
+from lumen_core.schedule.phases import Rotary
 from lumen_core.schedule.sampling import SETTINGS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer

@@ -27,7 +27,8 @@ from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
-from lumen_core.schedule.plan import Call, Chain, Needs, Number, Phase, Request, Slot, plan
+from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
+from lumen_core.schedule.plan import plan
 from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
 from lumen_core.schedule.step import Part, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve

@@ -32,7 +32,8 @@ from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
 from lumen_core.schedule.pack import build_pack
-from lumen_core.schedule.plan import Needs, plan
+from lumen_core.schedule.phases import Needs
+from lumen_core.schedule.plan import plan
 from lumen_core.schedule.step import Records
 from lumen_core.source import Source
 from lumen_core.target import Target

@@ -17,7 +17,8 @@ import numpy as np
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
-from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Type
+from lumen_core.ir.kernel import I64, PTR, Kernel, Type
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.runtime.link import Library
 from lumen_core.target import Target
 

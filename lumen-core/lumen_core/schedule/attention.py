@@ -12,7 +12,8 @@ import math
 from collections.abc import Callable, Iterator
 
 from lumen_core.ir.core import Operation
-from lumen_core.ir.kernel import F32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.schedule.cache import ELEMENT, emit_page
 from lumen_core.schedule.math import LOG2_E, exp2_negative

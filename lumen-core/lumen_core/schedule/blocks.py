@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lumen_core.ir.kernel import Builder, Type, Value
+from lumen_core.ir.kernel import Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.normal_form import ZERO, BitField, NormalForm, Scale
 
 

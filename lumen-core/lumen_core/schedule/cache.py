@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lumen_core.ir.kernel import I16, I32, Builder, Value
+from lumen_core.ir.kernel import I16, I32, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import CacheLayout
 
 ELEMENT = 2  # bytes of an f16

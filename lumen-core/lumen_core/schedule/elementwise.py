@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Operation
-from lumen_core.ir.kernel import Builder, Value
+from lumen_core.ir.kernel import Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule import math
 
 

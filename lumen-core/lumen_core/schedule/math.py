@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from lumen_core.ir.kernel import Builder, Value
+from lumen_core.ir.kernel import Value
+from lumen_core.ir.kernel_builder import Builder
 
 LOG2_E = math.log2(math.e)
 

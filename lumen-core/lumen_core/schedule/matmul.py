@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.weights import DotPlan, WeightReader, emit_group_bytes, load_float

@@ -5,7 +5,8 @@ It copies float scales, spreads sub-scales to bytes and re-cuts the codes into p
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import BitField, NormalForm
 from lumen_core.schedule.blocks import load_bits

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import Builder, Type, Value
+from lumen_core.ir.kernel import Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout
 
 PIECE = 32

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import I32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.schedule.blocks import load_bits, load_factor
 from lumen_core.schedule.weights import load_float

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Operation
 from lumen_core.ir.core import Value as TensorValue
-from lumen_core.ir.kernel import F32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, CacheLayout
 from lumen_core.schedule.cache import emit_page, emit_store, emit_token
 from lumen_core.schedule.elementwise import emit_elementwise

@@ -22,7 +22,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lumen_core.ir.kernel import F32, I32, I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule.math import exp
 from lumen_core.target import Target
 

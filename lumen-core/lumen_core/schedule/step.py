@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Value
-from lumen_core.schedule.plan import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
+from lumen_core.ir.kernel import I64, PTR, Kernel, Value
+from lumen_core.ir.kernel_builder import Builder
+from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
 from lumen_core.target import Target
 
 SPINS = 4000  # polls before a waiting thread lets others run

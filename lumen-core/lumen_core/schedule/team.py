@@ -11,7 +11,8 @@ whose word in `parked` it leaves at 2.
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import I64, PTR, Builder, Kernel
+from lumen_core.ir.kernel import I64, PTR, Kernel
+from lumen_core.ir.kernel_builder import Builder
 
 GENERATION, PROGRAM, FRAME, THREADS, STOP, YIELD = range(0, 48, 8)
 PARKED, LINE = 64, 64

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from lumen_core.errors import LumenBug
-from lumen_core.ir.kernel import Builder, Type, Value
+from lumen_core.ir.kernel import Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.target import Target

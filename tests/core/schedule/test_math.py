@@ -7,7 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from lumen_core.ir.kernel import I64, PTR, Builder, Kernel, Type, Value
+from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule import math as vector_math
 from lumen_core.target import Target
 

@@ -1,0 +1,117 @@
+"""Where the values of a planned function live: frame slots, buffers shared by all threads or private to each.
+
+In: a fused function, and the most tokens that a step may have. Out: a `Stored` for every value, and the sizes
+of the buffers in `Needs`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lumen_core.ir.core import Function, Value
+from lumen_core.quant.layout import ActivationLayout
+from lumen_core.schedule.phases import Argument, Needs, Private, Slot
+from lumen_core.target import Target
+
+
+@dataclass
+class Stored:
+    """Where a value is: the argument to pass, the bytes between tokens (or of a panel), its buffer's name."""
+
+    argument: Argument
+    stride: int
+    name: str
+
+
+class Places:
+    """The places of one function's values, `of[value]`; its arguments have theirs from the beginning."""
+
+    def __init__(
+        self,
+        function: Function,
+        target: Target,
+        needs: Needs,
+        columns: int,
+        layer_weights: frozenset[str],
+        capacity: int,
+        threads: int,
+    ):
+        self.function = function
+        self.target = target
+        self.needs = needs
+        self.columns = columns
+        self.layer_weights = layer_weights
+        self.capacity = capacity
+        self.threads = threads
+        self.of: dict[Value, Stored] = {}
+        self.roles = self._cache_roles()
+        for argument in function.arguments:
+            name = argument.name
+            if name in self.roles:
+                name = f"cache.{self.roles[name]}"
+                self.of[argument] = Stored(Slot(name, layer=True), 0, name)
+            elif name == "x":
+                # The head may start at any token, so it has a pointer of its own.
+                slot = Slot("head_x" if function.name == "head" else "x")
+                self.of[argument] = Stored(slot, self.stride(argument), "x")
+            else:
+                self.of[argument] = Stored(Slot(name, layer=name in layer_weights), 0, name)
+
+    def _cache_roles(self) -> dict[str, str]:
+        """Which cache arguments are keys and which are values: attention says."""
+        origin: dict[Value, str] = {}
+        for operation in self.function.operations:
+            if operation.region is None:
+                continue
+            given = dict(zip(operation.region.arguments, operation.operands, strict=True))
+            for inner, outer in zip(operation.region.results, operation.results, strict=True):
+                if inner.owner is not None and inner.owner.name == "append":
+                    origin[outer] = given[inner.owner.operands[0]].name
+        roles = {}
+        for operation in self.function.operations:
+            if operation.name == "attention":
+                roles[origin[operation.operands[1]]] = "keys"
+                roles[origin[operation.operands[2]]] = "values"
+        return roles
+
+    def elements(self, value: Value) -> int:
+        """Elements of one token."""
+        return math.prod(size.value or 0 for size in value.type.shape[1:])
+
+    def stride(self, value: Value) -> int:
+        """Bytes between tokens: whole row groups, so that matmul stores whole vectors."""
+        lanes = self.target.lanes
+        return -(-self.elements(value) // lanes) * lanes * 4
+
+    def new_buffer(self, value: Value, private: bool = False) -> Stored:
+        name = f"{self.function.name}.{value.owner.name if value.owner else ''}{len(self.of)}"
+        stride = self.stride(value)
+        return self.reserve(name, stride, stride * self.capacity, private)
+
+    def reserve(self, name: str, stride: int, bytes: int, private: bool) -> Stored:
+        if private:
+            bytes = -(-bytes // 64) * 64 + 64  # a line apart, so that threads do not share one
+            name += ".private"
+            self.needs.buffer(name, bytes * self.threads)
+            return Stored(Private(name, self.needs.buffers[name] // self.threads), stride, name)
+        self.needs.buffer(name, bytes)
+        return Stored(Slot(name), stride, name)
+
+    def new_panels(self, value: Value, private: bool) -> Stored:
+        layout = ActivationLayout(value.type.element, self.columns)
+        length = self.elements(value)
+        name = f"{self.function.name}.{value.type.element}.{len(self.of)}.m{self.columns}"
+        return self.reserve(name, layout.panel_bytes(length), layout.bytes(self.capacity, length), private)
+
+    def plain(self, operand: Value) -> Argument:
+        """The argument of an operand; weights that row-wise work reads are f32 arrays."""
+        stored = self.of[operand]
+        given = operand.name in ("x", "positions", "ids") or operand.name in self.roles
+        if operand.owner is None and not given:
+            self.needs.plain.add(operand.name)
+            return Slot(f"plain.{operand.name}", layer=operand.name in self.layer_weights)
+        return stored.argument
+
+    def weight(self, weight: Value) -> Slot:
+        return Slot(weight.name, layer=weight.name in self.layer_weights)
