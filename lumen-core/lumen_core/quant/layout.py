@@ -127,7 +127,7 @@ class ActivationLayout:
     """The bytes of one panel of `columns` tokens in an activation format.
 
     seeds  -128 * sum of the codes, i32, per 16 (only group 256) and per 32 elements
-    sums   scale * sum of the codes, f32, per 32 elements
+    sums   sum of the codes, f32, per 32 elements; times the scale where a scale is that fine
     """
 
     name: str
@@ -141,6 +141,10 @@ class ActivationLayout:
     @property
     def pieces(self) -> int:
         return self.group // 32
+
+    @property
+    def scaled_sums(self) -> bool:
+        return self.group == 32
 
     @property
     def scales(self) -> int:

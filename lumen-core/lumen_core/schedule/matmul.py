@@ -108,25 +108,49 @@ class _Matmul:
         if self.form.kind == "float":
             return self.float_row(weights, activations, length)
         b = self.b
-        zero = b.constant(self.vector, 0.0)
         blocks = b.div(length, self.form.block)
-        per_block = max(1, self.form.block // self.activation.group)
-        pieces = self.form.block // PIECE
         scales = b.offset(weights, b.mul(blocks, self.layout.code_bytes))
-        with b.loop(0, blocks, 1, [zero] * self.m) as block:
-            codes = b.offset(weights, b.mul(block.index, self.layout.code_bytes))
-            base = b.offset(scales, b.mul(block.index, self.layout.scale_bytes))
-            columns = b.offset(activations, b.mul(block.index, per_block * self.activation.block_bytes))
-            factors = self.block_factors(base)
-            if pieces == 1:
-                sums = self.piece(codes, base, columns, b.i64(0), factors, list(block.values))
-            else:
-                with b.loop(0, pieces, 1, block.values) as piece:
-                    found = self.piece(codes, base, columns, piece.index, factors, list(piece.values))
-                    piece.next(*found)
-                sums = list(piece.results)
-            block.next(*sums)
-        return list(block.results)
+        zeros = [b.constant(self.vector, 0.0)] * self.m
+
+        def place(block: Value) -> tuple[Value, Value, Value]:
+            codes = b.offset(weights, b.mul(block, self.layout.code_bytes))
+            base = b.offset(scales, b.mul(block, self.layout.scale_bytes))
+            return codes, base, b.offset(activations, b.mul(block, self.block_stride))
+
+        if self.activation.group == PIECE:
+            with b.loop(0, blocks, 1, zeros) as loop:
+                sums = self.pieces(*place(loop.index), list(loop.values))
+                loop.next(*sums)
+            return list(loop.results)
+        # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
+        waiting = b.stack(4 * self.rows * self.m)
+        for column in range(self.m):
+            b.store(zeros[0], waiting, 4 * self.rows * column, align=64)
+        with b.loop(0, blocks) as loop:
+            codes, base, columns = place(loop.index)
+            sums = self.pieces(codes, base, columns, zeros)
+            for column in range(self.m):
+                where = 4 * self.rows * column
+                by = b.load_splat(self.vector, columns, self.activation.scales + 4 * column)
+                before = b.load(self.vector, waiting, where, align=64)
+                b.store(b.fma(sums[column], by, before), waiting, where, align=64)
+            loop.next()
+        return [b.load(self.vector, waiting, 4 * self.rows * column, align=64) for column in range(self.m)]
+
+    @property
+    def block_stride(self) -> int:
+        """Bytes of a panel that one block of weights meets."""
+        return max(1, self.form.block // self.activation.group) * self.activation.block_bytes
+
+    def pieces(self, codes: Value, base: Value, columns: Value, sums: list[Value]) -> list[Value]:
+        """Add a block's products to the sums."""
+        b = self.b
+        count = self.form.block // PIECE
+        if count == 1:
+            return self.piece(codes, base, columns, b.i64(0), sums)
+        with b.loop(0, count, 1, sums) as piece:
+            piece.next(*self.piece(codes, base, columns, piece.index, list(piece.values)))
+        return list(piece.results)
 
     def block_factors(self, base: Value) -> tuple[Value, Value | None]:
         floats = self.reader.floats(base)
@@ -143,7 +167,6 @@ class _Matmul:
         base: Value,
         columns: Value,
         index: Value,
-        factors: tuple[Value, Value | None],
         sums: list[Value],
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the m sums."""
@@ -155,15 +178,37 @@ class _Matmul:
             quants, metadata = columns, columns
         else:
             quants, metadata = b.offset(columns, b.mul(index, PIECE * self.m)), columns
+        # Read anew for every piece: carried over the pieces they would cost registers that the sums need.
+        factors = self.block_factors(base)
         sub = min(self.form.sub, PIECE)
         for start in range(0, PIECE, sub):
             scale = self.sub_factor(self.form.scale, factors[0], base, layout.scale_offset, index, start)
-            totals = self.dot(codes, quants, metadata, index, start, sub)
-            for column in range(self.m):
-                by = b.load_splat(self.vector, metadata, act.scales + 4 * column)
-                sums[column] = b.fma(b.convert(totals[column], "f32"), b.mul(scale, by), sums[column])
-            sums = self.corrections(base, metadata, index, start, scale, factors[1], sums)
+            beta = self.beta(base, index, start, scale, factors[1])
+            # With few registers the operands come in portions of four, so that nothing is spilled.
+            portion = 4 * (8 if self.target.registers >= 32 else 4)
+            parts = [range(first, min(first + portion, start + sub)) for first in range(start, start + sub, portion)]
+            totals: list[Value | None] = [None] * self.m
+            for part in parts:
+                operands = self.operands(codes, part)
+                for column in range(self.m):
+                    total = totals[column] or self.seed(metadata, index, start, sub, column)
+                    total = totals[column] = self.dot(total, operands, quants, part.start, column)
+                    if part is parts[-1]:  # at once: a finished total must not hold a register
+                        sums[column] = self.scaled(sums[column], total, scale, beta, metadata, index, column)
         return sums
+
+    def scaled(
+        self, sum: Value, total: Value, scale: Value, beta: Value | None, metadata: Value, index: Value, column: int
+    ) -> Value:
+        """sum + scale * total + beta * sum of the activations; a group of 32 brings its scale along."""
+        b, act = self.b, self.activation
+        if act.group == PIECE:
+            scale = b.mul(scale, b.load_splat(self.vector, metadata, act.scales + 4 * column))
+        sum = b.fma(b.convert(total, "f32"), scale, sum)
+        if beta is None:
+            return sum
+        where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
+        return b.fma(beta, b.load_splat(self.vector, where, act.sums32 + 4 * column), sum)
 
     def sub_factor(self, scale, factor: Value, base: Value, where: int, index: Value, start: int) -> Value:  # type: ignore[no-untyped-def]
         """The factor of the sub-block that holds element `start` of piece `index`."""
@@ -177,17 +222,8 @@ class _Matmul:
         where_now = b.offset(base, b.mul(number, self.rows))
         return b.mul(factor, self.reader.integers(scale, where_now, where))
 
-    def corrections(
-        self,
-        base: Value,
-        metadata: Value,
-        index: Value,
-        start: int,
-        scale: Value,
-        offset: Value | None,
-        sums: list[Value],
-    ) -> list[Value]:
-        """Add offset * sum(y) and, for a zero point that is no seed, -zero * scale * sum(y)."""
+    def beta(self, base: Value, index: Value, start: int, scale: Value, offset: Value | None) -> Value | None:
+        """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
         b = self.b
         beta: Value | None = None
         if offset is not None:
@@ -195,37 +231,22 @@ class _Matmul:
         if self.plan.kind == "corrected":
             shifted = b.mul(scale, -float(self.form.zero_of_code) / self.form.multiplier)
             beta = shifted if beta is None else b.add(beta, shifted)
-        if beta is None:
-            return sums
-        if min(self.form.sub, PIECE) != PIECE:
+        if beta is not None and min(self.form.sub, PIECE) != PIECE:
             raise NotImplementedError("offsets of sub-blocks under 32 need finer activation sums")
-        act = self.activation
-        where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
-        return [
-            b.fma(beta, b.load_splat(self.vector, where, act.sums32 + 4 * column), sums[column])
-            for column in range(self.m)
-        ]
+        return beta
 
-    def dot(
-        self, codes: Value, quants: Value, metadata: Value, index: Value, start: int, sub: int
-    ) -> list[Value]:
-        """Integer dot products of elements start .. start + sub of the piece with every column."""
-        b, layout = self.b, self.layout
-        totals = self.seeds(metadata, index, start, sub)
-        # With few registers the operands come in portions of four, so that nothing is spilled.
-        portion = 8 if self.target.registers >= 32 else 4
-        for first in range(start, start + sub, 4 * portion):
-            size = min(4 * portion, start + sub - first)
-            unit, inside = divmod(first, layout.unit)
-            unit_base = b.offset(codes, unit * layout.unit_bytes)
-            groups = range(inside // 4, (inside + size) // 4)
-            operands = self.reader.operands(unit_base, groups)
-            for column in range(self.m):
-                for step, operand in enumerate(operands):
-                    where = self.activation.code(column, first + 4 * step)
-                    spread = b.load_splat(Type("i32", self.rows), quants, where)
-                    totals[column] = self.dot_step(totals[column], operand, spread)
-        return totals
+    def operands(self, codes: Value, part: range) -> list[Value]:
+        """Operand vectors of the elements `part` of the piece, which lie in one unit."""
+        unit, inside = divmod(part.start, self.layout.unit)
+        unit_base = self.b.offset(codes, unit * self.layout.unit_bytes)
+        return self.reader.operands(unit_base, range(inside // 4, (inside + len(part)) // 4))
+
+    def dot(self, total: Value, operands: list[Value], quants: Value, first: int, column: int) -> Value:
+        """total + the dot products of the operands with a column's activations from element `first` on."""
+        for step, operand in enumerate(operands):
+            where = self.activation.code(column, first + 4 * step)
+            total = self.dot_step(total, operand, self.b.load_splat(operand.type, quants, where))
+        return total
 
     def dot_step(self, total: Value, operand: Value, activation: Value) -> Value:
         b = self.b
@@ -237,19 +258,19 @@ class _Matmul:
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
         return b.dot4(total, magnitude, b.bitcast(turned, operand.type))
 
-    def seeds(self, metadata: Value, index: Value, start: int, sub: int) -> list[Value]:
+    def seed(self, metadata: Value, index: Value, start: int, sub: int, column: int) -> Value:
+        """What an integer sum starts from: the zero point's share, or 0."""
         b, act = self.b, self.activation
         lanes = Type("i32", self.rows)
         if self.plan.kind != "seeded":
-            return [b.constant(lanes, 0)] * self.m
+            return b.constant(lanes, 0)
         if sub == PIECE:
             where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
             first = act.seeds32
         else:
             where = b.offset(metadata, b.mul(index, 8 * self.m))
             first = act.seeds16 + start // 16 * 4 * self.m
-        seeds = [b.load_splat(lanes, where, first + 4 * column) for column in range(self.m)]
-        return [b.sar(seed, self.plan.seed_shift) for seed in seeds]
+        return b.sar(b.load_splat(lanes, where, first + 4 * column), self.plan.seed_shift)
 
     # -------------------------------------------------------------------- float
 

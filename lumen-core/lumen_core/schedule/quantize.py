@@ -103,7 +103,9 @@ class QuantizedRow:
                 )
         total = builder.add(*sums)
         builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
-        weighted = builder.mul(scale, builder.convert(total, "f32"))
+        weighted = builder.convert(total, "f32")
+        if layout.scaled_sums:
+            weighted = builder.mul(scale, weighted)
         builder.store(weighted, words, layout.sums32 + piece * step, align=4)
 
     def _joined(self, parts: list[Value]) -> Value:
