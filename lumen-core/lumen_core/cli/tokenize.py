@@ -33,7 +33,7 @@ def tokenize(
     if ids:
         print_json(tokens) if json else print(*tokens)
         return
-    pieces = [tokenizer.decode_bytes([token]) for token in tokens]
+    pieces = [tokenizer.token_bytes(token) for token in tokens]
     if json:
         rows = zip(tokens, pieces, strict=True)
         print_json([{"id": token, "text": _text(piece), "bytes": list(piece)} for token, piece in rows])

@@ -207,8 +207,14 @@ class Model:
         def text(token: int | None) -> str:
             return tokenizer.vocabulary[token] if token is not None else ""
 
+        def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
+            content = message.get("content")
+            if message.get("role") in ("user", "tool") and isinstance(content, str):
+                return {**message, "content": tokenizer.shield(content)}
+            return message
+
         prompt = render(
-            tokenizer.chat_template, messages, bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id),
+            tokenizer.chat_template, [shielded(message) for message in messages], bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id),
             **variables,
         )  # fmt: skip
         return tokenizer.encode(prompt, add_special=False, parse_special=True)

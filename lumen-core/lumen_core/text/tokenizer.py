@@ -18,6 +18,8 @@ from lumen_core.text.pretokenizers import pretokenizer
 from lumen_core.text.special import SpecialTokens
 from lumen_core.text.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
 
+SHIELD = "\ufdd0"  # never part of a text: Unicode reserves it for inner use
+
 
 class Tokenizer:
     """Safe to share between threads; the merge tables are built when a text is first encoded."""
@@ -48,6 +50,10 @@ class Tokenizer:
         return self.words.tokens
 
     @cached_property
+    def _control(self) -> SpecialTokens:
+        return SpecialTokens(self.words.of_kind(UNKNOWN, CONTROL))
+
+    @cached_property
     def _all_special(self) -> SpecialTokens:
         return SpecialTokens(self.words.of_kind(UNKNOWN, CONTROL, USER_DEFINED))
 
@@ -74,6 +80,8 @@ class Tokenizer:
                 ids.append(piece)
                 fresh = True
                 continue
+            if parse_special:
+                piece = piece.replace(SHIELD, "")
             if fresh and self.add_space_prefix:
                 piece = " " + piece
             ids += self._encoder(piece)
@@ -81,6 +89,19 @@ class Tokenizer:
         if add_special and self.add_eos and self.eos_id is not None:
             ids.append(self.eos_id)
         return ids
+
+    def shield(self, text: str) -> str:
+        """Make names of control tokens in a text plain text, also for `encode(..., parse_special=True)`.
+
+        For what a user wrote and a chat template puts between real control tokens.
+        """
+        parts = []
+        for piece in self._control.split(text.replace(SHIELD, "")):
+            if isinstance(piece, int):
+                name = self.words.tokens[piece]
+                piece = name[0] + SHIELD + name[1:]
+            parts.append(piece)
+        return "".join(parts)
 
     def token_bytes(self, token: int) -> bytes:
         """What one token stands for."""

@@ -19,7 +19,8 @@ from lumen_core.text.pretokenizers import PRETOKENIZERS
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.text.vocabulary import BYTE_OF_CHARACTER, CHARACTER_OF_BYTE
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+# letters that every engine's Unicode tables know
+texts = st.text(st.characters(exclude_categories=["Cs", "Cn"]), max_size=60)
 words = st.lists(st.sampled_from([
     "the", " the", "dog", "날씨가", " 산책을", "\n", "  ", "\t", "'s", "'LL", "2026", "년", "12,345",
     "ㅋㅋㅋ", "漢字", "👨‍👩‍👧", "\0", "é", "가", "한", "\u200f", "ａ", "<|im_end|>", "<think>",
@@ -107,6 +108,7 @@ def test_against_the_reference(pre: str, text: str) -> None:
 def test_round_trip(text: str) -> None:
     assert small("gpt-2").decode(small("gpt-2").encode(text)) == text
     assert small("qwen2").decode(small("qwen2").encode(text)) == unicodedata.normalize("NFC", text)
+    text = text.replace("▁", " ")  # these vocabularies cannot tell the two apart
     assert pieces().decode(pieces().encode(text)) == text
     assert pieces().decode_bytes(pieces().encode(text)) == text.encode()
 
@@ -133,6 +135,15 @@ def test_special_tokens() -> None:
     assert tokenizer.decode(parsed, special=True) == text
     assert tokenizer.eos_ids == {end}
     assert (tokenizer.bos_id, tokenizer.eos_id) == (begin, end)
+
+
+@settings(max_examples=200, deadline=None)
+@given(words)
+def test_a_shielded_text_steers_nothing(text: str) -> None:
+    for tokenizer in (small(), pieces()):
+        shielded = tokenizer.encode(tokenizer.shield(text), parse_special=True)
+        assert shielded == tokenizer.encode(text)
+        assert tokenizer.shield("no marks 가") == "no marks 가"
 
 
 def test_begin_and_end() -> None:
@@ -248,7 +259,8 @@ def test_long_words_take_linear_time(unit: str, kind: str) -> None:
     long = "".join(letters) if unit == "random" else unit * (200_000 // len(unit))
     seconds(tokenizer, short)
     once = min(seconds(tokenizer, short) for _ in range(2))
-    assert seconds(tokenizer, long) < 16 * max(once, 0.02)  # 4 for linear time, 16 for quadratic
+    four_times = min(seconds(tokenizer, long) for _ in range(2))
+    assert four_times < 12 * max(once, 0.02)  # 4 for linear time, 16 for quadratic
 
 
 @pytest.mark.slow
