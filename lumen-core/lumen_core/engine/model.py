@@ -12,13 +12,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from lumen_core.engine.generation import Completion, Run, Statistics
 from lumen_core.engine.memory import RECENT, Memory
 from lumen_core.engine.memory import Sequence as Cached
 from lumen_core.engine.runner import Runner
@@ -36,28 +36,6 @@ from lumen_core.weights.model_file import ModelFile
 DEFAULT_CONTEXT = 4096
 Progress = Callable[[str, int, int], None]
 Prompt = str | Sequence[int]
-
-
-@dataclass(frozen=True)
-class Statistics:
-    """How long a generation took; seconds of wall time."""
-
-    prompt_tokens: int
-    reused_tokens: int
-    prompt_seconds: float
-    first_token_seconds: float
-    generated_tokens: int
-    decode_seconds: float
-
-
-@dataclass(frozen=True)
-class Completion:
-    """A whole answer. finish_reason is "stop" (the model ended, or a stop string came) or "length"."""
-
-    text: str
-    tokens: tuple[int, ...]
-    finish_reason: str
-    statistics: Statistics
 
 
 def find(name: str | Path, registry: Registry) -> Path:
@@ -208,14 +186,15 @@ class Model:
             return tokenizer.vocabulary[token] if token is not None else ""
 
         def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
-            content = message.get("content")
-            if message.get("role") in ("user", "tool") and isinstance(content, str):
-                return {**message, "content": tokenizer.shield(content)}
+            if isinstance(message, Mapping) and message.get("role") in ("user", "tool"):
+                content = message.get("content")
+                if isinstance(content, str):  # what others wrote must not act as a control token
+                    return {**message, "content": tokenizer.shield(content)}
             return message
 
         prompt = render(
-            tokenizer.chat_template, [shielded(message) for message in messages], bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id),
-            **variables,
+            tokenizer.chat_template, [shielded(message) for message in messages],
+            bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
         )  # fmt: skip
         return tokenizer.encode(prompt, add_special=False, parse_special=True)
 
@@ -303,7 +282,7 @@ class Model:
         return checked
 
     def _generation(self, ids: Sequence[int], max_tokens: int | None, stop: Sequence[str], ignore_end: bool,
-                    sampling: Sampling) -> _Run:  # fmt: skip
+                    sampling: Sampling) -> Run:  # fmt: skip
         self._require_open()
         checked = self._checked(ids)
         if not checked:  # an empty text still has a beginning
@@ -318,9 +297,9 @@ class Model:
         limit = limit if max_tokens is None else min(limit, max_tokens)
         decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop)
         ends = frozenset() if ignore_end else frozenset(self.tokenizer.eos_ids)
-        return _Run(checked, limit, ends, decoder, sampling)
+        return Run(checked, limit, ends, decoder, sampling)
 
-    def _pieces(self, run: _Run) -> Iterator[str]:
+    def _pieces(self, run: Run) -> Iterator[str]:
         with self._lock:
             self._require_open()
             self._last_run = run
@@ -338,7 +317,7 @@ class Model:
             finally:
                 self.statistics = run.statistics()
 
-    def _tokens(self, run: _Run) -> Iterator[int]:
+    def _tokens(self, run: Run) -> Iterator[int]:
         """Generate ids; tokens that the cache already holds from the prompt before are not computed again."""
         cached, runner = self._cached, self._runner
         run.sampling.write(self._memory.settings)
@@ -373,7 +352,7 @@ class Model:
             self._look_back(run, history)
             token = runner.decode(cached, token)
 
-    def _look_back(self, run: _Run, history: list[int]) -> None:
+    def _look_back(self, run: Run, history: list[int]) -> None:
         recent = run.sampling.recent(history, RECENT)
         self._memory.recent[: len(recent)] = recent
         self._memory.set("sampling.recents", len(recent))
@@ -382,28 +361,3 @@ class Model:
         text = "".join(pieces)
         run = self._last_run
         return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())
-
-
-class _Run:
-    """One generation while it goes on."""
-
-    def __init__(self, ids: list[int], limit: int, ends: frozenset[int], decoder: StreamDecoder, sampling: Sampling):
-        self.ids = ids
-        self.limit = limit
-        self.ends = ends
-        self.decoder = decoder
-        self.sampling = sampling
-        self.tokens: list[int] = []
-        self.finish_reason = "length"
-        self.reused = 0
-        self.started = self.prefilled = self.first = self.ended = 0.0
-
-    def statistics(self) -> Statistics:
-        return Statistics(
-            prompt_tokens=len(self.ids) - self.reused,
-            reused_tokens=self.reused,
-            prompt_seconds=self.prefilled - self.started,
-            first_token_seconds=max(0.0, self.first - self.started),
-            generated_tokens=len(self.tokens),
-            decode_seconds=self.ended - self.prefilled,
-        )
