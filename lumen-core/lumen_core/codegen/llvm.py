@@ -7,98 +7,37 @@ LLVM 22 miscompiles addresses that pass through integers.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
 
+from lumen_core.codegen.spelling import llvm_conversion, llvm_literal, llvm_suffix, llvm_type
+from lumen_core.codegen.writer import Writer
 from lumen_core.errors import LumenBug
-from lumen_core.ir.kernel import I32, Kernel, Operation, Region, Type, Value
+from lumen_core.ir.kernel import Kernel, Operation, Region, Type, Value
 from lumen_core.target import Instruction, Target
 
-_LLVM = {"f16": "half", "bf16": "bfloat", "f32": "float", "f64": "double"}
 _INTEGER_OPS = {"add": "add", "sub": "sub", "mul": "mul", "div": "udiv", "rem": "urem"}
 _FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
 _BIT_OPS = ("and", "or", "xor", "shl", "lshr", "ashr")
 _FLOAT_PREDICATES = {"eq": "oeq", "ne": "une", "lt": "olt", "le": "ole", "gt": "ogt", "ge": "oge"}
 
 
-def llvm_type(type: Type) -> str:
-    """Return the LLVM spelling of a kernel IR type."""
-    element = _LLVM.get(type.element, type.element)
-    return element if type.lanes == 1 else f"<{type.lanes} x {element}>"
-
-
 def emit_llvm(kernel: Kernel, target: Target) -> str:
     """Return an LLVM module that defines `kernel`."""
-    return _Emitter(kernel, target).module()
+    emitter = _Emitter(target)
+    emitter.function(kernel)
+    return emitter.module(kernel, target.triple)
 
 
-class _Emitter:
-    def __init__(self, kernel: Kernel, target: Target):
-        self.kernel = kernel
+class _Emitter(Writer):
+    def __init__(self, target: Target):
+        super().__init__()
         self.target = target
-        self.lines: list[str] = []
-        self.entry: list[str] = []
-        self.declarations: dict[str, str] = {}
-        self.block = "entry"
-        self.count = 0
-        self.text: dict[int, str] = {}
 
-    # ------------------------------------------------------------------ module
-
-    def module(self) -> str:
-        for index, parameter in enumerate(self.kernel.parameters):
+    def function(self, kernel: Kernel) -> None:
+        for index, parameter in enumerate(kernel.parameters):
             self.text[id(parameter)] = f"%p{index}"
-        self.region(self.kernel.body)
-        if self.kernel.result is None:
-            self.line("ret void")
-        else:
-            self.line("unreachable")
-        result = llvm_type(self.kernel.result) if self.kernel.result else "void"
-        parameters = ", ".join(f"{llvm_type(p.type)} %p{i}" for i, p in enumerate(self.kernel.parameters))
-        body = "\n".join(["entry:", *self.entry, *self.lines])
-        declarations = "\n".join(self.declarations.values())
-        triple = f'target triple = "{self.target.triple}"\n' if self.target.triple else ""
-        return (
-            f"{triple}{declarations}\n\n"
-            f"define {result} @{self.kernel.name}({parameters}) nounwind {{\n{body}\n}}\n"
-        )
-
-    def line(self, text: str) -> None:
-        self.lines.append("  " + text)
-
-    def fresh(self, prefix: str = "v") -> str:
-        self.count += 1
-        return f"%{prefix}{self.count}"
-
-    def label(self, name: str) -> None:
-        self.lines.append(f"{name}:")
-        self.block = name
-
-    def value(self, value: Value) -> str:
-        if value.literal is None:
-            return self.text[id(value)]
-        scalar = _literal(value.type, value.literal)
-        if value.type.lanes == 1:
-            return scalar
-        if value.literal == 0 and not str(value.literal).startswith("-"):
-            return "zeroinitializer"
-        return f"splat ({llvm_type(Type(value.type.element))} {scalar})"
-
-    def typed(self, value: Value) -> str:
-        return f"{llvm_type(value.type)} {self.value(value)}"
-
-    def define(self, result: Value, text: str) -> None:
-        name = self.fresh()
-        self.text[id(result)] = name
-        self.line(f"{name} = {text}")
-
-    def declare(self, name: str, result: str, operands: tuple[str, ...]) -> None:
-        self.declarations.setdefault(name, f"declare {result} @{name}({', '.join(operands)})")
-
-    def intrinsic(self, result: Value, name: str, operands: tuple[Value, ...]) -> None:
-        type = llvm_type(result.type)
-        self.declare(name, type, tuple(llvm_type(o.type) for o in operands))
-        self.define(result, f"call {type} @{name}({', '.join(map(self.typed, operands))})")
+        self.region(kernel.body)
+        self.line("ret void" if kernel.result is None else "unreachable")
 
     # -------------------------------------------------------------- operations
 
@@ -125,17 +64,17 @@ class _Emitter:
     def op_vector_constant(self, op: Operation) -> None:
         type = op.results[0].type
         element = llvm_type(Type(type.element))
-        items = ", ".join(f"{element} {_literal(type, value)}" for value in op.attributes["values"])
+        items = ", ".join(f"{element} {llvm_literal(type, value)}" for value in op.attributes["values"])
         self.text[id(op.results[0])] = f"<{items}>"
 
     def op_fma(self, op: Operation) -> None:
-        self.intrinsic(op.results[0], f"llvm.fma.{_suffix(op.results[0].type)}", op.operands)
+        self.intrinsic(op.results[0], f"llvm.fma.{llvm_suffix(op.results[0].type)}", op.operands)
 
     def op_sqrt(self, op: Operation) -> None:
-        self.intrinsic(op.results[0], f"llvm.sqrt.{_suffix(op.results[0].type)}", op.operands)
+        self.intrinsic(op.results[0], f"llvm.sqrt.{llvm_suffix(op.results[0].type)}", op.operands)
 
     def op_rint(self, op: Operation) -> None:
-        self.intrinsic(op.results[0], f"llvm.rint.{_suffix(op.results[0].type)}", op.operands)
+        self.intrinsic(op.results[0], f"llvm.rint.{llvm_suffix(op.results[0].type)}", op.operands)
 
     def op_fneg(self, op: Operation) -> None:
         self.define(op.results[0], f"fneg {self.typed(op.operands[0])}")
@@ -143,9 +82,9 @@ class _Emitter:
     def op_abs(self, op: Operation) -> None:
         (a,) = op.operands
         if a.type.is_float:
-            self.intrinsic(op.results[0], f"llvm.fabs.{_suffix(a.type)}", op.operands)
+            self.intrinsic(op.results[0], f"llvm.fabs.{llvm_suffix(a.type)}", op.operands)
             return
-        name, type = f"llvm.abs.{_suffix(a.type)}", llvm_type(a.type)
+        name, type = f"llvm.abs.{llvm_suffix(a.type)}", llvm_type(a.type)
         self.declare(name, type, (type, "i1"))
         self.define(op.results[0], f"call {type} @{name}({self.typed(a)}, i1 false)")
 
@@ -167,7 +106,7 @@ class _Emitter:
     def op_convert(self, op: Operation) -> None:
         (a,) = op.operands
         result = op.results[0]
-        name = _conversion(a.type, result.type, bool(op.attributes["signed"]))
+        name = llvm_conversion(a.type, result.type, bool(op.attributes["signed"]))
         self.define(result, f"{name} {self.typed(a)} to {llvm_type(result.type)}")
 
     def op_bitcast(self, op: Operation) -> None:
@@ -182,7 +121,9 @@ class _Emitter:
         self.define(op.results[0], f"shufflevector {type} {first}, {type} poison, {mask}")
 
     def op_extract(self, op: Operation) -> None:
-        self.define(op.results[0], f"extractelement {self.typed(op.operands[0])}, i64 {op.attributes['lane']}")
+        self.define(
+            op.results[0], f"extractelement {self.typed(op.operands[0])}, i64 {op.attributes['lane']}"
+        )
 
     def op_insert(self, op: Operation) -> None:
         a, scalar = op.operands
@@ -192,7 +133,7 @@ class _Emitter:
 
     def op_shuffle(self, op: Operation) -> None:
         a, b = op.operands
-        mask: tuple[int, ...] = op.attributes["mask"]  # type: ignore[assignment]
+        mask: tuple[int, ...] = op.attributes["mask"]
         items = ", ".join("i32 poison" if lane < 0 else f"i32 {lane}" for lane in mask)
         self.define(
             op.results[0], f"shufflevector {self.typed(a)}, {self.typed(b)}, <{len(mask)} x i32> <{items}>"
@@ -241,7 +182,9 @@ class _Emitter:
 
     def op_atomic_store(self, op: Operation) -> None:
         value, pointer = op.operands
-        self.line(f"store atomic {self.typed(value)}, {self.typed(pointer)} seq_cst, align {value.type.bytes}")
+        self.line(
+            f"store atomic {self.typed(value)}, {self.typed(pointer)} seq_cst, align {value.type.bytes}"
+        )
 
     # ------------------------------------------------------------ instructions
 
@@ -320,12 +263,11 @@ class _Emitter:
 
     def op_return(self, op: Operation) -> None:
         self.line(f"ret {self.typed(op.operands[0])}" if op.operands else "ret void")
-        self.count += 1
-        self.label(f"dead{self.count}")
+        self.label(f"dead{self.number()}")
 
     def op_if(self, op: Operation) -> None:
-        self.count += 1
-        then, after = f"then{self.count}", f"after{self.count}"
+        number = self.number()
+        then, after = f"then{number}", f"after{number}"
         self.line(f"br {self.typed(op.operands[0])}, label %{then}, label %{after}")
         self.label(then)
         self.region(op.regions[0])
@@ -335,22 +277,15 @@ class _Emitter:
     def op_for(self, op: Operation) -> None:
         start, stop, step, *carried = op.operands
         region = op.regions[0]
-        self.count += 1
-        head, body, done = (f"{part}{self.count}" for part in ("loop", "body", "done"))
+        number = self.number()
+        head, body, done = f"loop{number}", f"body{number}", f"done{number}"
         before = self.block
         self.line(f"br label %{head}")
         self.label(head)
-        phis = []
-        for argument, initial, result in zip(
-            region.arguments, (start, *carried), (None, *op.results), strict=True
-        ):
-            name = self.fresh()
-            self.text[id(argument)] = name
-            if result is not None:
-                self.text[id(result)] = name
-            phis.append((name, argument.type, self.value(initial), len(self.lines)))
-            self.lines.append("")
-        index = phis[0][0]
+        phis = [self.phi(*pair) for pair in zip(region.arguments, (start, *carried), strict=True)]
+        for argument, result in zip(region.arguments[1:], op.results, strict=True):
+            self.text[id(result)] = self.text[id(argument)]
+        index = phis[0].name
         condition = self.fresh()
         self.line(f"{condition} = icmp slt i64 {index}, {self.value(stop)}")
         self.line(f"br i1 {condition}, label %{body}, label %{done}")
@@ -361,67 +296,23 @@ class _Emitter:
         self.line(f"{advanced} = add nsw i64 {index}, {self.value(step)}")
         following = [advanced, *(self.value(value) for value in region.operations[-1].operands)]
         self.line(f"br label %{head}")
-        for (name, type, initial, place), after in zip(phis, following, strict=True):
-            self.lines[place] = (
-                f"  {name} = phi {llvm_type(type)} [ {initial}, %{before} ], [ {after}, %{self.block} ]"
-            )
+        self.close_phis(phis, before, following)
         self.label(done)
 
     def op_repeat(self, op: Operation) -> None:
         region = op.regions[0]
-        self.count += 1
-        head, done = f"repeat{self.count}", f"done{self.count}"
+        number = self.number()
+        head, done = f"repeat{number}", f"done{number}"
         before = self.block
         self.line(f"br label %{head}")
         self.label(head)
-        phis = []
-        for argument, initial in zip(region.arguments, op.operands, strict=True):
-            name = self.fresh()
-            self.text[id(argument)] = name
-            phis.append((name, argument.type, self.value(initial), len(self.lines)))
-            self.lines.append("")
+        phis = [self.phi(*pair) for pair in zip(region.arguments, op.operands, strict=True)]
         for inner in region.operations[:-1]:
             self.operation(inner)
         condition, *values = region.operations[-1].operands
         following = [self.value(value) for value in values]
         self.line(f"br {self.typed(condition)}, label %{head}, label %{done}")
-        for (name, type, initial, place), after in zip(phis, following, strict=True):
-            self.lines[place] = (
-                f"  {name} = phi {llvm_type(type)} [ {initial}, %{before} ], [ {after}, %{self.block} ]"
-            )
+        self.close_phis(phis, before, following)
         self.label(done)
         for result, after in zip(op.results, following, strict=True):
             self.text[id(result)] = after
-
-
-def _suffix(type: Type) -> str:
-    element = type.element
-    return element if type.lanes == 1 else f"v{type.lanes}{element}"
-
-
-def _literal(type: Type, value: int | float) -> str:
-    if type.element in ("f32", "f64"):
-        single = struct.unpack("f", struct.pack("f", value))[0] if type.element == "f32" else float(value)
-        return "0x" + struct.pack(">d", single).hex().upper()
-    if type.element == "f16":
-        return "0xH" + struct.pack(">e", value).hex().upper()
-    if type.element == "i1":
-        return "true" if value else "false"
-    if type.element == "ptr":
-        return "null"
-    return str(int(value))
-
-
-def _conversion(source: Type, result: Type, signed: bool) -> str:
-    if source.is_float and result.is_float:
-        return "fpext" if result.bytes > source.bytes else "fptrunc"
-    if source.is_float:
-        return "fptosi" if signed else "fptoui"
-    if result.is_float:
-        return "sitofp" if signed else "uitofp"
-    if result.bytes < source.bytes or result.element == "i1":
-        return "trunc"
-    return "sext" if signed else "zext"
-
-
-__all__ = ["I32", "emit_llvm", "llvm_type"]
