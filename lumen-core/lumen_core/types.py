@@ -89,7 +89,7 @@ class Dim:
         for names, count in self.terms:
             term = Dim.of(count)
             for name in names:
-                term = term * (sizes[name] if name in sizes else name)
+                term = term * sizes.get(name, name)
             result = result + term
         return result
 

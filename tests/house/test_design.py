@@ -24,7 +24,8 @@ CORE = PACKAGES["lumen-core"]
 ROWS = [
     {"cli"},
     {"engine"},
-    {"plugins", "runtime", "weights"},
+    {"plugins", "weights"},
+    {"runtime"},
     {"codegen"},
     {"schedule"},
     {"passes"},

@@ -41,7 +41,8 @@ def bind(model: TypedModel, file: ModelFile) -> BoundModel:
     configuration = configure(model, lambda key: _metadata(file, key))
     layers = configuration.sizes.get("L")
     if layers is None or layers > LARGEST_LAYERS:
-        raise ModelError(f"{file.path}: {layers} layers; a model page names their number L, at most {LARGEST_LAYERS}")
+        expected = f"a model page names their number L, at most {LARGEST_LAYERS}"
+        raise ModelError(f"{file.path}: {layers} layers; {expected}")
     sizes: dict[str, Dim | int] = dict(configuration.sizes)
     weights: dict[str, FileTensor] = {}
     used: set[str] = set()

@@ -5,6 +5,7 @@ In: a compiled session and its file. Out: a frame whose every slot points where 
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from lumen_core.engine.session import Session
 from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
+from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.phases import Rotary
 from lumen_core.schedule.sampling import SETTINGS
@@ -156,10 +158,8 @@ class Memory:
         self.counters[:] = 0
 
 
-def pack_function(session: Session, symbol: str):  # type: ignore[no-untyped-def]
-    """Return the ctypes function of a pack program."""
-    import ctypes
-
+def pack_function(session: Session, symbol: str) -> Function:
+    """Return the native function of a pack program."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
 

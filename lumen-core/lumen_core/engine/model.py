@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -103,10 +104,8 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
 
 
 def _prepare(tokenizer: Tokenizer) -> None:
-    try:
+    with suppress(LumenError):  # raised again, in the caller's thread, by the first text
         tokenizer.prepare()
-    except LumenError:
-        pass  # raised again, in the caller's thread, by the first text
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -125,7 +124,7 @@ def _context(asked: int | None, trained: int) -> int:
     if asked is None or asked == 0:
         return min(trained, DEFAULT_CONTEXT) if asked is None else trained
     if not isinstance(asked, int) or not 1 <= asked <= trained:
-        raise LumenError(f"the context must be 1 to {trained} tokens, which the model was trained for; found {asked!r}")
+        raise LumenError(f"the context must be 1 to {trained} tokens (the model's training), found {asked!r}")
     return asked
 
 
@@ -147,8 +146,16 @@ class Model:
 
     # ------------------------------------------------------------------- text
 
-    def stream(self, prompt: Prompt, *, max_tokens: int | None = 128, stop: Sequence[str] = (),
-               ignore_end: bool = False, add_special: bool = True, **sampling: Any) -> Iterator[str]:  # fmt: skip
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_tokens: int | None = 128,
+        stop: Sequence[str] = (),
+        ignore_end: bool = False,
+        add_special: bool = True,
+        **sampling: Any,
+    ) -> Iterator[str]:
         """Yield the continuation of a text (or of token ids) piece by piece, whole characters only.
 
         Args:
@@ -158,8 +165,9 @@ class Model:
             add_special: put the tokens in front that the model expects (beginning of text).
             sampling: settings of `Sampling`: temperature, top_k, top_p, min_p, repeat_penalty, seed, ...
         """
-        ids = self.tokenizer.encode(prompt, add_special=add_special) if isinstance(prompt, str) else list(prompt)
-        run = self._generation(ids, max_tokens, stop, ignore_end, Sampling(**sampling))
+        if isinstance(prompt, str):
+            prompt = self.tokenizer.encode(prompt, add_special=add_special)
+        run = self._generation(prompt, max_tokens, stop, ignore_end, Sampling(**sampling))
         return self._pieces(run)
 
     def generate(self, prompt: Prompt, **options: Any) -> Completion:

@@ -45,9 +45,8 @@ class Sampling:
         require(0 <= self.min_p <= 1, "min_p", "between 0 and 1")
         require(0 < self.repeat_penalty <= 100, "repeat_penalty", "above 0 and at most 100 (1: none)")
         require(self.repeat_last >= -1, "repeat_last", "at least 0, or -1 for the whole context")
-        require(
-            self.seed is None or (isinstance(self.seed, int) and -1 <= self.seed < 2**64), "seed", "below 2**64"
-        )
+        seeded = isinstance(self.seed, int) and -1 <= self.seed < 2**64
+        require(self.seed is None or seeded, "seed", "below 2**64")
 
     def write(self, settings: np.ndarray) -> None:
         """Fill the native settings record."""

@@ -9,7 +9,7 @@ import hashlib
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from lumen_core.codegen.llvm import emit_llvm
@@ -17,7 +17,6 @@ from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind
 from lumen_core.errors import TargetError
 from lumen_core.ir.core import Function, Module
-from lumen_core.ir.kernel import Kernel
 from lumen_core.lower.model import lower_step
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
@@ -47,14 +46,17 @@ def choose_target(registry: Registry, name: str | None) -> Target:
     if name is None:
         if not usable:
             known = ", ".join(t.name for backend in backends for t in backend.targets) or "none"
-            raise TargetError(f"no installed backend runs on this machine ({machine}); targets known: {known}")
+            raise TargetError(
+                f"no installed backend runs on this machine ({machine}); known targets: {known}"
+            )
         return usable[0]
     for target in usable:
         if target.name == name:
             return target
     everything = [target.name for backend in backends for target in backend.targets]
     if name in everything:
-        raise TargetError(f"this machine lacks the features of {name}; it runs {', '.join(t.name for t in usable)}")
+        runs = ", ".join(target.name for target in usable)
+        raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")
     raise TargetError(f"unknown target {name}; known: {', '.join(everything) or 'none'}")
 
 
@@ -131,7 +133,8 @@ def compile_model(
     bound = bind(model, file)
     lowered = lower(module, model, bound, formats)
     needs, records = Needs(), Records()
-    steps = plan_steps(lowered, target, formats, frozenset(model.layer_weights), threads, chunk, needs, records)
+    layer_weights = frozenset(model.layer_weights)
+    steps = plan_steps(lowered, target, formats, layer_weights, threads, chunk, needs, records)
     requests = dict(needs.kernels)
     for request in (*steps, *support_kernels(target, formats, needs, bound)):
         requests[request.symbol] = request
@@ -201,10 +204,8 @@ def support_kernels(target: Target, formats: Formats, needs: Needs, bound: Bound
         Request("publish", "publish", lambda: build_publish("publish")),
     ]
     for name in sorted(used):
-        form = formats[name]
-        requests.append(
-            Request(f"pack_{name}", f"pack {form!r}", lambda form=form: build_pack(form, target, f"pack_{form.name}"))  # type: ignore[misc]
-        )
+        form, symbol = formats[name], f"pack_{name}"
+        requests.append(Request(symbol, f"pack {form!r}", partial(build_pack, form, target, symbol)))
     return requests
 
 
@@ -215,13 +216,13 @@ def link(requests: Mapping[str, Request], target: Target, cache: ObjectCache) ->
     """Compile every kernel (or take it from the cache) and link them."""
     objects = []
     for request in requests.values():
-        objects.append(cache.get(cache_key(request.content, target), lambda r=request: _compile(r.build(), target)))  # type: ignore[misc]
+        objects.append(cache.get(cache_key(request.content, target), partial(_compile, request, target)))
     exported = [*PROGRAMS, "serve", "publish", *(s for s in requests if s.startswith("pack_"))]
     return Library(objects, [symbol for symbol in exported if symbol in requests])
 
 
-def _compile(kernel: Kernel, target: Target) -> bytes:
-    return compile_object(emit_llvm(kernel, target), target)
+def _compile(request: Request, target: Target) -> bytes:
+    return compile_object(emit_llvm(request.build(), target), target)
 
 
 def cache_key(content: str, target: Target) -> bytes:
@@ -236,7 +237,7 @@ def generator_fingerprint() -> str:
     """A digest of the sources that turn a request into code."""
     root = Path(__file__).parent.parent
     digest = hashlib.sha256()
-    for folder in ("schedule", "codegen", "quant"):
+    for folder in ("schedule", "codegen", "quant", "ir"):
         for path in sorted((root / folder).glob("*.py")):
             digest.update(path.name.encode() + path.read_bytes())
     digest.update((root / "ir" / "kernel.py").read_bytes())

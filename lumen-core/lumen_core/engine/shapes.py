@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 from lumen_core.errors import ModelError
 
@@ -58,16 +59,9 @@ class Shape:
         return factors
 
 
-def _qwen2(*sizes: int, **more: object) -> Shape:
-    return replace(Shape("qwen2", *sizes), **more)  # type: ignore[arg-type]
-
-
-def _qwen3(*sizes: int, **more: object) -> Shape:
-    return replace(Shape("qwen3", *sizes, context=40960), **more)  # type: ignore[arg-type]
-
-
-def _llama(*sizes: int, **more: object) -> Shape:
-    return replace(Shape("llama", *sizes, theta=5e5, epsilon=1e-5, tied=False), **more)  # type: ignore[arg-type]
+_qwen2 = partial(Shape, "qwen2")
+_qwen3 = partial(Shape, "qwen3", context=40960)
+_llama = partial(Shape, "llama", theta=5e5, epsilon=1e-5, tied=False)
 
 
 SHAPES: dict[str, Shape] = {

@@ -16,7 +16,11 @@ from lumen_core.quant.normal_form import ZERO, BitField, FloatField, NormalForm,
 from lumen_core.source import Diagnostics, Span
 
 _FLOATS = {"f16": 2, "bf16": 2, "f32": 4}
-_INTEGERS = {"u8": (1, False), "i8": (1, True), "u16": (2, False), "i16": (2, True), "u32": (4, False), "i32": (4, True)}  # fmt: skip
+_INTEGERS = {  # bytes, signed
+    "u8": (1, False), "i8": (1, True),
+    "u16": (2, False), "i16": (2, True),
+    "u32": (4, False), "i32": (4, True),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,9 +48,7 @@ def analyse(declaration: ast.Format) -> NormalForm:
         return _Analysis(declaration).normal_form()
     except _Wrong as wrong:
         diagnostics = Diagnostics()
-        diagnostics.error(
-            str(wrong), wrong.span, notes=(f"in format {declaration.name}",), help=wrong.help
-        )
+        diagnostics.error(str(wrong), wrong.span, notes=(f"in format {declaration.name}",), help=wrong.help)
         raise diagnostics.exception() from None
 
 
@@ -114,9 +116,11 @@ class _Analysis:
         # A stored integer plus a constant stays one integer, so that it can scale or be scaled as such.
         for one, other in ((left, right), (right, left)):
             field = self.single(one)
-            if field is not None and len(other) == 1 and not other[0].floats and not other[0].integers:
-                if other[0].constant == int(other[0].constant):
-                    return (Term(1, (), (BitField(field.sources, field.signed, field.add + int(other[0].constant)),)),)
+            if field is None or len(other) != 1 or other[0].floats or other[0].integers:
+                continue
+            added = other[0].constant
+            if added == int(added):
+                return (Term(1, (), (BitField(field.sources, field.signed, field.add + int(added)),)),)
         return left + right
 
     @staticmethod
@@ -165,7 +169,9 @@ class _Analysis:
             case ast.Call(function="bits", arguments=(field, width)):
                 run = node.keyword("run")
                 if run is None:
-                    raise _Wrong("bits() needs run=: how many integers give their lowest bits first", node.span)
+                    raise _Wrong(
+                        "bits() needs run=: how many integers give their lowest bits first", node.span
+                    )
                 return bits.spread(self.field(field), self.whole(width), self.whole(run))
             case ast.Call(function=name):
                 raise _Wrong(f"unknown function {name}, or wrong arguments", node.span, "known: bits, concat")
@@ -182,9 +188,7 @@ class _Analysis:
                 if block % field.count:
                     raise _Wrong(f"{field.count} integers do not divide the block of {block}", where)
         if len(value) == 1 and not value[0].integers and len(value[0].floats) == 1 and block == 1:
-            return NormalForm(
-                declaration.name, 1, self.bytes, "float", element=value[0].floats[0].element
-            )
+            return NormalForm(declaration.name, 1, self.bytes, "float", element=value[0].floats[0].element)
         scales: dict[tuple, dict[BitField | None, float]] = {}
         for term in value:
             codes = [field for field in term.integers if field.count == block]
@@ -235,9 +239,7 @@ class _Analysis:
             raise _Wrong("scales and offsets have different sub-blocks", self.declaration.value.span)
         sub = self.declaration.block // (counts[0] if counts else 1)
         if sub % 16:
-            raise _Wrong(
-                f"a sub-block of {sub} is no multiple of 16", self.declaration.value.span
-            )
+            raise _Wrong(f"a sub-block of {sub} is no multiple of 16", self.declaration.value.span)
         return sub
 
     def every_bit_is_used(self, value: Value) -> None:

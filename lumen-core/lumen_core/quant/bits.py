@@ -1,4 +1,4 @@
-"""Integers whose every bit is known by its place in the block: the arithmetic that analysis does on fields."""
+"""Integers whose every bit is known by its place in the block: what analysis does on fields."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.normal_form import FloatField, NormalForm
 
 ALIGNMENT = 64
 
@@ -75,12 +75,12 @@ class WeightLayout:
         return offsets
 
     @property
-    def _floats(self):  # type: ignore[no-untyped-def]
+    def _floats(self) -> list[FloatField]:
         scales = [s for s in (self.form.scale, self.form.offset) if s is not None]
         return list(dict.fromkeys(field for scale in scales for field in scale.floats))
 
     @property
-    def floats(self):  # type: ignore[no-untyped-def]
+    def floats(self) -> list[FloatField]:
         """The float fields of the format, in packed order."""
         return self._floats
 

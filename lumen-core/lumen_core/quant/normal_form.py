@@ -18,7 +18,7 @@ ZERO = -1  # a bit source that is constant 0
 
 @dataclass(frozen=True)
 class BitField:
-    """`count` integers of `width` bits plus `add`; `sources[i][j]` is the block bit that is bit j of integer i.
+    """`count` integers of `width` bits plus `add`; `sources[i][j]` is the block's bit for bit j of integer i.
 
     A signed field is two's complement of that width.
     """
@@ -131,7 +131,7 @@ class NormalForm:
 
     @property
     def zero_of_code(self) -> int:
-        """The zero point z of unsigned codes u (a signed code is stored as u = code - low): v = multiplier * u - z."""
+        """The zero point z of unsigned codes u (signed: code - low): v = multiplier * u - z."""
         assert self.code is not None
         return self.zero - self.multiplier * self.code.low
 

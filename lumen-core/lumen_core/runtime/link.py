@@ -9,14 +9,17 @@ from __future__ import annotations
 import ctypes
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import llvmlite.binding as llvm
 
 from lumen_core.codegen.objects import compile_object, host_features, toolchain_version
 
-__all__ = ["Library", "compile_object", "host_features", "toolchain_version"]
+__all__ = ["Function", "Library", "compile_object", "host_features", "toolchain_version"]
+
+Function = Callable[..., Any]  # native code; arguments are converted as its ctypes signature says
 
 _names = itertools.count()
 _lock = threading.Lock()
@@ -46,8 +49,8 @@ class Library:
     def address(self, symbol: str) -> int:
         return self._addresses[symbol]
 
-    def function(self, symbol: str, result: object, *arguments: object) -> ctypes._CFuncPtr:
+    def function(self, symbol: str, result: object, *arguments: object) -> Function:
         """Return a ctypes function (the GIL is released while it runs)."""
         made = ctypes.CFUNCTYPE(result, *arguments)(self._addresses[symbol])  # type: ignore[arg-type]
-        made.library = self  # keeps the code alive
+        made.library = self  # type: ignore[attr-defined]  # keeps the code alive
         return made

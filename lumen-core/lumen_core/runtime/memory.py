@@ -1,8 +1,9 @@
-"""Memory for weights, buffers and caches: anonymous pages, aligned and zero, that cost nothing until touched."""
+"""Memory for weights, buffers and caches: anonymous pages, aligned, zero, that cost nothing until touched."""
 
 from __future__ import annotations
 
 import mmap
+from contextlib import suppress
 
 import numpy as np
 
@@ -21,10 +22,8 @@ def allocate(bytes: int, what: str) -> np.ndarray:
     except (OSError, ValueError, OverflowError) as error:
         raise OutOfMemoryError(f"no memory for {what}: {bytes / 2**20:.0f} MiB wanted ({error})") from None
     if bytes >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
-        try:
+        with suppress(OSError):  # advice only
             pages.madvise(mmap.MADV_HUGEPAGE)
-        except OSError:
-            pass  # advice only
     return np.frombuffer(pages, np.uint8)[:bytes]
 
 

@@ -8,15 +8,19 @@ rowwise    name((operand, stride) of every operand, (output, stride) of every re
                 cos, sin, pages, position, first, last, head_first, head_last)
            works on tokens first <= t < last (and heads head_first <= h < head_last in head space).
            operand    token-wise f32 (first dimension T): stride is the distance between tokens, a head
-                      lies at h * E * 4 within it; else shared by all tokens (weights, [D], [E], [H, E]): stride unused.
+                      lies at h * E * 4 within it; else shared by all tokens (weights, [D], [E], [H, E]):
+                      stride unused.
                       A `positions` operand is passed but not read: token t has position `position + t`.
            result     f32: like an operand. Quantized (`i8g32`, `i8g256`, `f32` of a matmul): start of the
-                      panels (quant.layout.ActivationLayout, `columns` fixed when built), stride = bytes of a panel.
+                      panels (quant.layout.ActivationLayout, `columns` fixed when built), stride = bytes of
+                      a panel.
                       append: start of the layer's keys or values in page 0 (quant.layout.CacheLayout),
-                      stride = bytes of a page (all layers); slot s of the sequence lies in page pages[s // 64] (i32).
+                      stride = bytes of a page (all layers); slot s of the sequence lies in page
+                      pages[s // 64] (i32).
            cos, sin   f32 tables [context][R / 2], row = position; already divided by the factors.
 attention  name(queries, output, stride, cache, page_bytes, pages, position, tokens, first, last)
-           queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's part of page 0;
-           `position` tokens precede the T = `tokens` new ones (whose keys and values are already in the cache).
+           queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's part of
+           page 0; `position` tokens precede the T = `tokens` new ones (whose keys and values are already in
+           the cache).
            Items first <= i < last: kv head i % G, query block i // G of `block` tokens (fixed when built).
 """

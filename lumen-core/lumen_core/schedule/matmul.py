@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.schedule.weights import DotPlan, WeightReader, emit_group_bytes, load_float
 from lumen_core.target import Target
 
@@ -186,7 +186,8 @@ class _Matmul:
             beta = self.beta(base, index, start, scale, factors[1])
             # With few registers the operands come in portions of four, so that nothing is spilled.
             portion = 4 * (8 if self.target.registers >= 32 else 4)
-            parts = [range(first, min(first + portion, start + sub)) for first in range(start, start + sub, portion)]
+            end = start + sub
+            parts = [range(first, min(first + portion, end)) for first in range(start, end, portion)]
             totals: list[Value | None] = [None] * self.m
             for part in parts:
                 operands = self.operands(codes, part)
@@ -198,7 +199,14 @@ class _Matmul:
         return sums
 
     def scaled(
-        self, sum: Value, total: Value, scale: Value, beta: Value | None, metadata: Value, index: Value, column: int
+        self,
+        sum: Value,
+        total: Value,
+        scale: Value,
+        beta: Value | None,
+        metadata: Value,
+        index: Value,
+        column: int,
     ) -> Value:
         """sum + scale * total + beta * sum of the activations; a group of 32 brings its scale along."""
         b, act = self.b, self.activation
@@ -210,9 +218,11 @@ class _Matmul:
         where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
         return b.fma(beta, b.load_splat(self.vector, where, act.sums32 + 4 * column), sum)
 
-    def sub_factor(self, scale, factor: Value, base: Value, where: int, index: Value, start: int) -> Value:  # type: ignore[no-untyped-def]
+    def sub_factor(
+        self, scale: Scale | None, factor: Value, base: Value, where: int, index: Value, start: int
+    ) -> Value:
         """The factor of the sub-block that holds element `start` of piece `index`."""
-        if scale.integer is None:
+        if scale is None or scale.integer is None:
             return factor
         b = self.b
         per_piece = max(1, PIECE // self.form.sub)

@@ -23,9 +23,8 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     starts with group 0 and holds zeros: rows that only fill the last group stay untouched.
     """
     layout = WeightLayout(form, target.lanes)
-    kernel = Kernel(
-        name, [("source", PTR), ("destination", PTR), *((n, I64) for n in ("length", "rows", "first", "last"))]
-    )
+    numbers = [(name, I64) for name in ("length", "rows", "first", "last")]
+    kernel = Kernel(name, [("source", PTR), ("destination", PTR), *numbers])
     b = Builder(kernel)
     source, destination, length, rows, first, last = kernel.parameters
     codes = b.stack(max(64, form.block)) if form.kind == "integer" else source

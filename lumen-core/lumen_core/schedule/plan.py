@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Operation, Value
@@ -69,7 +70,7 @@ class _Planner:
         self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
         self.done: list[Phase] = []
         self.prologue: list[Call] = []
-        self.chains: list[tuple[list[Call], dict]] = []  # type: ignore[type-arg]
+        self.chains: list[tuple[list[Call], dict[str, Any]]] = []
         self.made_here: dict[Value, int] = {}  # value -> chain of the open phase
         self.read_here: set[str] = set()  # buffers that the open phase reads
 
@@ -237,8 +238,9 @@ class _Planner:
     def _rowwise_call(self, operation: Operation, head: bool) -> Call:
         assert operation.region is not None
         text = print_operation(operation, _fresh_names(operation))
+        given = dict(zip(operation.region.arguments, operation.operands, strict=True))
         caches = tuple(
-            self.places.roles[operation.operands[operation.region.arguments.index(value.owner.operands[0])].name]
+            self.places.roles[given[value.owner.operands[0]].name]
             for value in operation.region.results
             if value.owner is not None and value.owner.name == "append"
         )
@@ -278,7 +280,9 @@ class _Planner:
                 given = dict(zip(operation.region.arguments, operation.operands, strict=True))
                 factors = given[inner.operands[2]]
                 pairs = factors.type.sizes[0]
-                number = self.needs.rotary(Rotary(inner.attributes["theta"], factors.name, pairs))
+                theta = inner.attributes["theta"]
+                assert isinstance(theta, int | float)
+                number = self.needs.rotary(Rotary(float(theta), factors.name, pairs))
                 return Slot(f"cos{number}"), Slot(f"sin{number}")
         return Number(0), Number(0)
 

@@ -6,14 +6,17 @@ fills; layers have records of the same kind. Threads meet at barriers that count
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lumen_core.ir.kernel import I64, PTR, Kernel, Value
+from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
 from lumen_core.target import Target
 
+FIXED_SLOTS = (
+    "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "position",
+)  # fmt: skip
 SPINS = 4000  # polls before a waiting thread lets others run
 
 
@@ -25,7 +28,7 @@ class Records:
     layer: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "position"):
+        for name in FIXED_SLOTS:
             self.place(Slot(name))
         self.place(Slot("variant", layer=True))
 
@@ -154,8 +157,8 @@ class _Step:
     def argument(self, argument: Argument, first: Value | None, last: Value | None) -> Value:
         b = self.b
         match argument:
-            case Number(value=value):
-                return b.i64(value)
+            case Number(value=number):
+                return b.i64(number)
             case Slot():
                 return self.slot(argument)
             case Private(bytes=bytes):
@@ -167,7 +170,7 @@ class _Step:
                 return value if limit is None else b.minimum(value, self.argument(limit, None, None))
         raise AssertionError(argument)
 
-    def slot(self, slot: Slot, type=I64) -> Value:  # type: ignore[no-untyped-def]
+    def slot(self, slot: Slot, type: Type = I64) -> Value:
         place = self.records.place(slot)
         base = self.layer if slot.layer else self.frame
         assert base is not None
@@ -180,10 +183,11 @@ class _Step:
             arrivals = self.slot(Slot("barrier"), PTR)
             before = b.atomic("add", arrivals, b.i64(1))
             goal = b.mul(b.add(b.div(before, self.threads), 1), self.threads)
-            spin_until(b, lambda: b.compare("lt", b.atomic_load(I64, arrivals), goal), self.slot(Slot("yield"), PTR))
+            give_way = self.slot(Slot("yield"), PTR)
+            spin_until(b, lambda: b.compare("lt", b.atomic_load(I64, arrivals), goal), give_way)
 
 
-def spin_until(b: Builder, waiting, give_way: Value) -> None:  # type: ignore[no-untyped-def]
+def spin_until(b: Builder, waiting: Callable[[], Value], give_way: Value) -> None:
     """Poll while `waiting()` holds, with the target's hint; after a while call `give_way` between polls."""
     with b.repeat([b.i64(0)]) as spin:
         b.instruction("pause", (), None)

@@ -6,7 +6,6 @@ peak stays near one copy.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.weights.model_file import FileTensor, ModelFile
 
@@ -28,7 +28,7 @@ class Packer:
         file: ModelFile,
         forms: Mapping[str, NormalForm],
         lanes: int,
-        functions: Mapping[str, ctypes._CFuncPtr],
+        functions: Mapping[str, Function],
         threads: int,
     ):
         self.file = file
