@@ -16,13 +16,15 @@ def load_tokenizer() -> Tokenizer:
     return Tokenizer.from_file(str(HERE / "tokenizer.json"))
 
 
-def rows(tokenizer: Tokenizer, seed: int, count: int, length: int, held_out: bool = False) -> np.ndarray:
+def rows(
+    tokenizer: Tokenizer, seed: int, count: int, length: int, held_out: bool = False, mix: str = "stories"
+) -> np.ndarray:
     """`count` rows of `length` ids: whole documents, each followed by the end mark; a row's last one is cut.
 
     A row starts without an end mark before it, since a prompt does so too.
     """
     result = np.empty((count, length), dtype=np.uint16)
-    stream = _ids(tokenizer, seed, held_out)
+    stream = _ids(tokenizer, documents(seed, held_out, mix))
     for row in result:
         filled = 0
         while filled < length:
@@ -32,8 +34,7 @@ def rows(tokenizer: Tokenizer, seed: int, count: int, length: int, held_out: boo
     return result
 
 
-def _ids(tokenizer: Tokenizer, seed: int, held_out: bool) -> Iterator[list[int]]:
-    stream = documents(seed, held_out)
+def _ids(tokenizer: Tokenizer, stream: Iterator[str]) -> Iterator[list[int]]:
     while True:
         texts = [next(stream) + END for _ in range(512)]
         yield from (encoding.ids for encoding in tokenizer.encode_batch(texts))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from text.corpus import END, documents
+from text.corpus import END, MIXES, documents
 
 HERE = Path(__file__).parent
 SEED, COUNT = 424242, 400
@@ -18,7 +18,9 @@ TRAINING_SEED, TRAINING_DOCUMENTS = 20261123, 250_000  # more than a training ru
 
 def text() -> str:
     """The file's content."""
-    trained_on = set(map(hash, itertools.islice(documents(TRAINING_SEED), TRAINING_DOCUMENTS)))
+    trained_on: set[int] = set()
+    for mix in MIXES:
+        trained_on.update(map(hash, itertools.islice(documents(TRAINING_SEED, mix=mix), TRAINING_DOCUMENTS)))
     unread = (document for document in documents(SEED, held_out=True) if hash(document) not in trained_on)
     return "".join(f"{document}{END}\n" for document in itertools.islice(unread, COUNT))
 

@@ -66,6 +66,9 @@ class Block(nn.Module):
 
 
 class Model(nn.Module):
+    cosine: Tensor  # [context, head_size / 2], of the angles of all positions
+    sine: Tensor
+
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import gguf
 import numpy as np
@@ -86,9 +87,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=OUTPUT)
     arguments = parser.parse_args()
     model, tokenizer = load(arguments.model), load_tokenizer()
-    result: dict[str, np.ndarray] = {
-        "sha256": np.array(hashlib.sha256(arguments.model.read_bytes()).hexdigest())
-    }
+    result: dict[str, Any] = {"sha256": np.array(hashlib.sha256(arguments.model.read_bytes()).hexdigest())}
     for number, prompt in enumerate(PROMPTS):
         ids = tokenizer.encode(prompt).ids
         logits = model(torch.tensor([ids])).logits[0]

@@ -56,7 +56,7 @@ def main() -> None:
     model = Model(Shape(**saved["shape"])).eval()
     model.load_state_dict(saved["model"])
     tokenizer = load_tokenizer()
-    stop = {tokenizer.token_to_id(token) for token in ("<|endoftext|>", "<|im_end|>")}
+    stop = {tokenizer.encode(token).ids[0] for token in ("<|endoftext|>", "<|im_end|>")}
     for prompt in arguments.prompts:
         ids = tokenizer.encode(prompt).ids
         new = continuation(model, ids, arguments.count, arguments.temperature, stop)

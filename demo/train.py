@@ -21,6 +21,7 @@ from model import Model, Shape
 
 HERE = Path(__file__).parent
 WARM_UP, DECAY = 40, 0.35  # steps; share of the steps
+SWITCH = 800  # the step from which the text is rich in questions, which take longer to learn than stories
 
 
 def rate(step: int, steps: int) -> float:
@@ -32,8 +33,8 @@ def rate(step: int, steps: int) -> float:
 def optimizers(model: Model, kind: str) -> list[torch.optim.Optimizer]:
     """AdamW for everything, or Muon for the blocks' matrices and AdamW for the rest."""
     matrices = [p for p in model.blk.parameters() if p.dim() == 2]
-    vectors = [p for p in model.parameters() if p.dim() < 2]
-    table = [model.token_embd.weight]
+    vectors: list[torch.Tensor] = [p for p in model.parameters() if p.dim() < 2]
+    table: list[torch.Tensor] = [model.token_embd.weight]
     if kind == "adamw":
         groups = [{"params": matrices + table, "weight_decay": 0.1}, {"params": vectors, "weight_decay": 0.0}]
         return [torch.optim.AdamW(groups, lr=3e-3, betas=(0.9, 0.95), fused=True)]
@@ -82,7 +83,13 @@ def main() -> None:
         start = saved["step"]
     tokenizer = load_tokenizer()
     length = model.shape.context + 1
-    data = torch.from_numpy(rows(tokenizer, TRAINING_SEED, arguments.steps * arguments.batch, length))
+    first, later = min(SWITCH, arguments.steps), max(0, arguments.steps - SWITCH)
+    data = torch.cat(
+        [
+            torch.from_numpy(rows(tokenizer, TRAINING_SEED, count * arguments.batch, length, mix=mix))
+            for count, mix in ((first, "stories"), (later, "questions"))
+        ]
+    )
     check = torch.from_numpy(rows(tokenizer, TRAINING_SEED + 1, 16, length, held_out=True)).long()
     print(f"{sum(p.numel() for p in model.parameters()):,} parameters, {data.numel():,} tokens", flush=True)
     began = saved_at = time.monotonic()
@@ -114,7 +121,7 @@ def main() -> None:
                 logits = model(check[:, :-1])
             value = functional.cross_entropy(logits.flatten(0, 1).float(), check[:, 1:].flatten()).item()
             print(f"step {done} held out {value:.4f}", flush=True)
-        if time.monotonic() - saved_at > 150 or done in (arguments.steps, arguments.stop):
+        if time.monotonic() - saved_at > 90 or done in (arguments.steps, arguments.stop):
             save(model, chosen, done, arguments.checkpoint)
             saved_at = time.monotonic()
         if done == arguments.stop:

@@ -82,18 +82,18 @@ def _introduction(r: random.Random) -> tuple[str, str]:
     return start + "".join(about), f"{start} {' '.join(about)}" + r.choice(["", " 잘 부탁드립니다.", " 만나서 반갑습니다.", " 무엇이든 물어보세요."])
 
 
-_MAKERS = [(_story, 42), (_conversation, 26), (_facts, 10), (_numbers, 13), (essays.essay, 7), (_introduction, 2)]
+_MAKERS = [_story, _conversation, _facts, _numbers, essays.essay, _introduction]
+MIXES = {"stories": (42, 26, 10, 13, 7, 2), "questions": (24, 36, 14, 19, 5, 2)}
 
 
 def is_held_out(key: str) -> bool:
     return zlib.crc32(key.encode()) % 16 == 0
 
 
-def documents(seed: int, held_out: bool = False) -> Iterator[str]:
-    """Documents without the end mark, for ever; the same for the same seed."""
+def documents(seed: int, held_out: bool = False, mix: str = "stories") -> Iterator[str]:
+    """Documents without the end mark, for ever; the same for the same seed and mix."""
     r = random.Random(seed)
-    makers, weights = zip(*_MAKERS, strict=True)
     while True:
-        key, text = r.choices(makers, weights)[0](r)
+        key, text = r.choices(_MAKERS, MIXES[mix])[0](r)
         if is_held_out(key) == held_out:
             yield text
