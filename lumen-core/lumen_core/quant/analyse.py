@@ -7,9 +7,11 @@ Findings are reported at the guilty place of the declaration.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from lumen_core.dsl import ast
+from lumen_core.dsl.check_format import check_format
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant import bits
 from lumen_core.quant.normal_form import ZERO, BitField, FloatField, NormalForm, Scale
@@ -44,10 +46,12 @@ class _Wrong(Exception):
 
 def analyse(declaration: ast.Format) -> NormalForm:
     """Return the normal form; raises SourceError at the place that cannot be brought into it."""
+    diagnostics = Diagnostics()
+    check_format(declaration, diagnostics)
+    diagnostics.raise_if_any()
     try:
         return _Analysis(declaration).normal_form()
     except _Wrong as wrong:
-        diagnostics = Diagnostics()
         diagnostics.error(str(wrong), wrong.span, notes=(f"in format {declaration.name}",), help=wrong.help)
         raise diagnostics.exception() from None
 
@@ -210,10 +214,13 @@ class _Analysis:
         if len(codes) != 1:
             raise _Wrong("two different codes are added for one weight", where)
         step, start = factors[codes[0]], factors.get(None, 0.0)
+        if not (math.isfinite(step) and math.isfinite(start)) or step == 0:
+            raise _Wrong(f"the codes are multiplied by {step:g} and {start:g} is added", where)
         constant = 1.0 if step == int(step) and start == int(start) else step
         multiplier, zero = step / constant, -start / constant
         if zero != int(zero):
             raise _Wrong("the zero point is not a whole number of steps", where)
+        self.numbers_fit(codes[0], multiplier, zero)
         scale = Scale(constant, floats, shared[0] if shared else None)
         offset = None
         for key, others in scales.items():
@@ -237,10 +244,29 @@ class _Analysis:
         counts = [s.integer.count for s in (scale, offset) if s is not None and s.integer is not None]
         if len(set(counts)) > 1:
             raise _Wrong("scales and offsets have different sub-blocks", self.declaration.value.span)
+        where = self.declaration.value.span
+        if self.declaration.block % 32:
+            raise _Wrong(f"a block of {self.declaration.block} is no multiple of 32", where)
         sub = self.declaration.block // (counts[0] if counts else 1)
-        if sub % 16:
-            raise _Wrong(f"a sub-block of {sub} is no multiple of 16", self.declaration.value.span)
+        if sub != 16 and sub % 32:
+            raise _Wrong(f"a sub-block of {sub} is neither 16 nor a multiple of 32", where)
+        if sub == 16 and offset is not None:
+            raise _Wrong("offsets of sub-blocks of 16 are not understood yet", where)
+        for scale_or_offset in (scale, offset):
+            integer = scale_or_offset.integer if scale_or_offset is not None else None
+            if integer is not None and not (
+                0 <= integer.low <= integer.high <= 255 or -128 <= integer.low <= integer.high <= 127
+            ):
+                raise _Wrong(f"scales from {integer.low} to {integer.high} do not fit in a byte", where)
         return sub
+
+    def numbers_fit(self, code: BitField, multiplier: float, zero: float) -> None:
+        """Codes are bytes, and what they stand for is exact in f32."""
+        where = self.declaration.value.span
+        if code.width > 8:
+            raise _Wrong(f"a code of {code.width} bits; codes have at most 8", where)
+        if abs(multiplier) * max(abs(code.low), abs(code.high)) + abs(zero) >= 1 << 24:
+            raise _Wrong("the value of a code does not fit in 24 bits", where)
 
     def every_bit_is_used(self, value: Value) -> None:
         """A bit of the block that nothing reads is a mistake of the declaration."""

@@ -144,7 +144,7 @@ class NormalForm:
         """The activation format whose scales are as fine as the block's, as ggml pairs them."""
         if self.kind == "float":
             return "f32"
-        return "i8g256" if self.block % 256 == 0 else "i8g32"
+        return "i8g256" if self.block == 256 else "i8g32"
 
     def row_bytes(self, columns: int) -> int:
         """Bytes of a row of `columns` weights; raises where it is not a whole number of blocks."""
