@@ -39,6 +39,6 @@ def lumen_models() -> list[ModelSource]:
             vendor="Alibaba Cloud",
             license="Apache-2.0",
             note="RMSNorm on every query and key head; the shape of the embedded demo model",
-            files={"demo": HERE / "demo.gguf"},
+            files={"demo": HERE / "demo" / "demo.gguf"},
         ),
     ]

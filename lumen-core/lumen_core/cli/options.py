@@ -94,9 +94,7 @@ def text_or_stdin(text: str, what: str = "the prompt") -> str:
 
 def model_path(name: str, registry: Registry) -> Path:
     """Return the file that a name on the command line stands for."""
-    if name in registry.files:
-        return registry.files[name].value
-    return Path(valid_text(name, "the file name"))
+    return registry.file(valid_text(name, "the file name"))
 
 
 @contextmanager

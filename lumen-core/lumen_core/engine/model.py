@@ -39,12 +39,6 @@ Progress = Callable[[str, int, int], None]
 Prompt = str | Sequence[int]
 
 
-def find(name: str | Path, registry: Registry) -> Path:
-    """Return the path of a model file: a path, or the name of one that a plugin ships (`demo`)."""
-    shipped = registry.files.get(str(name))
-    return shipped.value if shipped is not None and not Path(name).exists() else Path(name)
-
-
 def load(
     path: str | Path,
     *,
@@ -73,7 +67,7 @@ def load(
     registry = registry or Registry.load()
     threads = _threads(threads)
     chosen = choose_target(registry, target or os.environ.get("LUMEN_TARGET") or None)
-    where = find(path, registry)
+    where = registry.file(path)
     file = registry.reader(where).open(where)
     try:
         objects = ObjectCache(cache or default_directory())
@@ -98,7 +92,7 @@ def load(
 def load_tokenizer(path: str | Path) -> Tokenizer:
     """Return the tokenizer of a model file; one with a vocabulary and no weights will do."""
     registry = Registry.load()
-    where = find(path, registry)
+    where = registry.file(path)
     with registry.reader(where).open(where) as file:
         return build(file.metadata)
 

@@ -142,7 +142,7 @@ def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
         return parse(Source.read(registry.models[what].value.path)), None
     if what in registry.formats:
         return ast.Module((registry.formats[what].value,)), None
-    path = registry.files[what].value if what in registry.files else Path(what)
+    path = registry.file(what)
     if not path.exists():
         known = ", ".join([*sorted(registry.models), *sorted(registry.formats), *sorted(registry.files)])
         raise ModelError(f"no file, model or format is named {what}; known: {known}")

@@ -156,6 +156,11 @@ class Registry:
                 return model
         raise PluginError(f"{self.models[name].distribution}: {source.path} defines no model `{name}`")
 
+    def file(self, name: str | Path) -> Path:
+        """Return the file that a name stands for: one that a plugin ships (`demo`) or a path (`./demo`)."""
+        shipped = self.files.get(name) if isinstance(name, str) else None
+        return shipped.value if shipped is not None else Path(name)
+
     def reader(self, path: Path) -> Reader:
         """Return the reader that recognizes a file; raises ModelFormatError."""
         if not path.exists():

@@ -62,7 +62,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def load_tokenizer(name: str) -> SimpleNamespace:
         return SimpleNamespace(
             encode=lambda text, add_special=True: list(b"<" * add_special + text.encode()),
-            decode_bytes=bytes,
+            token_bytes=lambda token: bytes([token]),
         )
 
     module = ModuleType("lumen_core.engine.model")

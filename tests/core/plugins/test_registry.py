@@ -190,3 +190,19 @@ def test_the_command_line_reports_a_broken_plugin_and_goes_on(install: Install, 
     assert done.returncode == 0, done.stderr
     assert "problem: trial-bad: entry point trial_bad: ModuleNotFoundError" in done.stdout
     assert "lumen-backend-x86" in done.stdout
+
+
+def test_a_shipped_name_wins_over_a_path_of_that_name(
+    install: Install, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a checkout of Lumen a folder is named `demo`; `./demo` still says the path."""
+    body = """
+        @hookimpl
+        def lumen_models():
+            return [ModelSource("m", HERE / "m.lum", ("m",), files={"demo": HERE / "weights.bin"})]
+    """
+    registry = Registry.load(found=install("shipper", body))
+    (tmp_path / "demo").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert registry.file("demo") == tmp_path / "weights.bin"
+    assert registry.file("./demo") == Path("demo") == registry.file(Path("demo"))
