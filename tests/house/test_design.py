@@ -43,7 +43,17 @@ MACHINE_WORDS = re.compile(
     re.IGNORECASE,
 )
 FORMAT_NAME = re.compile(r"^(i?q[1-8]_\w+|tq[12]_0|bf?16_?\d*)$", re.IGNORECASE)
-HEAVY = ["llvmlite", "tokenizers", "sentencepiece", "jinja2", "gguf", "torch", "transformers", "cuda"]
+HEAVY = [
+    "llvmlite",
+    "tokenizers",
+    "sentencepiece",
+    "jinja2",
+    "huggingface_hub",
+    "gguf",
+    "torch",
+    "transformers",
+    "cuda",
+]
 
 
 def sources(folder: Path) -> list[Path]:

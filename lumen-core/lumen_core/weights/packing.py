@@ -47,10 +47,11 @@ class Packer:
         rows, length = tensor.shape
         made = allocate(layout.matrix_bytes(rows, length), f"the packed weights of {tensor.name}")
         function = self.functions[tensor.format]
+        data = tensor.data  # once: some tensors are put together when they are asked for
 
         def part(first: int) -> None:
             last = min(first + _GROUPS, layout.groups(rows))
-            function(address(tensor.data), address(made), length, rows, first, last)
+            function(address(data), address(made), length, rows, first, last)
 
         list(self.pool.map(part, range(0, layout.groups(rows), _GROUPS)))
         self.file.release(tensor)  # a table that is also gathered from comes back page by page
@@ -60,11 +61,11 @@ class Packer:
     def pack_all(self, tensors: Iterable[FileTensor], progress: Callable[[str, int, int], None]) -> None:
         """Pack every tensor, reporting bytes done."""
         wanted = list({id(tensor): tensor for tensor in tensors}.values())
-        total, done = sum(tensor.data.nbytes for tensor in wanted), 0
+        total, done = sum(tensor.nbytes for tensor in wanted), 0
         for tensor in wanted:
             progress("packing weights", done, total)
             self.pack(tensor)
-            done += tensor.data.nbytes
+            done += tensor.nbytes
         progress("packing weights", total, total)
 
     def plain(self, tensor: FileTensor) -> np.ndarray:
