@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lumen_core.engine.binding import context_length
 from lumen_core.engine.generation import Completion, Run, Statistics
 from lumen_core.engine.memory import RECENT, Memory
 from lumen_core.engine.memory import Sequence as Cached
@@ -34,7 +35,6 @@ from lumen_core.text.template import render
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.weights.model_file import ModelFile
 
-DEFAULT_CONTEXT = 4096
 Progress = Callable[[str, int, int], None]
 Prompt = str | Sequence[int]
 
@@ -79,7 +79,7 @@ def load(
             (progress or _silent)("compiling", 0, 1)
             session = compile_model(registry, file, chosen, threads, objects)
             team = Team(threads, session.library)
-            window = _context(context, session.bound.context)
+            window = context_length(context, session.bound.context)
             memory = Memory(session, file, window, threads, team.yield_function, progress or _silent)
         finally:
             preparing.join()
@@ -111,14 +111,6 @@ def _threads(asked: int | None) -> int:
         return available_threads()
     if not isinstance(asked, int) or not 1 <= asked <= 1024:
         raise LumenError(f"threads must be a whole number from 1 to 1024, found {asked!r}")
-    return asked
-
-
-def _context(asked: int | None, trained: int) -> int:
-    if asked is None or asked == 0:
-        return min(trained, DEFAULT_CONTEXT) if asked is None else trained
-    if not isinstance(asked, int) or not 1 <= asked <= trained:
-        raise LumenError(f"the context must be 1 to {trained} tokens (the model's training), found {asked!r}")
     return asked
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
-from lumen_core.engine.binding import BoundModel, bind
+from lumen_core.engine.binding import BoundModel, bind, load_page
 from lumen_core.errors import TargetError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
@@ -63,15 +63,6 @@ def choose_target(registry: Registry, name: str | None) -> Target:
 def load_formats(registry: Registry, names: set[str]) -> Formats:
     """Return the normal forms of the named formats."""
     return Formats({name: analyse(registry.format(name)) for name in sorted(names)})
-
-
-def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, TypedModel]:
-    """Return the checked page of the model for an architecture."""
-    from lumen_core.dsl.library import load
-
-    source = registry.model(architecture)
-    module = load(source.path)
-    return module, module.models[source.name]
 
 
 @dataclass
