@@ -36,7 +36,7 @@ class DotPlan:
         coarse = plan.kind == "corrected" or (plan.kind == "seeded" and form.activation != "i8g256")
         if form.sub < 32 and coarse:
             raise UnsupportedFormatError(
-                f"{form.name}: zero points of sub-blocks of {form.sub} need finer sums of activations than there are"
+                f"{form.name}: zero points of sub-blocks of {form.sub} need finer sums of activations"
             )
         return plan
 
@@ -61,7 +61,8 @@ class DotPlan:
         if largest <= bound:
             return DotPlan("corrected")
         raise UnsupportedFormatError(
-            f"{form.name}: {target.name} has no exact dot product for codes 0 to {largest} around {form.zero_of_code}"
+            f"{form.name}: {target.name} has no exact dot product for codes up to {largest} "
+            f"with the zero point {form.zero_of_code}"
         )
 
 
