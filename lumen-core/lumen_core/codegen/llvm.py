@@ -155,6 +155,10 @@ class _Emitter(Writer):
         value, pointer = op.operands
         self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {op.attributes['align']}")
 
+    def op_cycles(self, op: Operation) -> None:
+        self.declare("llvm.readcyclecounter", "i64", ())
+        self.define(op.results[0], "call i64 @llvm.readcyclecounter()")
+
     def op_prefetch(self, op: Operation) -> None:
         self.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
         self.line(f"call void @llvm.prefetch.p0({self.typed(op.operands[0])}, i32 0, i32 3, i32 1)")

@@ -29,7 +29,7 @@ from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
 from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
-from lumen_core.schedule.step import Part, Records, build_step
+from lumen_core.schedule.step import Part, Profile, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
 from lumen_core.target import Target
 from lumen_core.weights.model_file import ModelFile
@@ -116,14 +116,20 @@ class Session:
 
 
 def compile_model(
-    registry: Registry, file: ModelFile, target: Target, threads: int, cache: ObjectCache, chunk: int = CHUNK
+    registry: Registry,
+    file: ModelFile,
+    target: Target,
+    threads: int,
+    cache: ObjectCache,
+    chunk: int = CHUNK,
+    profile: bool = False,
 ) -> Session:
-    """Run the compile river for a file."""
+    """Run the compile river for a file; `profile`: programs that measure themselves."""
     module, model = load_page(registry, file.architecture)
     formats = load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
     bound = bind(model, file)
     lowered = lower(module, model, bound, formats)
-    needs, records = Needs(), Records()
+    needs, records = Needs(), Records(profile=Profile() if profile else None)
     layer_weights = frozenset(model.layer_weights)
     steps = plan_steps(lowered, target, formats, layer_weights, threads, chunk, needs, records)
     requests = dict(needs.kernels)
