@@ -11,7 +11,7 @@ from kit.oracle import Oracle, call
 from lumen_core.dsl import configure, load
 from lumen_core.errors import ModelError, UnsupportedFormatError
 from lumen_core.ir import Module, parse_module, print_module, verify
-from lumen_core.lower import lower_block, lower_model
+from lumen_core.lower import lower_model, lower_step
 from lumen_core.passes.pipeline import run
 from lumen_core.quant.analyse import analyse
 
@@ -203,8 +203,8 @@ def test_block_against_plain_numpy():
 
 
 def test_a_block_per_combination_of_formats():
-    one = lower_block(MODULE, TINY, CONFIG, uniform("byte"), FORMATS)
-    other = lower_block(MODULE, TINY, CONFIG, MIXED, FORMATS)
+    one = lower_step(MODULE, TINY, "block", CONFIG, uniform("byte"), FORMATS)
+    other = lower_step(MODULE, TINY, "block", CONFIG, MIXED, FORMATS)
     assert one == lowered(uniform("byte"))["block"]
     assert one != other
 
