@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from lumen_core.runtime.memory import address, allocate
 from lumen_core.weights.model_file import FileTensor, ModelFile
 
 _GROUPS = 64  # row groups that a thread packs at a time
+_PARTS = 8  # such parts between two releases of the file's pages
 
 
 class Packer:
@@ -65,8 +67,13 @@ class Packer:
         def part(first: int) -> None:
             function(address(tensor.data), address(to), length, rows, first, min(first + _GROUPS, groups))
 
-        list(self.pool.map(part, range(0, groups, _GROUPS)))
-        self.file.release(tensor)  # a table that is also gathered from comes back page by page
+        row_bytes = tensor.data.nbytes // rows
+        for first in range(0, groups, _GROUPS * _PARTS):
+            last = min(first + _GROUPS * _PARTS, groups)
+            list(self.pool.map(part, range(first, last, _GROUPS)))
+            # Give the file's pages back at once; a table that is also gathered from returns page by page.
+            done = tensor.data[first * self.lanes * row_bytes : last * self.lanes * row_bytes]
+            self.file.release(replace(tensor, data=done))
 
     def plain(self, tensor: FileTensor) -> np.ndarray:
         """Return a vector as contiguous f32."""
