@@ -31,6 +31,7 @@ from lumen_core.lower import lower_function
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Needs
 from lumen_core.schedule.plan import plan
@@ -98,8 +99,8 @@ class Subject:
         for name in self.shown_formats:
             needs = Needs()
             (product,) = run_passes(Module([self._product(name)]))
-            for mode, tokens in (("decode", 1), ("prefill", PROMPT)):
-                plan(product, mode, target, self.forms, frozenset(), tokens, 1, needs)
+            for columns, tokens in ((1, 1), (tile_columns(target), PROMPT)):
+                plan(product, columns, target, self.forms, frozenset(), tokens, 1, needs)
             yield build_pack(self.forms[name], target, f"pack_{name}")
             yield from (request.build() for request in needs.kernels.values())
         for model, bound in self.models:

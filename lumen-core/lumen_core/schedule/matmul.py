@@ -37,6 +37,11 @@ def tile_columns(target: Target) -> int:
     return 16 if target.registers >= 32 else 4
 
 
+def few_columns(target: Target) -> int:
+    """Columns of the tile for a handful of tokens: a wide tile would mostly compute padding."""
+    return min(8, tile_columns(target))
+
+
 def build_matmul(form: NormalForm, target: Target, tile: MatmulTile, name: str = "matmul") -> Kernel:
     """Build `name(weights, activations, output, stride, length, first, last, tokens)`.
 
