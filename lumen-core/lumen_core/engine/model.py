@@ -10,8 +10,9 @@ Several models may live in a process; one model serves one generation at a time 
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -26,6 +27,7 @@ from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
+from lumen_core.engine.turns import Turns
 from lumen_core.errors import LumenError, TemplateError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
@@ -129,7 +131,8 @@ class Model:
         self._team = team
         self._runner = Runner(session, memory, team)
         self._cached = Cached(memory)
-        self._lock = threading.Lock()
+        self._lock = Turns()
+        self._stop_threads = weakref.finalize(self, team.close)  # also where nobody closes the model
         self._closed = False
 
     # ------------------------------------------------------------------- text
@@ -209,6 +212,7 @@ class Model:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Return the logits after each token of a sequence, f32 [T, V]."""
+        self._require_open()
         ids = self._checked(ids)
         with self._lock:
             self._require_open()
@@ -230,10 +234,12 @@ class Model:
 
     @property
     def context(self) -> int:
+        self._require_open()
         return self._memory.context
 
     def describe(self) -> dict[str, Any]:
         """Facts about the loaded model, for tables."""
+        self._require_open()
         formats: dict[str, int] = {}
         for tensor in self._file.tensors.values():
             formats[tensor.format] = formats.get(tensor.format, 0) + 1
@@ -275,15 +281,17 @@ class Model:
     def reset(self) -> None:
         """Forget the tokens of earlier prompts, so that nothing of them is reused."""
         with self._lock:
+            self._require_open()
             self._cached.rewind(0)
 
     def close(self) -> None:
         """Stop the threads and free the memory; the model cannot be used afterwards."""
-        with self._lock:
+        # A stream that this thread left open holds the turn and runs nothing: it ends when it is asked again.
+        with nullcontext() if self._lock.mine else self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._team.close()
+            self._stop_threads()
             self._file.close()
             del self._memory, self._runner, self._cached
 
@@ -340,6 +348,7 @@ class Model:
                     text = run.decoder.push(token)
                     if text:
                         yield text
+                        self._require_open()
                     if run.decoder.stopped is not None:
                         run.finish_reason = "stop"
                         break

@@ -104,6 +104,7 @@ class Runner:
 
     def logits(self, sequence: Sequence, ids: Many[int]) -> np.ndarray:
         """Run tokens and return the logits after each, f32 [len(ids), V]."""
+        sequence.require(len(ids))
         result = np.empty((len(ids), self.vocabulary), np.float32)
         for start in range(0, len(ids), self.session.chunk):
             part = ids[start : start + self.session.chunk]
