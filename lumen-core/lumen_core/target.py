@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 class Instruction:
     """One machine instruction: what the compiler may ask for, and the intrinsic that does it.
 
-    op         the semantic operation of the kernel IR, e.g. `dot4_u8s8`
+    op         the semantic operation of the kernel IR, e.g. `dot4_u8s8`, `dot4_s8s8`
     types      LLVM types of result and operands, e.g. ("<16 x i32>", "<16 x i32>", "<64 x i8>", "<64 x i8>")
     intrinsic  the LLVM intrinsic's name
     signature  LLVM types that the intrinsic itself declares, result first (bitcasts bridge a difference)
@@ -41,6 +41,10 @@ class Target:
     vector_bytes    width of the vectors that kernels use
     registers       vector registers of that width
     broadcast_memory  an arithmetic operand may be a scalar in memory, spread over the lanes
+    lane_operands   an arithmetic operand may be one 32-bit lane of a register, spread over the lanes
+    byte_shifts     bytes can be shifted each for itself
+    attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
+    facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
     instructions    the rows whose features this target has, preferred first
     """
@@ -54,6 +58,10 @@ class Target:
     broadcast_memory: bool
     cache_bytes: tuple[int, ...]
     instructions: tuple[Instruction, ...] = field(repr=False)
+    lane_operands: bool = False
+    byte_shifts: bool = False
+    attributes: str = ""
+    facts: tuple[str, ...] = ()
 
     @property
     def lanes(self) -> int:

@@ -227,9 +227,9 @@ def _compile(request: Request, target: Target) -> bytes:
 
 def cache_key(content: str, target: Target) -> bytes:
     """What decides an object: the generator, the toolchain, the target and the kernel."""
-    parts = (generator_fingerprint(), toolchain_version(), target.name, target.triple, target.cpu)
+    parts = (generator_fingerprint(), toolchain_version(), repr(target))
     instructions = hashlib.sha256(repr(target.instructions).encode()).hexdigest()
-    return "\n".join((*parts, target.feature_string, instructions, str(ALIGNMENT), content)).encode()
+    return "\n".join((*parts, instructions, str(ALIGNMENT), content)).encode()
 
 
 @lru_cache(maxsize=1)
