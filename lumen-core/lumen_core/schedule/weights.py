@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lumen_core.errors import LumenBug
+from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
@@ -43,7 +43,17 @@ class DotPlan:
 
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
-        """Pick the cheapest way that provably never overflows on `target`."""
+        """Pick the cheapest way that provably never overflows on `target`; raises UnsupportedFormatError."""
+        plan = DotPlan._cheapest(form, target)
+        coarse = plan.kind == "corrected" or (plan.kind == "seeded" and form.activation != "i8g256")
+        if form.sub < 32 and coarse:
+            raise UnsupportedFormatError(
+                f"{form.name}: zero points of sub-blocks of {form.sub} need finer sums of activations"
+            )
+        return plan
+
+    @staticmethod
+    def _cheapest(form: NormalForm, target: Target) -> DotPlan:
         largest = (1 << form.bits) - 1
         centered = form.multiplier == 1 and form.zero_of_code == 1 << (form.bits - 1)
         if target.find("dot4_s8s8") is not None:
@@ -69,7 +79,10 @@ class DotPlan:
             return DotPlan("magnitude")
         if largest <= bound:
             return DotPlan("corrected")
-        raise LumenBug(f"no exact byte dot product for {form.name} on {target.name}")
+        raise UnsupportedFormatError(
+            f"{form.name}: {target.name} has no exact dot product for codes up to {largest} "
+            f"with the zero point {form.zero_of_code}"
+        )
 
     @staticmethod
     def _widening(form: NormalForm, target: Target, largest: int, centered: bool) -> DotPlan:
@@ -78,8 +91,10 @@ class DotPlan:
             raise LumenBug(f"target {target.name} has no byte dot product")
         if largest <= 127:
             chain = 0x7FFF // (2 * 127 * largest)
-            if centered:
+            if centered and (form.sub >= 32 or form.activation == "i8g256"):
                 return DotPlan("seeded", 0, 8 - form.bits, "small", chain)
+            if centered:  # activations without sums as fine as the scales
+                return DotPlan("signed", 8 - form.bits, left="signed", chain=1, turned=True)
             return DotPlan("corrected" if form.zero_of_code else "plain", left="small", chain=chain)
         # 2 * 127 * 128 fits
         return DotPlan("signed" if centered else "corrected", left="signed", chain=1, turned=True)
