@@ -7,7 +7,8 @@ language, so that a generic test can execute every row against it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -86,14 +87,30 @@ class Backend:
 
     machines  names that `platform.machine()` gives for it, lower case
     targets   every target it can compile for, best first; a host can run those whose features it has
+    detect    gives what this host has beside the CPU features that the compiler's own detection finds
+    systems   target triples by the name of an operating system
     """
 
     name: str
     machines: tuple[str, ...]
     targets: tuple[Target, ...]
+    detect: Callable[[], frozenset[str]] = frozenset
+    systems: Mapping[str, str] = field(default_factory=dict)
 
     def usable(self, machine: str, features: frozenset[str]) -> tuple[Target, ...]:
         """Return the targets that a host with these CPU features can run, best first."""
         if machine.lower() not in self.machines:
             return ()
-        return tuple(target for target in self.targets if features.issuperset(target.features))
+        found = features | self.detect()
+        return tuple(target for target in self.targets if found.issuperset((*target.features, *target.facts)))
+
+    def described(self, text: str) -> Target | None:
+        """Return the least target that `machine-system+feature+...` describes, for that system."""
+        place, *wanted = text.lower().split("+")
+        machine, _, system = place.partition("-")
+        if machine not in self.machines or system not in self.systems:
+            return None
+        for target in reversed(self.targets):
+            if set(wanted) <= {*target.features, *target.facts}:
+                return replace(target, triple=self.systems[system])
+        return None

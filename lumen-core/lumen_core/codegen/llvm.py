@@ -156,10 +156,6 @@ class _Emitter(Writer):
         self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {op.attributes['align']}")
 
     def op_cycles(self, op: Operation) -> None:
-        row = self.row("cycles", op.results[0].type)
-        if row is not None:
-            self.call_row(row, op.results[0], ())
-            return
         self.declare("llvm.readcyclecounter", "i64", ())
         self.define(op.results[0], "call i64 @llvm.readcyclecounter()")
 
@@ -258,8 +254,9 @@ class _Emitter(Writer):
 
     def call_row(self, row: Instruction, result: Value | None, operands: tuple[Value, ...]) -> None:
         arguments = []
-        for operand, wanted in zip(operands, row.signature[1:], strict=False):
-            arguments.append(f"{wanted} {self.cast(self.value(operand), llvm_type(operand.type), wanted)}")
+        for operand, given, wanted in zip(operands, row.types[1:], row.signature[1:], strict=False):
+            text = self.cast(self.value(operand), llvm_type(operand.type), given)
+            arguments.append(f"{wanted} {self.cast(text, given, wanted)}")
         arguments += list(row.immediates)
         self.declare(row.intrinsic, row.signature[0], row.signature[1:])
         call = f"call {row.signature[0]} @{row.intrinsic}({', '.join(arguments)})"
@@ -268,13 +265,24 @@ class _Emitter(Writer):
             return
         name = self.fresh()
         self.line(f"{name} = {call}")
-        self.text[id(result)] = self.cast(name, row.signature[0], llvm_type(result.type))
+        text = self.cast(name, row.signature[0], row.types[0])
+        self.text[id(result)] = self.cast(text, row.types[0], llvm_type(result.type))
 
     def cast(self, text: str, have: str, want: str) -> str:
+        """The same bits as another type; a vector of unknown length starts with those of a known one."""
         if have == want:
             return text
         name = self.fresh()
-        self.line(f"{name} = bitcast {have} {text} to {want}")
+        if "vscale" in have:
+            intrinsic = f"llvm.vector.extract.{_overload(want)}.{_overload(have)}"
+            self.declare(intrinsic, want, (have, "i64"))
+            self.line(f"{name} = call {want} @{intrinsic}({have} {text}, i64 0)")
+        elif "vscale" in want:
+            intrinsic = f"llvm.vector.insert.{_overload(want)}.{_overload(have)}"
+            self.declare(intrinsic, want, (want, have, "i64"))
+            self.line(f"{name} = call {want} @{intrinsic}({want} poison, {have} {text}, i64 0)")
+        else:
+            self.line(f"{name} = bitcast {have} {text} to {want}")
         return name
 
     # ----------------------------------------------------------------- control
@@ -352,3 +360,9 @@ class _Emitter(Writer):
         self.label(done)
         for result, after in zip(op.results, following, strict=True):
             self.text[id(result)] = after
+
+
+def _overload(type: str) -> str:
+    """How an overloaded intrinsic names a vector type of LLVM: `<vscale x 4 x i32>` is nxv4i32."""
+    head = "nxv" if "vscale" in type else "v"
+    return head + type.strip("<>").removeprefix("vscale x ").replace(" x ", "")

@@ -38,8 +38,11 @@ CHUNK = 256  # tokens of a prefill step
 PROGRAMS = ("prefill", "decode", "last", "score")
 
 
-def choose_target(registry: Registry, name: str | None) -> Target:
-    """Return the named target, or the best that this machine runs; raises TargetError."""
+def choose_target(registry: Registry, name: str | None, run: bool = True) -> Target:
+    """Return the named target, or the best that this machine runs; raises TargetError.
+
+    run  the code is to run here; otherwise any target will do, by name or as `machine-system+feature`
+    """
     features, machine = host_features(), platform.machine()
     backends = [entry.value for entry in registry.backends.values()]
     usable = [target for backend in backends for target in backend.usable(machine, features)]
@@ -53,7 +56,12 @@ def choose_target(registry: Registry, name: str | None) -> Target:
     for target in usable:
         if target.name == name:
             return target
-    everything = [target.name for backend in backends for target in backend.targets]
+    everything = {target.name: target for backend in backends for target in backend.targets}
+    if not run:
+        described = [everything.get(name), *(backend.described(name) for backend in backends)]
+        found = next((target for target in described if target is not None), None)
+        if found is not None:
+            return found
     if name in everything:
         runs = ", ".join(target.name for target in usable)
         raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")

@@ -64,7 +64,7 @@ def show(what: str, level: str, *, target: str | None = None, format: str | None
         return print_typed(subject.typed)
     if level in ("tensor", "fused"):
         return "\n".join(print_function(function) for function in subject.functions(level == "fused"))
-    chosen = session.choose_target(registry, target)
+    chosen = session.choose_target(registry, target, run=False)
     kernels = list(subject.kernels(chosen))
     if not kernels:
         raise LumenError(f"{what} has neither a model nor a format, so there are no kernels; try --at fused")
