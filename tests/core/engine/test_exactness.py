@@ -40,16 +40,16 @@ def agree(found: np.ndarray, wanted: np.ndarray, format: str, few: bool = False)
 @each_shape
 @each_format
 def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> None:
-    ids = token_ids(21)
+    ids = token_ids(17)
     wanted = None
     for target in TARGETS:
         with engine(tiny(shape, format), target=target, threads=2) as model:
             if wanted is None:
                 reference = oracle(model.session)
-                wanted = [reference.step(ids[:18]), *(reference.step([token]) for token in ids[18:])]
-            agree(model.prefill(ids[:18]), wanted[0], format)
+                wanted = [reference.step(ids[:15]), *(reference.step([token]) for token in ids[15:])]
+            agree(model.prefill(ids[:15]), wanted[0], format)
             # behind a prefill, tokens one by one, over the cache that it left
-            agree(model.decode(ids, before=18), np.concatenate(wanted[1:]), format, few=True)
+            agree(model.decode(ids, before=15), np.concatenate(wanted[1:]), format, few=True)
 
 
 @each_target
@@ -84,7 +84,7 @@ def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine
 
 @pytest.mark.parametrize("length", [1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257])
 def test_lengths_around_chunks_and_pages(length, tiny, engine) -> None:
-    """Chunks of 64 and of 256 tokens, cache pages in any order: the same bits, and decoding goes on from there."""
+    """Chunks of 64 and of 256 tokens, pages in any order: the same bits; decoding goes on from there."""
     ids = token_ids(length + 3, seed=length)
     path = tiny("qwen3-tiny", "q8_0")
     with engine(path, threads=2, chunk=256) as model:
@@ -99,7 +99,7 @@ def test_lengths_around_chunks_and_pages(length, tiny, engine) -> None:
 
 
 def test_targets_agree(tiny, engine) -> None:
-    """One machine's instructions or another's: integers are the same, only float sums are in another order."""
+    """The integers are the same on all machines, only float sums are in another order."""
     ids = token_ids(24, seed=4)
     found = []
     for target in TARGETS:
@@ -111,9 +111,10 @@ def test_targets_agree(tiny, engine) -> None:
 
 def test_shapes_that_fill_no_vector(tiny, engine) -> None:
     """Heads, widths and vocabularies that are no multiple of anything but the format's block."""
-    odd = {"width": 96, "heads": 3, "kv_heads": 1, "head": 24, "hidden": 160, "layers": 3, "vocabulary": 263}
+    odd = {"width": 96, "heads": 4, "kv_heads": 1, "head": 24, "hidden": 160, "layers": 3, "vocabulary": 263}
     for shape in SHAPES:
         ids = token_ids(19, vocabulary=263, seed=5)
         with engine(tiny(shape, "q8_0", **odd), threads=3) as model:
-            agree(model.prefill(ids), oracle(model.session).step(ids), "q8_0")
-            np.testing.assert_array_equal(model.decode(ids), model.prefill(ids))
+            found = model.prefill(ids)
+            agree(found, oracle(model.session).step(ids), "q8_0")
+            np.testing.assert_array_equal(model.decode(ids), found)
