@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -42,22 +43,42 @@ def list_(json: options.Json = False) -> None:
 @app.command(epilog="Example:\n\n  lumen formats show q4_k")
 def show(
     name: Annotated[str, typer.Argument(help="A format's name.")],
+    target: options.TargetName = None,
     json: options.Json = False,
 ) -> None:
-    """Show a format's declaration and what the compiler derives from it."""
+    """Show a format's declaration and what the compiler derives from it.
+
+    That is its normal form (each weight as codes, scales and offsets, with the place of every bit)
+    and how the target's kernels want it packed.
+    """
+    from lumen_core.engine.session import choose_target
+    from lumen_core.errors import TargetError
     from lumen_core.plugins.registry import Registry
     from lumen_core.quant.analyse import analyse
+    from lumen_core.quant.describe import layout_text, normal_form_text
 
     registry = Registry.load()
     declaration = registry.format(name)
-    facts = _facts(registry.formats[name])
     form = analyse(declaration)
-    facts |= {"kind": form.kind, "activation": form.activation}
+    try:
+        chosen = choose_target(registry, target)
+    except TargetError:
+        if target:
+            raise
+        chosen = None  # no backend for this machine: there is no packed form to show
+    facts = _facts(registry.formats[name]) | {"kind": form.kind, "activation": form.activation}
     if json:
-        print_json(facts | {"declaration": declaration.span.text})
+        derived: dict[str, object] = {"declaration": declaration.span.text, "normal_form": asdict(form)}
+        if chosen:
+            text = layout_text(form, chosen.lanes)
+            derived["packed"] = {"target": chosen.name, "rows": chosen.lanes, "layout": text}
+        print_json(facts | derived)
         return
     print_facts(facts)
     print(f"\n{declaration.span.text}")
+    print(f"\nnormal form of {normal_form_text(form)}")
+    if chosen:
+        print(f"\npacked for {chosen.name}: {layout_text(form, chosen.lanes)}")
 
 
 def _facts(entry: Entry[ast.Format]) -> dict[str, object]:

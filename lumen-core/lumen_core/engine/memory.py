@@ -49,6 +49,9 @@ class Memory:
         self._place_weights(file, threads, progress)
         self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
         self.set("counters", address(self.counters))
+        kinds = len(session.records.profile.places) if session.records.profile else 0
+        self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
+        self.set("profile", address(self.profile))
         self.set("barrier", address(self._new(64, "barrier")))
         self.set("layers", address(self.layer_records))
         self.set("layer_count", self.layers)
@@ -129,13 +132,14 @@ class Memory:
                 functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
         packer = Packer(file, session.formats, session.target.lanes, functions, threads)
         try:
+            in_order = [*tables[1:], tables[0]]  # as a step reads them: the layers, then the head
             packer.pack_all(
-                [table[name] for _, table in tables for name in needs.packed if name in table], progress
+                [t for _, table in in_order for name, t in table.items() if name in needs.packed], progress
             )
             for layer, table in tables:
                 for name, tensor in table.items():
                     if name in needs.packed:
-                        packed = packer.pack(tensor)
+                        packed = packer.packed[id(tensor)]
                         self._alive.append(packed)
                         self._point(layer, name, packed)
                     if name in needs.plain:
@@ -154,6 +158,12 @@ class Memory:
             self.set(name, address(array))
         else:
             self._set_layer(layer, name, address(array))
+
+    def look_back(self, recent: np.ndarray) -> None:
+        """Say which ids the repetition penalty applies to."""
+        self.recents = len(recent)
+        self.recent[: self.recents] = recent
+        self.set("sampling.recents", self.recents)
 
     def clear_counters(self) -> None:
         self.counters[:] = 0

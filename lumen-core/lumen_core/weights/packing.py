@@ -18,6 +18,7 @@ from lumen_core.runtime.memory import address, allocate
 from lumen_core.weights.model_file import FileTensor, ModelFile
 
 _GROUPS = 64  # row groups that a thread packs at a time
+_PARTS = 8  # such parts between two releases of the file's pages
 
 
 class Packer:
@@ -38,35 +39,42 @@ class Packer:
         self.packed: dict[int, np.ndarray] = {}
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="lumen-pack")
 
-    def pack(self, tensor: FileTensor) -> np.ndarray:
-        """Return the packed bytes of a matrix."""
-        if id(tensor) in self.packed:
-            return self.packed[id(tensor)]
-        form = self.forms[tensor.format]
-        layout = WeightLayout(form, self.lanes)
+    def pack_all(self, tensors: Iterable[FileTensor], progress: Callable[[str, int, int], None]) -> None:
+        """Pack matrices one behind the other, in the order given, reporting the file's bytes done.
+
+        They share one piece of memory: large pages then hold all of it, and a step reads it front to back.
+        """
+        wanted = list({id(tensor): tensor for tensor in tensors}.values())
+        sizes = [self._layout(tensor).matrix_bytes(*tensor.shape) for tensor in wanted]
+        memory = allocate(sum(sizes), "the packed weights")
+        total, done, start = sum(tensor.nbytes for tensor in wanted), 0, 0
+        for tensor, size in zip(wanted, sizes, strict=True):
+            progress("packing weights", done, total)
+            self.packed[id(tensor)] = memory[start : start + size]
+            self._pack(tensor, self.packed[id(tensor)])
+            done, start = done + tensor.nbytes, start + size
+        progress("packing weights", total, total)
+
+    def _layout(self, tensor: FileTensor) -> WeightLayout:
+        return WeightLayout(self.forms[tensor.format], self.lanes)
+
+    def _pack(self, tensor: FileTensor, to: np.ndarray) -> None:
         rows, length = tensor.shape
-        made = allocate(layout.matrix_bytes(rows, length), f"the packed weights of {tensor.name}")
+        groups = self._layout(tensor).groups(rows)
         function = self.functions[tensor.format]
         data = tensor.data  # once: some tensors are put together when they are asked for
 
         def part(first: int) -> None:
-            last = min(first + _GROUPS, layout.groups(rows))
-            function(address(data), address(made), length, rows, first, last)
+            function(address(data), address(to), length, rows, first, min(first + _GROUPS, groups))
 
-        list(self.pool.map(part, range(0, layout.groups(rows), _GROUPS)))
-        self.file.release(tensor)  # a table that is also gathered from comes back page by page
-        self.packed[id(tensor)] = made
-        return made
-
-    def pack_all(self, tensors: Iterable[FileTensor], progress: Callable[[str, int, int], None]) -> None:
-        """Pack every tensor, reporting bytes done."""
-        wanted = list({id(tensor): tensor for tensor in tensors}.values())
-        total, done = sum(tensor.nbytes for tensor in wanted), 0
-        for tensor in wanted:
-            progress("packing weights", done, total)
-            self.pack(tensor)
-            done += tensor.nbytes
-        progress("packing weights", total, total)
+        row_bytes = data.nbytes // rows
+        for first in range(0, groups, _GROUPS * _PARTS):
+            last = min(first + _GROUPS * _PARTS, groups)
+            list(self.pool.map(part, range(first, last, _GROUPS)))
+            # Give the file's pages back at once; a table that is also gathered from returns page by page.
+            done = data[first * self.lanes * row_bytes : last * self.lanes * row_bytes]
+            self.file.release(FileTensor(tensor.name, tensor.format, tensor.shape, done))
+        self.file.release(tensor)  # what a tensor was put together from
 
     def plain(self, tensor: FileTensor) -> np.ndarray:
         """Return a vector as contiguous f32."""

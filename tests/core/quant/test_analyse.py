@@ -8,11 +8,12 @@ import gguf
 import numpy as np
 import pytest
 from kit.format_evaluator import block_bytes, evaluate
-from kit.forms import declarations, float_fields, form, random_blocks, text
+from kit.forms import declarations, float_fields, form, random_blocks
 
 from lumen_core.dsl.parse import parse
 from lumen_core.errors import SourceError
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.describe import normal_form_text
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.source import Source
 
@@ -36,7 +37,7 @@ def same(found: np.ndarray, wanted: np.ndarray) -> None:
 
 
 def test_normal_forms(golden) -> None:
-    wanted = "\n\n".join(text(form(name)) for name in declarations())
+    wanted = "\n\n".join(normal_form_text(form(name)) for name in declarations())
     golden(FOLDER / "forms" / "shipped.lum", "normal forms", lambda source: wanted)
 
 

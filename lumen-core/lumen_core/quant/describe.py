@@ -1,0 +1,87 @@
+"""What the compiler derives from a format, for people: its normal form and its packed layout, as text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from lumen_core.quant.layout import WeightLayout
+from lumen_core.quant.normal_form import ZERO, BitField, NormalForm, Scale
+
+
+def normal_form_text(form: NormalForm) -> str:
+    """Return a normal form as a person reads it: its algebra, and where every bit comes from."""
+    count = "1 weight" if form.block == 1 else f"{form.block} weights"
+    head = f"{form.name}: {count} in {form.block_bytes} bytes, {form.bits_per_weight:g} bits each"
+    if form.kind == "float":
+        return f"{head}\n  w = {form.element}, activations {form.activation}"
+    assert form.code is not None
+    multiplier = "" if form.multiplier == 1 else f"{form.multiplier} * "
+    zero = f" - {form.zero}" if form.zero > 0 else f" + {-form.zero}" if form.zero else ""
+    code = f"({multiplier}code{zero})" if zero else f"{multiplier}code"
+    value = f"{_factor('scale', form.scale)} * {code}"
+    if form.offset is not None:
+        value += f" + {_factor('offset', form.offset)}".replace("+ -1 * ", "- ")
+    lines = [head, f"  w = {value}"]
+    lines += [f"  one scale for {form.sub} weights, activations {form.activation}"]
+    lines += [f"  code: {_range(form.code)}", *_places(form.code)]
+    for name, scale in (("scale", form.scale), ("offset", form.offset)):
+        for field in scale.floats if scale else ():
+            lines.append(f"  {name} float {field.name}: {field.element} at byte {field.offset}")
+        if scale is not None and scale.integer is not None:
+            lines += [f"  {name} integer: {_range(scale.integer)}", *_places(scale.integer)]
+    return "\n".join(lines)
+
+
+def _factor(name: str, scale: Scale | None) -> str:
+    assert scale is not None
+    parts = [] if scale.constant == 1 else [f"{scale.constant:g}"]
+    parts += [field.name for field in scale.floats]
+    parts += [f"{name}[{scale.integer.count}]"] if scale.integer is not None else []
+    return " * ".join(parts) or "1"
+
+
+def _range(field: BitField) -> str:
+    return f"{field.count} integers of {field.width} bits, {field.low} to {field.high}"
+
+
+def _places(field: BitField) -> Iterator[str]:
+    """Runs of integers whose every bit moves by a fixed step: `0..31: bits 16.0 16.1, then 8 bits on`."""
+    start = 0
+    while start < field.count:
+        stop, steps = start + 1, None
+        while stop < field.count:
+            pairs = zip(field.sources[stop - 1], field.sources[stop], strict=True)
+            moved = [0 if a == b == ZERO else b - a for a, b in pairs]
+            if moved != (steps or moved):
+                break
+            steps, stop = moved, stop + 1
+        bits = " ".join("0" if bit == ZERO else f"{bit >> 3}.{bit & 7}" for bit in field.sources[start])
+        then = f", then {' '.join(map(str, dict.fromkeys(steps)))} bits on" if steps else ""
+        yield f"    {start}..{stop - 1}: bits {bits}{then}"
+        start = stop
+
+
+def layout_text(form: NormalForm, rows: int) -> str:
+    """Return how one block of `rows` rows lies in packed memory."""
+    layout = WeightLayout(form, rows)
+    total = layout.code_bytes + layout.scale_bytes
+    bits = 8 * total / (rows * form.block)
+    count = "1 weight" if form.block == 1 else f"{form.block} weights"
+    head = f"{rows} rows x {count} in {total} bytes, {bits:g} bits each"
+    if form.kind == "float":
+        return f"{head}\n  elements as in the file, {rows} rows side by side"
+    lines = [head, f"  codes: {layout.code_bytes} bytes, in units of {layout.unit} weights a row"]
+    for plane in layout.planes:
+        which = f"bits {plane.low}..{plane.low + plane.width - 1}" if plane.width > 1 else f"bit {plane.low}"
+        per = 8 // plane.width
+        shared = f"{per} groups of 4 weights in each" if per > 1 else "one group of 4 weights in each"
+        vectors = f"{plane.vectors} vector{'s' if plane.vectors > 1 else ''} of {4 * rows} bytes"
+        lines.append(f"    unit byte {plane.offset}: {which} of every code, {vectors}, {shared}")
+    lines.append(f"  scales: {layout.scale_bytes} bytes, after the codes of all blocks of the row group")
+    for field in layout.floats:
+        lines.append(f"    byte {layout.float_offsets[field.name]}: {field.name}, {rows} x {field.element}")
+    tables = (("scales", form.scale, layout.scale_offset), ("offsets", form.offset, layout.minimum_offset))
+    for name, scale, offset in tables:
+        if scale is not None and scale.integer is not None:
+            lines.append(f"    byte {offset}: integer {name}, {scale.integer.count} x {rows} bytes")
+    return "\n".join(lines)

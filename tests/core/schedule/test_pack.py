@@ -1,0 +1,90 @@
+"""Packing loses nothing: what lies in a packed matrix is what lay in the file."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kit.forms import declarations, form
+
+from lumen_core.quant.layout import WeightLayout
+from lumen_core.quant.normal_form import BitField, NormalForm
+from lumen_core.target import Target
+
+from .compiled import TARGETS
+from .matrices import packed
+
+each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+ROWS = 21
+
+
+def unpacked_codes(layout: WeightLayout, bytes: np.ndarray, blocks: int) -> np.ndarray:
+    """Read the unsigned codes of one row group out of its planes: [row, blocks * block]."""
+    form, rows = layout.form, layout.rows
+    units = bytes[: blocks * layout.code_bytes].reshape(-1, layout.unit_bytes)
+    codes = np.zeros((len(units), layout.unit // 4, rows, 4), np.int32)
+    for plane in layout.planes:
+        size = plane.vectors * rows * 4
+        vectors = units[:, plane.offset : plane.offset + size].reshape(-1, plane.vectors, rows, 4)
+        for slot in range(8 // plane.width):
+            part = vectors >> (slot * plane.width) & ((1 << plane.width) - 1)
+            codes[:, slot * plane.vectors : (slot + 1) * plane.vectors] |= part.astype(np.int32) << plane.low
+    return codes.transpose(2, 0, 1, 3).reshape(rows, blocks * form.block)
+
+
+def bytes_of(field: BitField, blocks: np.ndarray) -> np.ndarray:
+    """The integers of a field as the bytes that packing makes of them."""
+    return field.decode(blocks).astype(np.int64).astype(np.uint8)
+
+
+@each_target
+@pytest.mark.parametrize("name", sorted(declarations()))
+def test_what_was_packed_can_be_read(name: str, target: Target) -> None:
+    normal = form(name)
+    layout, count = WeightLayout(normal, target.lanes), 35 if normal.block == 1 else 3
+    random = np.random.default_rng(5)
+    raw = random.integers(0, 256, (ROWS, count * normal.block_bytes), dtype=np.uint8)  # NaN scales too
+    whole = packed(normal, target, raw, parts=2).array
+    groups = whole.reshape(layout.groups(ROWS), -1)
+    for number, group in enumerate(groups):
+        rows = raw[number * target.lanes : (number + 1) * target.lanes]
+        blocks = rows.reshape(len(rows), count, normal.block_bytes)
+        if normal.kind == "float":
+            found = group[: count * target.lanes * normal.block_bytes].reshape(count, target.lanes, -1)
+            np.testing.assert_array_equal(found.transpose(1, 0, 2)[: len(rows)], blocks)
+            assert not found[:, len(rows) :].any()
+            continue
+        check_group(normal, layout, group, blocks)
+
+
+def check_group(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blocks: np.ndarray) -> None:
+    assert normal.code is not None
+    rows, count = blocks.shape[:2]
+    codes = unpacked_codes(layout, group, count)
+    np.testing.assert_array_equal(
+        codes[:rows].reshape(rows, count, -1), normal.code.decode(blocks) - normal.code.low
+    )
+    assert not codes[rows:].any()
+    start = count * layout.code_bytes
+    scales = group[start : start + count * layout.scale_bytes].reshape(count, layout.scale_bytes)
+    for field in layout.floats:
+        where = layout.float_offsets[field.name]
+        found = scales[:, where : where + field.bytes * layout.rows].reshape(count, layout.rows, field.bytes)
+        wanted = blocks[:, :, field.offset : field.offset + field.bytes]
+        np.testing.assert_array_equal(found.transpose(1, 0, 2)[:rows], wanted)
+        assert not found[:, rows:].any()
+    for scale, where in ((normal.scale, layout.scale_offset), (normal.offset, layout.minimum_offset)):
+        if scale is None or scale.integer is None:
+            continue
+        size = scale.integer.count * layout.rows
+        found = scales[:, where : where + size].reshape(count, scale.integer.count, layout.rows)
+        np.testing.assert_array_equal(found.transpose(2, 0, 1)[:rows], bytes_of(scale.integer, blocks))
+        assert not found[:, :, rows:].any()
+
+
+@pytest.mark.parametrize("name", sorted(declarations()))
+def test_packed_size(name: str) -> None:
+    """Packed weights take the file's bits, plus what widening scales to bytes costs: at most 3 %."""
+    normal = form(name)
+    for lanes in (8, 16):
+        layout = WeightLayout(normal, lanes)
+        assert layout.matrix_bytes(1024, 1024) <= 1.03 * 1024 * normal.row_bytes(1024)
