@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ ROWS = [
     {"types", "errors", "source", "text", ""},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+
+DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}  # where a distribution is not named like its module
 
 MACHINE_WORDS = re.compile(
     r"x86|\bavx|\bsse\d?\b|\bvnni|\bamx\b|\bvpdp|\b[xyz]mm\d*\b|\bneon\b|\bsve\d?\b|aarch64|\barm(v\d\w*|64)?\b"
@@ -213,9 +216,10 @@ def test_a_package_declares_exactly_what_it_imports(package: str) -> None:
     used = {
         module.split(".")[0] for path in sources(folder) for module, _ in imports(path)
     } - sys.stdlib_module_names  # fmt: skip
-    used = {name.replace("_", "-") for name in used - {folder.name}}
-    declared = {re.split(r"[<>=~! ]", item)[0] for item in project(package)["dependencies"]}  # type: ignore[attr-defined]
-    assert used == declared
+    used = {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in used - {folder.name}}
+    facts = project(package)
+    items = [*facts["dependencies"], *chain(*facts.get("optional-dependencies", {}).values())]  # type: ignore[misc,attr-defined]
+    assert used == {re.split(r"[<>=~! ]", item)[0] for item in items}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -37,6 +37,11 @@ def tile_columns(target: Target) -> int:
     return 16 if target.registers >= 32 else 4
 
 
+def few_columns(target: Target) -> int:
+    """Columns of the tile for a handful of tokens: a wide tile would mostly compute padding."""
+    return min(8, tile_columns(target))
+
+
 def build_matmul(form: NormalForm, target: Target, tile: MatmulTile, name: str = "matmul") -> Kernel:
     """Build `name(weights, activations, output, stride, length, first, last, tokens)`.
 
@@ -58,7 +63,10 @@ class _Matmul:
         self.activation = ActivationLayout(form.activation, tile.columns)
         parameters = [("weights", PTR), ("activations", PTR), ("output", PTR)]
         parameters += [(label, I64) for label in ("stride", "length", "first", "last", "tokens")]
-        self.kernel = Kernel(name, parameters)
+        added = ", added to the output" if tile.accumulate else ""
+        tokens = f"{tile.columns} token{'s' * (tile.columns > 1)} at a time"
+        doc = f"{form.name} weights x {form.activation} activations, {tokens}{added}"
+        self.kernel = Kernel(name, parameters, doc=doc)
         self.b = Builder(self.kernel)
         self.vector = Type("f32", self.rows)
         if form.kind == "integer":

@@ -24,7 +24,11 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     """
     layout = WeightLayout(form, target.lanes)
     numbers = [(name, I64) for name in ("length", "rows", "first", "last")]
-    kernel = Kernel(name, [("source", PTR), ("destination", PTR), *numbers])
+    kernel = Kernel(
+        name,
+        [("source", PTR), ("destination", PTR), *numbers],
+        doc=f"{form.name} blocks -> {layout.rows} rows side by side",
+    )
     b = Builder(kernel)
     source, destination, length, rows, first, last = kernel.parameters
     codes = b.stack(max(64, form.block)) if form.kind == "integer" else source
