@@ -52,8 +52,12 @@ class Commands(TyperGroup):
     def _foreign(self) -> dict[str, Any]:
         from lumen_core.plugins.registry import Registry
 
-        registry = Registry.load(strict=False)
-        return {name: typer.main.get_command(entry.value) for name, entry in registry.commands.items()}
+        found = {}
+        for name, entry in Registry.load(strict=False).commands.items():
+            command: Any = typer.main.get_command(entry.value)
+            command.rich_help_panel = "From plugins"
+            found[name] = command
+        return found
 
 
 app = typer.Typer(

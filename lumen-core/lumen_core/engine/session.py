@@ -39,8 +39,11 @@ FEW = 8  # tokens that the program for a handful takes at most
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
 
 
-def choose_target(registry: Registry, name: str | None) -> Target:
-    """Return the named target, or the best that this machine runs; raises TargetError."""
+def choose_target(registry: Registry, name: str | None, run: bool = True) -> Target:
+    """Return the named target, or the best that this machine runs; raises TargetError.
+
+    run  the code is to run here; otherwise any target will do, by name or as `machine-system+feature`
+    """
     features, machine = host_features(), platform.machine()
     backends = [entry.value for entry in registry.backends.values()]
     usable = [target for backend in backends for target in backend.usable(machine, features)]
@@ -54,7 +57,12 @@ def choose_target(registry: Registry, name: str | None) -> Target:
     for target in usable:
         if target.name == name:
             return target
-    everything = [target.name for backend in backends for target in backend.targets]
+    everything = {target.name: target for backend in backends for target in backend.targets}
+    if not run:
+        described = [everything.get(name), *(backend.described(name) for backend in backends)]
+        found = next((target for target in described if target is not None), None)
+        if found is not None:
+            return found
     if name in everything:
         runs = ", ".join(target.name for target in usable)
         raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")
@@ -232,9 +240,9 @@ def _compile(request: Request, target: Target) -> bytes:
 
 def cache_key(content: str, target: Target) -> bytes:
     """What decides an object: the generator, the toolchain, the target and the kernel."""
-    parts = (generator_fingerprint(), toolchain_version(), target.name, target.triple, target.cpu)
+    parts = (generator_fingerprint(), toolchain_version(), repr(target))
     instructions = hashlib.sha256(repr(target.instructions).encode()).hexdigest()
-    return "\n".join((*parts, target.feature_string, instructions, str(ALIGNMENT), content)).encode()
+    return "\n".join((*parts, instructions, str(ALIGNMENT), content)).encode()
 
 
 @lru_cache(maxsize=1)

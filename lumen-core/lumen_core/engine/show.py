@@ -72,7 +72,7 @@ def show(
         if not functions:
             raise LumenError(f"{what} has no function whose name begins with {only!r}")
         return "\n".join(map(print_function, functions))
-    chosen = session.choose_target(registry, target)
+    chosen = session.choose_target(registry, target, run=False)
     kernels = list(subject.kernels(chosen))
     if not kernels:
         raise LumenError(f"{what} has neither a model nor a format, so there are no kernels; try --at fused")

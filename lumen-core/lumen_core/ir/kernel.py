@@ -2,7 +2,7 @@
 
 A schedule builds a `Kernel` with a `Builder` (kernel_builder.py); `codegen` makes LLVM IR of it.
 Values are SSA; loops and conditionals are regions, loops carry values explicitly.
-Operations are the plain ones of any vector machine plus a few semantic ones (`dot4_u8s8`, `pause`)
+Operations are the plain ones of any vector machine plus a few semantic ones (`dot4`, `pause`)
 that a backend maps to instructions. Addresses are a pointer plus a byte offset.
 Text form: `str(kernel)`.
 """
