@@ -207,6 +207,21 @@ def test_each_format_is_declared_once_in_at_most_15_lines() -> None:
     assert len(seen) >= 7
 
 
+def test_the_readme_names_every_format_and_architecture() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in PACKAGES["lumen-quant-gguf"].rglob("*.lum"):
+        for declaration in parse(Source.read(path)).formats:
+            assert re.search(rf"\b{declaration.name.upper()}\b", readme), declaration.name
+    for path in PACKAGES["lumen-models-korean"].glob("*.lum"):
+        assert f"`{path.stem}`" in readme
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("tests/**/*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert "://" in link or (document.parent / link).exists(), f"{document}: {link}"
+
+
 def project(package: str) -> dict[str, object]:
     return tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]
 

@@ -22,9 +22,11 @@ from lumen_core.cli import (
     chat,
     convert,
     formats,
+    imatrix,
     inspect,
     models,
     plugins,
+    quantize,
     run,
     show,
     synth,
@@ -104,6 +106,8 @@ _add("Look inside", tokenize, tokenize.tokenize)
 _add("Look inside", show, show.show)
 for _group, _name in ((models, "models"), (formats, "formats"), (backends, "backends"), (plugins, "plugins")):
     app.add_typer(_group.app, name=_name, rich_help_panel="What is installed")
+_add("Change a model", quantize, quantize.quantize)
+_add("Change a model", imatrix, imatrix.imatrix)
 _add("Measure", bench, bench.bench)
 _add("Measure", synth, synth.synth)
 

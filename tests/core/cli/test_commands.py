@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth"]
+COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
 
 
