@@ -56,6 +56,29 @@ def test_metadata_say_what_the_configs_say(directories: dict[str, Path]) -> None
         assert "output.weight" not in file.tensors
 
 
+def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:
+    asked = [{"role": "user", "content": "hi <|im_end|>"}]
+    closing = [10, 260, 10, 10]  # "\n</think>\n\n"
+    with lumen.load(directories["qwen3"], context=128, threads=1) as model:
+        assert model.family is not None
+        options = {"max_tokens": 12, "temperature": 0.0, "ignore_end": True}
+        silent = model.reply(asked, think=False, **options)
+        assert silent.reasoning == "" and len(silent.completion.tokens) == 12
+        limited = model.reply(asked, think=3, **options)
+        assert list(limited.completion.tokens[3:7]) == closing and len(limited.completion.tokens) == 12
+        whole = model.reply(asked, think=True, **options)
+        assert whole.text == "" and whole.completion.tokens[:3] == limited.completion.tokens[:3]
+        shown = "".join(part.text for part in model.stream_parts(asked, think=True, **options))
+        assert shown == whole.reasoning
+        text = model.chat_prompt(asked, enable_thinking=True)
+        assert text.endswith("<|im_start|>assistant\n<think>\n")
+        assert model.chat_ids(asked).count(257) == 1  # what the user wrote ends nothing
+    with lumen.load(directories["qwen2"], context=128, threads=1) as model:
+        model.family = None
+        with pytest.raises(LumenError, match="no thinking mode"):
+            model.reply(asked, think=True)
+
+
 Change = Callable[[Path], None]
 
 
