@@ -24,8 +24,6 @@ from lumen_quant_gguf.writer import create
 MINE = "format mine : block 64 { qs: u8[32]  d: f16  value = d * (bits(qs, 4, run=32) - 8) }"
 OTHER = "format mine : block 64 { d: f16  qs: u8[32]  value = d * (bits(qs, 4, run=32) - 8) }"
 COMMENTED = "# four bits\n" + MINE.replace("  ", "\n    ").replace(" - ", "-")
-    "# four bits\nformat mine : block 64 {\n  qs: u8[32]\n  d: f16\n  value = d*(bits(qs,4,run=32)-8)\n}"
-)
 
 
 def registry(text: str | None) -> Registry:
