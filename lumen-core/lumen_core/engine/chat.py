@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lumen_core.engine.generation import Completion, Run
 from lumen_core.engine.sampling import Sampling
 from lumen_core.errors import LumenError, TemplateError
 from lumen_core.text.chat import ANSWER, REASONING, TOOL, Channels, ChatFamily
+from lumen_core.text.template import render
+from lumen_core.text.tokenizer import Tokenizer
 from lumen_core.text.tools import ToolCall, parse_calls
 
 if TYPE_CHECKING:
@@ -154,3 +157,24 @@ def reply(one: Turn) -> Reply:
     run = one.run
     completion = Completion(texts[ANSWER], tuple(run.tokens), run.finish_reason, run.statistics())
     return Reply(texts[ANSWER], texts[REASONING], tuple(calls), tuple(unread), completion)
+
+
+def chat_prompt(path: Path, tokenizer: Tokenizer, messages: Messages, variables: Mapping[str, Any]) -> str:
+    """Render a file's chat template; names of control tokens that others wrote are shielded."""
+    if tokenizer.chat_template is None:
+        raise TemplateError(f"{path} has no chat template; use plain prompts with it")
+
+    def text(token: int | None) -> str:
+        return tokenizer.vocabulary[token] if token is not None else ""
+
+    def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(message, Mapping) and message.get("role") in ("user", "tool"):
+            content = message.get("content")
+            if isinstance(content, str):  # what others wrote must not act as a control token
+                return {**message, "content": tokenizer.shield(content)}
+        return message
+
+    return render(
+        tokenizer.chat_template, [shielded(message) for message in messages],
+        bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
+    )  # fmt: skip

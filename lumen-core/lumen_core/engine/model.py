@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.engine.binding import context_length
-from lumen_core.engine.chat import Part, Reply, reply, turn
+from lumen_core.engine.chat import Part, Reply, chat_prompt, reply, turn
 from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
 from lumen_core.engine.memory import Memory
 from lumen_core.engine.memory import Sequence as Cached
@@ -30,13 +30,12 @@ from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.engine.sources import open_model, read_vocabulary
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
 from lumen_core.engine.turns import Turns
-from lumen_core.errors import LumenError, TemplateError
+from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.runtime.team import Team, available_threads
 from lumen_core.text.chat import ChatFamily, family_of
 from lumen_core.text.stream import StreamDecoder
-from lumen_core.text.template import render
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.weights.model_file import ModelFile
 
@@ -164,7 +163,7 @@ class Model:
                 the same tokens, found several at a time.
             sampling: settings of `Sampling`: temperature, top_k, top_p, min_p, repeat_penalty, seed, ...
         """
-        return self._pieces(
+        return self.pieces(
             self._generation(
                 prompt, max_tokens, stop, ignore_end, add_special, speculate, Sampling(**sampling)
             )
@@ -177,7 +176,7 @@ class Model:
         """Return the whole continuation; options as for `stream`."""
         settings = Sampling(**sampling)
         run = self._generation(prompt, max_tokens, stop, ignore_end, add_special, speculate, settings)
-        text = "".join(self._pieces(run))
+        text = "".join(self.pieces(run))
         return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None,
@@ -213,24 +212,7 @@ class Model:
 
     def chat_prompt(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
         """Return that prompt as text, in which names of control tokens that others wrote are shielded."""
-        tokenizer = self.tokenizer
-        if tokenizer.chat_template is None:
-            raise TemplateError(f"{self.path} has no chat template; use plain prompts with it")
-
-        def text(token: int | None) -> str:
-            return tokenizer.vocabulary[token] if token is not None else ""
-
-        def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
-            if isinstance(message, Mapping) and message.get("role") in ("user", "tool"):
-                content = message.get("content")
-                if isinstance(content, str):  # what others wrote must not act as a control token
-                    return {**message, "content": tokenizer.shield(content)}
-            return message
-
-        return render(
-            tokenizer.chat_template, [shielded(message) for message in messages],
-            bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
-        )  # fmt: skip
+        return chat_prompt(self.path, self.tokenizer, messages, variables)
 
     # ----------------------------------------------------------------- numbers
 
@@ -380,9 +362,6 @@ class Model:
         return run
 
     def pieces(self, run: Run) -> Iterator[str]:
-        return self._pieces(run)
-
-    def _pieces(self, run: Run) -> Iterator[str]:
         with self._lock:
             self._require_open()
             try:

@@ -26,8 +26,8 @@ JAMO = st.characters(min_codepoint=0x1100, max_codepoint=0x11FF, categories=["Lo
 COMPATIBLE = st.characters(min_codepoint=0x3131, max_codepoint=0x318E, categories=["Lo"])
 HANJA = st.characters(min_codepoint=0x4E00, max_codepoint=0x9FA5)
 OTHERS = st.sampled_from(
-    ["👨\u200d👩\u200d👧", "🇰🇷", "a\u0301", "\0", "\x1b", "\u200f", "\u302e", "1,234", " ", "  ", "\n", "\r\n", "\t",
-     "don't", "AI모델", "가\u1102", "<|im_end|>", "<think>",
+    ["👨\u200d👩\u200d👧", "🇰🇷", "a\u0301", "\0", "\x1b", "\u200f", "\u302e", "1,234", " ", "  ", "\n",
+     "\r\n", "\t", "don't", "AI모델", "가\u1102", "<|im_end|>", "<think>",
      "</think>", "<|im_start", "한글", "ﬀ", "Ａ"]
 )  # fmt: skip
 KOREAN = st.lists(
