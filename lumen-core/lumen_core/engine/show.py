@@ -175,12 +175,8 @@ def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
 
 def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None) -> Subject:
     own = {item.name: item for item in tree.formats}
-    library = standard_library()
-    typed = check(
-        tree,
-        ast.Module(()) if tree is library else library,
-        [name for name in registry.formats if name not in own],
-    )
+    library = ast.Module(()) if tree is standard_library() else standard_library()
+    typed = check(tree, library, [name for name in registry.formats if name not in own])
     names = {"f32", format, *own} | {tensor.format for tensor in (file.tensors.values() if file else ())}
     forms = Formats({name: analyse(own[name] if name in own else registry.format(name)) for name in names})
     models = []
