@@ -29,6 +29,11 @@ class FileTensor:
     format: str
     shape: tuple[int, ...]
     data: np.ndarray = field(repr=False)
+    origin: str = ""  # what the source calls it, if otherwise
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.data.nbytes)
 
 
 class MappedFile:
