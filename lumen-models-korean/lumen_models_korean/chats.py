@@ -6,6 +6,7 @@ The prompts themselves come from the chat template of each file; here stands wha
 from __future__ import annotations
 
 from lumen_core.text.chat import ANSWER, NOTHING, REASONING, TOOL, ChatFamily
+from lumen_models_korean import templates
 
 _THINK = {"<think>": REASONING, "</think>": ANSWER}
 _TOOL = {"<tool_call>": TOOL, "</tool_call>": ANSWER}
@@ -22,8 +23,10 @@ EXAONE = ChatFamily(
     "EXAONE",
     ("[|assistant|]", "[|endofturn|]"),
     marks={**_THINK, "<thought>": REASONING, "</thought>": ANSWER, **_TOOL},
+    template=templates.EXAONE4,
     ends=("[|endofturn|]",),
     end_thinking=_CLOSE,
+    template=templates.CHATML,
     on=_ON,
     off=_OFF,
 )
@@ -31,6 +34,7 @@ K_EXAONE = ChatFamily(
     "K-EXAONE",
     ("<|assistant|>", "<|endofturn|>", "<|tool_declare|>"),
     marks={**_THINK, **_TOOL},
+    template=templates.K_EXAONE,
     ends=("<|endofturn|>",),
     end_thinking=_CLOSE,
     on=_ON,
@@ -46,6 +50,7 @@ HYPERCLOVA_X = ChatFamily(
         "<|im_start|>assistant -> tool/function_call\n": TOOL,
         "<|im_end|>": NOTHING,
     },
+    template=templates.HYPERCLOVA_X,
     ends=("<|endofturn|>", "<|stop|>"),
     on={"force_reasoning": True},
     off={"skip_reasoning": True},
@@ -60,6 +65,7 @@ SOLAR_OPEN = ChatFamily(
         "<|tool_calls|>": TOOL, "<|end|>": NOTHING,
     },
     shown=("<|tool_call:begin|>", "<|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>"),
+    template=templates.SOLAR_OPEN,
     ends=("<|flush|>", "<|calls|>", "<|endoftext|>"),
     on={"reasoning_effort": "high"},
     off={"reasoning_effort": "minimal"},
@@ -69,14 +75,21 @@ SOLAR_OPEN = ChatFamily(
 LLAMA3 = ChatFamily(
     "Llama 3",
     ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    template=templates.LLAMA3,
     marks=_TOOL,
 )
 # A ChatML of its own: roles are tokens.
-A_X = ChatFamily("A.X 4.0", ("<|im_start|>", "<|im_end|>", "<|assistant|>", "<|user|>"), marks=_TOOL)
+A_X = ChatFamily(
+    "A.X 4.0",
+    ("<|im_start|>", "<|im_end|>", "<|assistant|>", "<|user|>"),
+    marks=_TOOL,
+    template=templates.A_X,
+)
 KANANA2 = ChatFamily(
     "Kanana-2",
     ("<|im_start|>", "<|im_end|>", "<|begin_of_text|>"),
     marks={**_THINK, **_TOOL},
+    template=templates.KANANA2,
     end_thinking=_CLOSE,
     tools="xml",
     on=_ON,
