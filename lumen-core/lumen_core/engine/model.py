@@ -236,7 +236,8 @@ class Model:
             "vocabulary": self._runner.vocabulary,
             "threads": self._team.threads,
             "target": self._session.target.name,
-            "cache_bytes_per_token": self._memory.page_bytes // self._memory.cache.page,
+            "cache_bytes": self._memory.cache_bytes,
+            "cache_bytes_per_token": self._memory.cache_bytes_per_token,
             "kernels": len(self._session.kernels),
             "objects_compiled": self._session.cache.misses,
             "objects_cached": self._session.cache.hits,
@@ -328,7 +329,7 @@ class Model:
             if ours != theirs:
                 break
             common += 1
-        cached.rewind(common)
+        common = cached.rewind(common)
         run.reused = common
         run.started = time.perf_counter()
         history = list(run.ids)

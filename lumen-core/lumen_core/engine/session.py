@@ -76,11 +76,14 @@ def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, Typed
 
 @dataclass
 class Lowered:
-    """A model's functions after lowering and after fusion; one block per distinct set of weight formats."""
+    """A model's functions after lowering and after fusion.
+
+    There is one block per distinct set of weight formats and settings of a layer.
+    """
 
     tensor: list[Function] = field(default_factory=list)
     fused: list[Function] = field(default_factory=list)
-    variants: dict[tuple[str, ...], int] = field(default_factory=dict)
+    variants: dict[tuple[object, ...], int] = field(default_factory=dict)
     layer_variants: list[int] = field(default_factory=list)
 
     def function(self, name: str, variant: int = 0) -> Function:
@@ -92,16 +95,17 @@ def lower(module: TypedModule, model: TypedModel, bound: BoundModel, formats: Fo
     result = Lowered()
     common = {name: tensor.format for name, tensor in bound.weights.items()}
 
-    def add(step: str, weight_formats: Mapping[str, str]) -> None:
-        function = lower_step(module, model, step, bound.configuration, weight_formats, formats)
+    def add(step: str, weight_formats: Mapping[str, str], settings: Mapping[str, int] | None = None) -> None:
+        function = lower_step(module, model, step, bound.configuration, weight_formats, formats, settings)
         result.tensor.append(function)
         result.fused.extend(run_passes(Module([function])))
 
-    for layer in bound.layers:
-        signature = tuple(layer[name].format for name in model.layer_weights)
+    for number, layer in enumerate(bound.layers):
+        settings = bound.configuration.of_layer(number)
+        signature = (*(layer[name].format for name in model.layer_weights), *settings.values())
         if signature not in result.variants:
             result.variants[signature] = len(result.variants)
-            add("block", common | {name: tensor.format for name, tensor in layer.items()})
+            add("block", common | {name: tensor.format for name, tensor in layer.items()}, settings)
         result.layer_variants.append(result.variants[signature])
     add("embed", common)
     add("head", common)
