@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -43,6 +44,7 @@ MACHINE_WORDS = re.compile(
     re.IGNORECASE,
 )
 FORMAT_NAME = re.compile(r"^(i?q[1-8]_\w+|tq[12]_0|bf?16_?\d*)$", re.IGNORECASE)
+DATA_OF_THE_DSL = tuple(f"lumen_core.dsl.{module}" for module in ("ast", "typed", "configuration"))
 HEAVY = ["llvmlite", "tokenizers", "sentencepiece", "jinja2", "gguf", "torch", "transformers", "cuda"]
 
 
@@ -107,14 +109,43 @@ def test_core_knows_no_machine(path: Path) -> None:
         assert not found, f"{path}:{number}: core says {found.group()!r}: {line.strip()}"
 
 
+def named_formats(path: Path) -> Iterator[str]:
+    """Give the places where a module has the name of a quantization format as a string."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            element = node.value.lower() in ("f16", "bf16")  # these are element types too
+            if FORMAT_NAME.match(node.value) and not element:
+                yield f"{path}:{node.lineno}: names the format {node.value!r}"
+
+
 def test_the_compiler_knows_no_format_by_name() -> None:
     for part in ("dsl", "ir", "quant", "lower", "passes", "schedule", "codegen", "runtime", "plugins"):
-        for path in sources(CORE / part):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    named = FORMAT_NAME.match(node.value) and node.value.lower() not in ("f16", "bf16")
-                    assert not named, f"{path}:{node.lineno}: names the format {node.value!r}"
+        assert [place for path in sources(CORE / part) for place in named_formats(path)] == []
+
+
+@pytest.mark.parametrize("package", ["lumen-backend-x86", "lumen-models-korean"])
+def test_backends_and_models_name_no_format(package: str) -> None:
+    assert [place for path in sources(PACKAGES[package]) for place in named_formats(path)] == []
+
+
+@pytest.mark.parametrize("package", ["lumen-quant-gguf", "lumen-models-korean"])
+def test_formats_and_models_name_no_machine(package: str) -> None:
+    for path in [*sources(PACKAGES[package]), *sorted(PACKAGES[package].rglob("*.lum"))]:
+        found = MACHINE_WORDS.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path} says {found.group()!r}"
+
+
+def test_a_stage_does_not_call_the_one_before() -> None:
+    """Each stage takes what it is given; the order stands in the engine alone."""
+    stages = ["dsl", "lower", "passes", "schedule", "codegen"]
+    for before, stage in itertools.pairwise(stages):
+        for path in sources(CORE / stage):
+            for module, line in imports(path):
+                data = module.startswith(
+                    ("lumen_core.dsl.ast", "lumen_core.dsl.typed", "lumen_core.dsl.conf")
+                )
+                called = module.startswith(f"lumen_core.{before}.") and not data
+                assert not called, f"{path}:{line}: {stage} imports {module}"
 
 
 def test_llvm_is_used_in_codegen_and_runtime_only() -> None:

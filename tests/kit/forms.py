@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 
 from lumen_core.dsl import ast
-from lumen_core.engine.random_weights import float_bytes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.normal_form import ZERO, BitField, FloatField, NormalForm
+from lumen_core.quant.store import float_bytes
 
 
 @cache

@@ -13,7 +13,8 @@ CANARY = 0xA5
 class Guarded:
     """`array` is `size` bytes whose end, rounded up to `align`, touches a forbidden page.
 
-    Another such page lies in front. Bytes between the pages that are not the array's hold a canary, which `check` looks at.
+    Another such page lies in front. Bytes between the pages that are not the array's hold a canary,
+    which `check` looks at.
     """
 
     def __init__(self, size: int, align: int = 1, fill: int = 0):

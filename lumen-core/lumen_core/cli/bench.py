@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lumen_core.cli import options
-from lumen_core.cli.output import print_json, progress_bar, size_text
+from lumen_core.cli.output import print_json, print_table, progress_bar, size_text
 from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
@@ -50,6 +50,9 @@ def bench(
     threads: options.Threads = None,
     target: options.TargetName = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How results are printed.")] = Output.md,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Show where the time goes, per kind of work, instead of speeds.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Measure prompt processing and generation; medians, their spread, and the machine's own limits."""
@@ -59,6 +62,9 @@ def bench(
     if not lengths and not counts:
         raise LumenError("nothing to measure: both -p and -n are 0")
     context = max(lengths + counts) + 8
+    if profile:
+        _profile(model, lengths, counts, threads, context, target, json or output is Output.json)
+        return
     with (
         options.opened(model, threads, context, target, quiet=True) as loaded,
         progress_bar() as progress,
@@ -76,6 +82,28 @@ def bench(
         reads = machine.read_bytes_per_second / 1e9
         peak = machine.int8_operations_per_second / 1e9
         print(f"\nmachine, {machine.threads} threads: reads {reads:.1f} GB/s, int8 peak {peak:.0f} GOPS")
+
+
+def _profile(
+    model: str,
+    lengths: list[int],
+    counts: list[int],
+    threads: int | None,
+    context: int,
+    target: str | None,
+    json: bool,
+) -> None:
+    """Print which share of each test every kind of work takes on the first thread."""
+    from lumen_core.engine.benchmark import profile
+
+    with options.opened(model, threads, context, target, quiet=True, profile=True) as loaded:
+        results = profile(loaded, lengths, counts)
+    if json:
+        print_json(dict(results))
+        return
+    for name, shares in results:
+        rows = [(kind, f"{share:.1%}") for kind, share in shares.items() if share >= 0.0005]
+        print_table(("work", "share"), rows, title=name)
 
 
 def _numbers(text: str, option: str) -> list[int]:

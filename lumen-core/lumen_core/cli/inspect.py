@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from lumen_core.cli import options
 from lumen_core.cli.output import print_facts, print_json, print_table, size_text
 
 if TYPE_CHECKING:
+    from lumen_core.plugins.registry import Registry
     from lumen_core.weights.model_file import ModelFile
 
 SHOWN_TEXT, SHOWN_ITEMS = 100, 6  # of a metadata value in the table; --json has everything
@@ -26,20 +28,30 @@ EPILOG = """Examples:
 def inspect(
     file: options.ModelName,
     tensors: Annotated[bool, typer.Option(help="List every tensor.")] = True,
+    context: options.ContextSize = None,
     json: options.Json = False,
 ) -> None:
-    """Show a model file's metadata, tensors and sizes, without loading it."""
+    """Show a model file's metadata, tensors and sizes, and the memory that it needs, without loading it."""
     from lumen_core.plugins.registry import Registry
 
     registry = Registry.load()
     path = options.model_path(file, registry)
     with registry.reader(path).open(path) as opened:
         if json:
-            print_json(_facts(opened) | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
+            facts = _facts(opened) | {"memory": _memory(opened, registry, context)}
+            print_json(facts | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
             return
         facts = _facts(opened)
         facts["size"] = size_text(opened.size)
         facts["formats"] = ", ".join(f"{name} x {count}" for name, count in facts["formats"].items())
+        memory = _memory(opened, registry, context)
+        if "problem" in memory:
+            facts["memory"] = f"cannot be run: {memory['problem']}"
+        else:
+            facts["memory"] = (
+                f"{size_text(memory['weights'])} weights + {size_text(memory['cache'])} keys and values "
+                f"({memory['context']} tokens of context x {size_text(memory['cache_per_token'])})"
+            )
         print_facts(facts)
         print_table(["key", "value"], [(key, _short(value)) for key, value in opened.metadata.items()])
         if tensors:
@@ -64,6 +76,20 @@ def _facts(file: ModelFile) -> dict[str, Any]:
         "size": file.size,
         "formats": dict(Counter(tensor.format for tensor in file.tensors.values()).most_common()),
     }
+
+
+def _memory(file: ModelFile, registry: Registry, context: int | None) -> dict[str, Any]:
+    """Return bytes, or the problem for which the file cannot be run."""
+    from lumen_core.engine.footprint import footprint
+    from lumen_core.errors import ModelError
+
+    if not file.tensors:
+        return {"problem": "the file holds a vocabulary and no weights"}
+    try:
+        found = footprint(file, registry, context)
+    except ModelError as problem:
+        return {"problem": str(problem)}
+    return asdict(found) | {"cache": found.cache}
 
 
 def _tensors(file: ModelFile) -> list[dict[str, Any]]:

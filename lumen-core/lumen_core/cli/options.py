@@ -99,7 +99,12 @@ def model_path(name: str, registry: Registry) -> Path:
 
 @contextmanager
 def opened(
-    name: str, threads: int | None, context: int | None, target: str | None, quiet: bool = False
+    name: str,
+    threads: int | None,
+    context: int | None,
+    target: str | None,
+    quiet: bool = False,
+    profile: bool = False,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
     from contextlib import nullcontext
@@ -109,7 +114,9 @@ def opened(
 
     valid_text(name, "the file name")
     with nullcontext() if quiet else progress_bar() as progress:
-        model = load(name, threads=threads, context=context, target=target, progress=progress)
+        model = load(
+            name, threads=threads, context=context, target=target, progress=progress, profile=profile
+        )
     try:
         yield model
     finally:

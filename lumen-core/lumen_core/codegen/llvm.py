@@ -7,7 +7,7 @@ LLVM 22 miscompiles addresses that pass through integers.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from lumen_core.codegen.spelling import llvm_conversion, llvm_literal, llvm_suffix, llvm_type
 from lumen_core.codegen.writer import Writer
@@ -155,6 +155,10 @@ class _Emitter(Writer):
         value, pointer = op.operands
         self.line(f"store {self.typed(value)}, {self.typed(pointer)}, align {op.attributes['align']}")
 
+    def op_cycles(self, op: Operation) -> None:
+        self.declare("llvm.readcyclecounter", "i64", ())
+        self.define(op.results[0], "call i64 @llvm.readcyclecounter()")
+
     def op_prefetch(self, op: Operation) -> None:
         self.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
         self.line(f"call void @llvm.prefetch.p0({self.typed(op.operands[0])}, i32 0, i32 3, i32 1)")
@@ -246,16 +250,15 @@ class _Emitter(Writer):
         result = llvm_type(op.results[0].type) if op.results else "void"
         symbol = str(op.attributes["symbol"])
         self.declare(symbol, result, tuple(llvm_type(o.type) for o in op.operands))
-        call = f"call {result} @{symbol}({', '.join(map(self.typed, op.operands))})"
-        if op.results:
-            self.define(op.results[0], call)
-        else:
-            self.line(call)
+        self.call(op, f"@{symbol}", op.operands)
 
     def op_call_pointer(self, op: Operation) -> None:
         pointer, *arguments = op.operands
+        self.call(op, self.value(pointer), arguments)
+
+    def call(self, op: Operation, callee: str, arguments: Sequence[Value]) -> None:
         result = llvm_type(op.results[0].type) if op.results else "void"
-        call = f"call {result} {self.value(pointer)}({', '.join(map(self.typed, arguments))})"
+        call = f"call {result} {callee}({', '.join(map(self.typed, arguments))})"
         if op.results:
             self.define(op.results[0], call)
         else:

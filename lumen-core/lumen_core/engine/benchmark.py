@@ -65,8 +65,7 @@ def benchmark(
     facts = model.describe()
     work = file_work(Path(facts["path"]))
     threads, target = facts["threads"], model.target
-    tests = [(f"pp{count}", count, 0) for count in prompts]
-    tests += [(f"tg{count}", 1, count) for count in generations]
+    tests = tests_of(prompts, generations)
     before = measure_peaks(target, threads)
     speeds: list[tuple[str, tuple[float, ...]]] = []
     for number, (name, prompt, generated) in enumerate(tests):
@@ -101,6 +100,27 @@ def benchmark(
             )
         )
     return results, peaks
+
+
+def profile(
+    model: Model, prompts: Sequence[int], generations: Sequence[int]
+) -> list[tuple[str, dict[str, float]]]:
+    """Run each test once and return where its time went; the model was loaded with `profile=True`."""
+    vocabulary = model.describe()["vocabulary"]
+    results = []
+    for name, prompt, generated in tests_of(prompts, generations):
+        _speed(model, prompt, generated, vocabulary)
+        model.profile()
+        _speed(model, prompt, generated, vocabulary)
+        results.append((name, model.profile()))
+    return results
+
+
+def tests_of(prompts: Sequence[int], generations: Sequence[int]) -> list[tuple[str, int, int]]:
+    """Name, prompt length and generated tokens of each test."""
+    return [(f"pp{count}", count, 0) for count in prompts] + [
+        (f"tg{count}", 1, count) for count in generations
+    ]
 
 
 def _speed(model: Model, prompt: int, generated: int, vocabulary: int) -> float:

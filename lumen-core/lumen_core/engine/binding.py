@@ -9,11 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_core.dsl.configuration import Configuration, configure
-from lumen_core.dsl.typed import TypedModel, TypedWeight
-from lumen_core.errors import ModelError
+from lumen_core.dsl.library import load
+from lumen_core.dsl.typed import TypedModel, TypedModule, TypedWeight
+from lumen_core.errors import LumenError, ModelError
+from lumen_core.plugins.registry import Registry
 from lumen_core.types import Dim
 from lumen_core.weights.model_file import FileTensor, ModelFile
 
+DEFAULT_CONTEXT = 4096  # tokens, where nobody asks for more: keys and values cost memory
 LARGEST_LAYERS = 1000
 
 
@@ -35,6 +38,22 @@ class BoundModel:
         """Numbers in all tensors, each counted once."""
         seen = {id(t): t for table in (self.weights, *self.layers) for t in table.values()}
         return sum(int(np.prod(t.shape, dtype=object)) for t in seen.values() if t.name)
+
+
+def context_length(asked: int | None, trained: int) -> int:
+    """Return the tokens that a conversation may have: as asked, all for 0, else a modest default."""
+    if asked is None or asked == 0:
+        return min(trained, DEFAULT_CONTEXT) if asked is None else trained
+    if not isinstance(asked, int) or not 1 <= asked <= trained:
+        raise LumenError(f"the context must be 1 to {trained} tokens (the model's training), found {asked!r}")
+    return asked
+
+
+def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, TypedModel]:
+    """Return the checked page of the model for an architecture."""
+    source = registry.model(architecture)
+    module = load(source.path)
+    return module, module.models[source.name]
 
 
 def bind(model: TypedModel, file: ModelFile) -> BoundModel:

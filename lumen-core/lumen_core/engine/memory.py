@@ -73,6 +73,9 @@ class Memory:
         self._place_weights(file, threads, progress)
         self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
         self.set("counters", address(self.counters))
+        kinds = len(session.records.profile.places) if session.records.profile else 0
+        self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
+        self.set("profile", address(self.profile))
         self.set("barrier", address(self._new(64, "barrier")))
         self.set("layers", address(self.layer_records))
         self.set("layer_count", self.layers)

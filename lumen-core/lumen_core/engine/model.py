@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from lumen_core.engine.binding import context_length
 from lumen_core.engine.generation import Completion, Run, Statistics
 from lumen_core.engine.memory import RECENT, Memory
 from lumen_core.engine.memory import Sequence as Cached
@@ -34,7 +35,6 @@ from lumen_core.text.template import render
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.weights.model_file import ModelFile
 
-DEFAULT_CONTEXT = 4096
 Progress = Callable[[str, int, int], None]
 Prompt = str | Sequence[int]
 
@@ -46,6 +46,7 @@ def load(
     context: int | None = None,
     target: str | None = None,
     progress: Progress | None = None,
+    profile: bool = False,
     registry: Registry | None = None,
     cache: Path | None = None,
 ) -> Model:
@@ -57,6 +58,7 @@ def load(
         context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
         target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
         progress: called with (what, done, total) while loading.
+        profile: compile programs that measure where their time goes (`Model.profile`).
         cache: directory of compiled objects; None takes the user's.
 
     Raises:
@@ -77,9 +79,9 @@ def load(
         preparing.start()
         try:
             (progress or _silent)("compiling", 0, 1)
-            session = compile_model(registry, file, chosen, threads, objects)
+            session = compile_model(registry, file, chosen, threads, objects, profile=profile)
             team = Team(threads, session.library)
-            window = _context(context, session.bound.context)
+            window = context_length(context, session.bound.context)
             memory = Memory(session, file, window, threads, team.yield_function, progress or _silent)
         finally:
             preparing.join()
@@ -111,14 +113,6 @@ def _threads(asked: int | None) -> int:
         return available_threads()
     if not isinstance(asked, int) or not 1 <= asked <= 1024:
         raise LumenError(f"threads must be a whole number from 1 to 1024, found {asked!r}")
-    return asked
-
-
-def _context(asked: int | None, trained: int) -> int:
-    if asked is None or asked == 0:
-        return min(trained, DEFAULT_CONTEXT) if asked is None else trained
-    if not isinstance(asked, int) or not 1 <= asked <= trained:
-        raise LumenError(f"the context must be 1 to {trained} tokens (the model's training), found {asked!r}")
     return asked
 
 
@@ -242,6 +236,21 @@ class Model:
             "objects_compiled": self._session.cache.misses,
             "objects_cached": self._session.cache.hits,
         }
+
+    def profile(self) -> dict[str, float]:
+        """Return which share of thread 0's time each kind of work took since the last call.
+
+        A matmul goes by its weight's name; `waiting` is the time at barriers. Load with `profile=True`.
+        """
+        places = self._session.records.profile
+        if places is None:
+            raise LumenError("the model was loaded without profile=True")
+        with self._lock:
+            self._require_open()
+            cycles = {kind: int(self._memory.profile[place // 8]) for kind, place in places.places.items()}
+            self._memory.profile[:] = 0
+        total = sum(cycles.values()) or 1
+        return {kind: count / total for kind, count in sorted(cycles.items(), key=lambda item: -item[1])}
 
     # --------------------------------------------------------------- life time
 

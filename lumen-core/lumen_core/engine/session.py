@@ -14,7 +14,7 @@ from pathlib import Path
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
-from lumen_core.engine.binding import BoundModel, bind
+from lumen_core.engine.binding import BoundModel, bind, load_page
 from lumen_core.errors import TargetError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
@@ -29,7 +29,7 @@ from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
 from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
-from lumen_core.schedule.step import Part, Records, build_step
+from lumen_core.schedule.step import Part, Profile, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
 from lumen_core.target import Target
 from lumen_core.weights.model_file import ModelFile
@@ -63,15 +63,6 @@ def choose_target(registry: Registry, name: str | None) -> Target:
 def load_formats(registry: Registry, names: set[str]) -> Formats:
     """Return the normal forms of the named formats."""
     return Formats({name: analyse(registry.format(name)) for name in sorted(names)})
-
-
-def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, TypedModel]:
-    """Return the checked page of the model for an architecture."""
-    from lumen_core.dsl.library import load
-
-    source = registry.model(architecture)
-    module = load(source.path)
-    return module, module.models[source.name]
 
 
 @dataclass
@@ -129,14 +120,20 @@ class Session:
 
 
 def compile_model(
-    registry: Registry, file: ModelFile, target: Target, threads: int, cache: ObjectCache, chunk: int = CHUNK
+    registry: Registry,
+    file: ModelFile,
+    target: Target,
+    threads: int,
+    cache: ObjectCache,
+    chunk: int = CHUNK,
+    profile: bool = False,
 ) -> Session:
-    """Run the compile river for a file."""
+    """Run the compile river for a file; `profile`: programs that measure themselves."""
     module, model = load_page(registry, file.architecture)
     formats = load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
     bound = bind(model, file)
     lowered = lower(module, model, bound, formats)
-    needs, records = Needs(), Records()
+    needs, records = Needs(), Records(profile=Profile() if profile else None)
     layer_weights = frozenset(model.layer_weights)
     steps = plan_steps(lowered, target, formats, layer_weights, threads, chunk, needs, records)
     requests = dict(needs.kernels)

@@ -229,6 +229,10 @@ class Builder:
     def store(self, value: Value, pointer: Value, bytes: Value | int = 0, align: int = 1) -> None:
         self.emit("store", (value, self.offset(pointer, bytes)), None, align=align)
 
+    def cycles(self) -> Value:
+        """The processor's time stamp, for profiles."""
+        return self.emit("cycles", (), I64)
+
     def prefetch(self, pointer: Value, bytes: Value | int = 0) -> None:
         self.emit("prefetch", (self.offset(pointer, bytes),), None)
 

@@ -17,6 +17,8 @@ from lumen_core.quant import bits
 from lumen_core.quant.normal_form import ZERO, BitField, FloatField, NormalForm, Scale
 from lumen_core.source import Diagnostics, Span
 
+_LARGEST_MULTIPLIER = 16
+_LARGEST_ZERO = 1 << 16
 _FLOATS = {"f16": 2, "bf16": 2, "f32": 4}
 _INTEGERS = {  # bytes, signed
     "u8": (1, False), "i8": (1, True),
@@ -214,13 +216,12 @@ class _Analysis:
         if len(codes) != 1:
             raise _Wrong("two different codes are added for one weight", where)
         step, start = factors[codes[0]], factors.get(None, 0.0)
+        if codes[0].width > 8:
+            raise _Wrong(f"a code of {codes[0].width} bits; codes have at most 8", where)
         if not (math.isfinite(step) and math.isfinite(start)) or step == 0:
             raise _Wrong(f"the codes are multiplied by {step:g} and {start:g} is added", where)
-        constant = 1.0 if step == int(step) and start == int(start) else step
-        multiplier, zero = step / constant, -start / constant
-        if zero != int(zero):
-            raise _Wrong("the zero point is not a whole number of steps", where)
-        self.numbers_fit(codes[0], multiplier, zero)
+        multiplier, zero = self.zero_point(step, start)
+        constant = step / multiplier
         scale = Scale(constant, floats, shared[0] if shared else None)
         offset = None
         for key, others in scales.items():
@@ -233,8 +234,8 @@ class _Analysis:
             self.bytes,
             "integer",
             code=codes[0],
-            multiplier=int(multiplier),
-            zero=int(zero),
+            multiplier=multiplier,
+            zero=zero,
             sub=self.sub_block(scale, offset),
             scale=scale,
             offset=offset,
@@ -260,13 +261,15 @@ class _Analysis:
                 raise _Wrong(f"scales from {integer.low} to {integer.high} do not fit in a byte", where)
         return sub
 
-    def numbers_fit(self, code: BitField, multiplier: float, zero: float) -> None:
-        """Codes are bytes, and what they stand for is exact in f32."""
-        where = self.declaration.value.span
-        if code.width > 8:
-            raise _Wrong(f"a code of {code.width} bits; codes have at most 8", where)
-        if abs(multiplier) * max(abs(code.low), abs(code.high)) + abs(zero) >= 1 << 24:
-            raise _Wrong("the value of a code does not fit in 24 bits", where)
+    def zero_point(self, step: float, start: float) -> tuple[int, int]:
+        """Bring step * code + start into the form step / m * (m * code - zero), m as small as can be."""
+        for multiplier in range(1, _LARGEST_MULTIPLIER + 1):
+            zero = -start / step * multiplier
+            if abs(zero) > _LARGEST_ZERO:
+                raise _Wrong("the zero point is too far from the codes", self.declaration.value.span)
+            if abs(zero - round(zero)) < 1e-9:  # 2 * code - 15, divided by 3, stays what it is
+                return multiplier, round(zero)
+        raise _Wrong("the zero point is not a whole number of steps", self.declaration.value.span)
 
     def every_bit_is_used(self, value: Value) -> None:
         """A bit of the block that nothing reads is a mistake of the declaration."""

@@ -56,6 +56,8 @@ def _bytes(b: Builder, form: NormalForm, block: Value, places: list[int]) -> Val
     lanes, first = len(places), min(places)
     if places == list(range(first, first + lanes)):
         return b.load(Type("i8", lanes), block, first)
+    if max(places) == first:
+        return b.splat(b.load(Type("i8"), block, first), lanes)
     size = 1
     while size < max(places) - first + 1:
         size *= 2

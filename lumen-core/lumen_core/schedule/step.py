@@ -21,11 +21,25 @@ SPINS = 4000  # polls before a waiting thread lets others run
 
 
 @dataclass
+class Profile:
+    """Kinds of work, each with its place in the profile: word 0 is the last stamp, then a sum per kind."""
+
+    places: dict[str, int] = field(default_factory=dict)
+
+    def place(self, kind: str) -> int:
+        return self.places.setdefault(kind, 8 * (1 + len(self.places)))
+
+
+@dataclass
 class Records:
-    """Gives every slot its place; `frame` and `layer` map names to byte offsets."""
+    """Gives every slot its place; `frame` and `layer` map names to byte offsets.
+
+    profile  where given, thread 0 adds the time of every kind of work to what the slot `profile` points to
+    """
 
     frame: dict[str, int] = field(default_factory=dict)
     layer: dict[str, int] = field(default_factory=dict)
+    profile: Profile | None = None
 
     def __post_init__(self) -> None:
         for name in FIXED_SLOTS:
@@ -68,6 +82,7 @@ class _Step:
 
     def build(self) -> Kernel:
         b = self.b
+        self.stamp(None)
         for part in self.parts:
             for phase in part.phases:
                 self.phase(phase)
@@ -105,6 +120,7 @@ class _Step:
         b = self.b
         for call in phase.prologue:
             self.call(call, None, None)
+            self.stamp(_kind(call))
         counts = [self.units(chain) for chain in phase.chains]
         total = counts[0]
         for count in counts[1:]:
@@ -126,7 +142,22 @@ class _Step:
             high = b.div(b.mul(total, b.add(self.thread, 1)), self.threads)
             self.share(phase.chains, counts, low, high)
         self.counter += 1
+        self.stamp(" ".join(_kind(chain.calls[0]) for chain in phase.chains))
         self.barrier()
+        self.stamp("waiting")
+
+    def stamp(self, kind: str | None) -> None:
+        """Add the time since the last stamp to a kind of work (None: only start the clock)."""
+        if self.records.profile is None:
+            return
+        b = self.b
+        with b.when(b.compare("eq", self.thread, 0)):
+            base, now = self.slot(Slot("profile"), PTR), b.cycles()
+            if kind is not None:
+                place = self.records.profile.place(kind)
+                passed = b.sub(now, b.load(I64, base, 0, align=8))
+                b.store(b.add(b.load(I64, base, place, align=8), passed), base, place, align=8)
+            b.store(now, base, 0, align=8)
 
     def units(self, chain: Chain) -> Value:
         b = self.b
@@ -196,3 +227,9 @@ def spin_until(b: Builder, waiting: Callable[[], Value], give_way: Value) -> Non
             b.call(give_way, [])
         spin.condition = waiting()
         spin.next(b.add(count, 1))
+
+
+def _kind(call: Call) -> str:
+    """What a call does, in a word: a matmul goes by its weight's name."""
+    kind, first = call.symbol.split("_")[0], call.arguments[0]
+    return first.name if kind == "matmul" and isinstance(first, Slot) else kind

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from lumen_core.errors import LumenBug
+from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
@@ -31,7 +31,17 @@ class DotPlan:
 
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
-        """Pick the cheapest way that provably never overflows on `target`."""
+        """Pick the cheapest way that provably never overflows on `target`; raises UnsupportedFormatError."""
+        plan = DotPlan._cheapest(form, target)
+        coarse = plan.kind == "corrected" or (plan.kind == "seeded" and form.activation != "i8g256")
+        if form.sub < 32 and coarse:
+            raise UnsupportedFormatError(
+                f"{form.name}: zero points of sub-blocks of {form.sub} need finer sums of activations"
+            )
+        return plan
+
+    @staticmethod
+    def _cheapest(form: NormalForm, target: Target) -> DotPlan:
         bound = 255
         if target.find("dot4_u8s8") is None:
             row = target.find("maddubs")
@@ -50,7 +60,10 @@ class DotPlan:
             return DotPlan("magnitude")
         if largest <= bound:
             return DotPlan("corrected")
-        raise LumenBug(f"no exact byte dot product for {form.name} on {target.name}")
+        raise UnsupportedFormatError(
+            f"{form.name}: {target.name} has no exact dot product for codes up to {largest} "
+            f"with the zero point {form.zero_of_code}"
+        )
 
 
 class WeightReader:

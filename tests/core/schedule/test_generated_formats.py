@@ -1,0 +1,77 @@
+"""Formats that nobody has thought of: analysis, packing and kernels agree with the declared expression."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+from hypothesis import strategies as st
+from kit.declared import formats
+from kit.format_evaluator import block_bytes, evaluate
+from kit.forms import random_blocks
+
+from lumen_core.dsl.parse import parse
+from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.analyse import analyse
+from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.weights import DotPlan
+from lumen_core.source import Source
+from lumen_core.target import Target
+
+from .compiled import TARGETS
+from .matrices import multiply, packed, random_activations, rows_kernel
+from .test_matmul import magnitudes
+
+BLOCKS, ROWS = 2, 19
+quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+thorough = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def agree(text: str, target: Target) -> None:
+    (declaration,) = parse(Source("any.lum", text)).formats
+    form = analyse(declaration)
+    assert form.block_bytes == block_bytes(declaration)
+    blocks = random_blocks(form, ROWS * BLOCKS, largest=0.1)
+    raw = blocks.reshape(ROWS, -1)
+    weights = evaluate(declaration, blocks, np.float64).reshape(ROWS, -1)
+    sizes = magnitudes(form, raw)
+    rounding = 8 * 2.0**-24 * sizes  # a handful of roundings; constants may be multiplied in another order
+    assert (np.abs(form.decode(raw) - weights) <= rounding).all()
+
+    length = BLOCKS * form.block
+    gathered = np.zeros((3, length), np.float32)
+    rows_kernel(form, target)(raw, np.array([0, 18, 5], np.int32), gathered, 4 * length, length, 0, 3)
+    assert (np.abs(gathered - weights[[0, 18, 5]]) <= rounding[[0, 18, 5]]).all()
+
+    try:
+        plan = DotPlan.choose(form, target)
+        matrix = packed(form, target, raw)
+        for tokens, columns in ((1, 1), (5, tile_columns(target))):
+            activations = random_activations(form, tokens, length)
+            found = multiply(form, target, matrix, ROWS, activations, columns)
+            x = activations.values
+            bound = (length + 8) * 2.0**-24 * (np.abs(x) @ sizes.T)
+            assert (np.abs(found - x @ weights.T) <= bound).all()
+        event(f"{form.bits} bits, {plan.kind}, {'offset' if form.offset else 'no offset'}")
+    except UnsupportedFormatError:  # said clearly, and only where no exact dot product is known yet
+        assert form.bits == 8 or form.sub == 16
+        event("refused")
+    finally:
+        rows_kernel.cache_clear()
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+def test_generated_formats(target: Target) -> None:
+    @quick
+    @given(formats())
+    def check(text: str) -> None:
+        agree(text, target)
+
+    check()
+
+
+@pytest.mark.slow
+@thorough
+@given(formats(), st.sampled_from(TARGETS))
+def test_many_generated_formats(text: str, target: Target) -> None:
+    agree(text, target)
