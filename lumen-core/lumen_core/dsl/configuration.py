@@ -6,6 +6,7 @@ import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from lumen_core.dsl import ast
 from lumen_core.dsl.printer import print_expression
@@ -104,7 +105,7 @@ def configure(model: TypedModel, lookup: Callable[[str], object]) -> Configurati
     return Configuration(sizes, scalars, layers, scalings)
 
 
-def _layers(entry: ast.Config, found: object, known: Mapping[str, Number], what: str) -> tuple[int, ...]:
+def _layers(entry: ast.Config, found: Any, known: Mapping[str, Number], what: str) -> tuple[int, ...]:
     """Return the flag of every layer: from a list, from one flag for all, or from the default."""
     count = known.get("L")
     if not isinstance(count, int) or count > LARGEST_LAYERS:
@@ -112,11 +113,12 @@ def _layers(entry: ast.Config, found: object, known: Mapping[str, Number], what:
     if found is None and entry.default is not None:
         values = [_evaluate(entry.default, {**known, LAYER: i}, what, exact=True) for i in range(count)]
     elif found is not None and hasattr(found, "__len__") and not isinstance(found, str):
+        found = found.tolist() if hasattr(found, "tolist") else list(found)
         if len(found) < count:
             raise ModelError(f"{what} (metadata key `{entry.key}`) has {len(found)} values for {count} layers")
-        values = list(found)[:count]  # type: ignore[call-overload]
+        values = found[:count]
     elif found is not None:
-        values = [found] * count  # type: ignore[list-item]
+        values = [found] * count
     else:
         raise ModelError(f"{what}: the file has no metadata key `{entry.key}`")
     return tuple(_flag(value, what) for value in values)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable, Mapping
 from collections.abc import Sequence as Many
-from dataclasses import dataclass
 
 import numpy as np
 
+from lumen_core.engine.pools import plan_pools
 from lumen_core.engine.session import Session
 from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
@@ -29,28 +29,6 @@ RECENT = 4096  # tokens that a repetition penalty can look back
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True)
-class Pool:
-    """Cache pages of the layers that keep `window` tokens (0: all).
-
-    A page has 64 tokens of each of these layers; `pages` of them are a ring where there is a window.
-    """
-
-    window: int
-    layers: tuple[int, ...]
-    pages: int
-    page_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        return self.pages * self.page_bytes
-
-    @property
-    def suffix(self) -> str:
-        """Behind the names of the frame's slots."""
-        return f".{self.window}" if self.window else ""
-
-
 class Memory:
     """Everything that the programs of one model touch."""
 
@@ -61,7 +39,8 @@ class Memory:
         self.layers = len(session.bound.layers)
         self._alive: list[np.ndarray] = []  # memory that only addresses refer to
         self.cache = self._cache_layout()
-        self.pools = self._plan_pools()
+        windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
+        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
         self._layer_words = len(records.layer)
@@ -123,19 +102,6 @@ class Memory:
         for name, bytes in self.session.needs.buffers.items():
             self.buffers[name] = self._new(bytes + 64, f"the buffer {name}")
             self.set(name, address(self.buffers[name]))
-
-    def _plan_pools(self) -> tuple[Pool, ...]:
-        """Pages for the layers of each window; what a step writes comes on top of what its first token sees."""
-        session, size = self.session, self.cache.page
-        whole = -(-self.context // size)
-        members: dict[int, list[int]] = {}
-        for layer, variant in enumerate(session.lowered.layer_variants):
-            members.setdefault(window_of(session.lowered.function("block", variant)), []).append(layer)
-        pools = []
-        for window, layers in members.items():
-            count = min(whole, (window + session.chunk - 2) // size + 2) if window else whole
-            pools.append(Pool(window, tuple(layers), count, self.cache.layer_bytes * len(layers)))
-        return tuple(pools)
 
     @property
     def cache_bytes(self) -> int:

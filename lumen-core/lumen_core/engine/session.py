@@ -15,6 +15,7 @@ from pathlib import Path
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
+from lumen_core.engine.pools import CHUNK
 from lumen_core.errors import TargetError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
@@ -34,7 +35,6 @@ from lumen_core.schedule.team import build_publish, build_serve
 from lumen_core.target import Target
 from lumen_core.weights.model_file import ModelFile
 
-CHUNK = 256  # tokens of a prefill step
 PROGRAMS = ("prefill", "decode", "last", "score")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from kit.engines import oracle, token_ids
@@ -11,10 +13,13 @@ from lumen_core.codegen.objects import host_features
 
 TARGETS = [target.name for target in BACKEND.usable("x86_64", host_features())]
 SHAPES = ["qwen2-tiny", "qwen3-tiny", "llama-tiny"]
+KINDS = ["exaone4-tiny", "hyperclovax-tiny", "kanana2-tiny"]  # layers of several kinds, norms behind
 FORMATS = ["f32", "q8_0", "q4_0", "q4_k_m"]
 each_target = pytest.mark.parametrize("target", TARGETS)
-each_shape = pytest.mark.parametrize("shape", SHAPES)
-each_format = pytest.mark.parametrize("format", FORMATS)
+each_model = pytest.mark.parametrize(
+    ("shape", "format"),
+    [*itertools.product(SHAPES, FORMATS), *itertools.product(KINDS, ["f32", "q4_k_m"])],
+)
 
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -37,8 +42,7 @@ def agree(found: np.ndarray, wanted: np.ndarray, format: str, few: bool = False)
         assert errors[len(errors) // 5] < (1e-5 if format == "f32" else 2e-6), errors
 
 
-@each_shape
-@each_format
+@each_model
 def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> None:
     ids = token_ids(17)
     wanted = None
@@ -53,8 +57,7 @@ def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> Non
 
 
 @each_target
-@each_shape
-@each_format
+@each_model
 def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> None:
     """To the bit where matrices are quantized: one token or many, the same sums in the same order."""
     ids = token_ids(40, seed=1)
@@ -69,8 +72,7 @@ def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> 
         np.testing.assert_array_equal(behind, whole[21:])
 
 
-@each_shape
-@each_format
+@each_model
 def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine) -> None:
     ids = token_ids(70, seed=2)
     found = []
