@@ -41,7 +41,7 @@ def lumen_models() -> list[ModelSource]:
             family="Qwen3",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
-            note="also Kanana-2 3B; RMSNorm on every query and key head; the shape of the embedded demo model",
+            note="also Kanana-2 3B; RMSNorm on query and key heads; the shape of the embedded demo model",
             files={"demo": HERE / "demo" / "demo.gguf"},
         ),
         _page(

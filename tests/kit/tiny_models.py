@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_quant_gguf.writer import create
 from lumen_core.weights.model_file import TensorPlan
+from lumen_quant_gguf.writer import create
 
 WIDTH, HEADS, GROUPS, HEAD, INNER, VOCABULARY = 64, 4, 2, 32, 96, 64
 EPSILON, THETA = 1e-5, 10000.0
@@ -170,7 +170,10 @@ def write(case: Tiny, path: Path, more: Mapping[str, np.ndarray] | None = None,
     keys: dict[str, object] = {
         "general.architecture": case.architecture,
         "general.name": case.name,
-        **{f"{case.architecture}.{key}": value for key, value in {**metadata(case), **(settings or {})}.items()},
+        **{
+            f"{case.architecture}.{key}": value
+            for key, value in {**metadata(case), **(settings or {})}.items()
+        },
         "tokenizer.ggml.model": "gpt2",
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.tokens": [chr(0x100 + index) for index in range(VOCABULARY)],

@@ -115,7 +115,9 @@ def _layers(entry: ast.Config, found: Any, known: Mapping[str, Number], what: st
     elif found is not None and hasattr(found, "__len__") and not isinstance(found, str):
         found = found.tolist() if hasattr(found, "tolist") else list(found)
         if len(found) < count:
-            raise ModelError(f"{what} (metadata key `{entry.key}`) has {len(found)} values for {count} layers")
+            raise ModelError(
+                f"{what} (metadata key `{entry.key}`) has {len(found)} values for {count} layers"
+            )
         values = found[:count]
     elif found is not None:
         values = [found] * count

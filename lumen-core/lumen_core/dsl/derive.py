@@ -58,7 +58,7 @@ def _whole(
             diagnostics.error(f"`{model.base}` has no `{name}` to leave out", model.span, help=help)
     # A weight of a layer may become one of the model and so on: a name stands in one section.
     own = {entry.name for part in _PARTS for entry in getattr(model, part)}
-    parts = {
+    parts: dict[str, Any] = {
         part: _merged(getattr(whole, part), getattr(model, part), own, {*model.without}) for part in _PARTS
     }
     return replace(model, base=None, without=(), unused=(*whole.unused, *model.unused), **parts)

@@ -7,7 +7,8 @@ In: a Source. Out: an ast.Module, or one SourceError with every finding.
     field    = NAME ":" NAME ["[" INT "]"]
     function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" results "{" let* expression "}"
     results  = type | "(" type,+ ")"
-    model    = "model" NAME ["like" NAME] "{" (config | weights | layer | cache | unused | without | function)* "}"
+    model    = "model" NAME ["like" NAME] "{" (section | function)* "}"
+    section  = config | weights | cache | unused | without
     config   = "config" "{" (NAME ":" NAME ["[" "L" "]"] ["=" NAME ("." NAME)*] ["else" expression])* "}"
     weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["else" NAME])* "}"
     cache    = "cache" "{" (NAME ":" type)* "}"

@@ -193,9 +193,7 @@ class Sequence:
         self.tokens: list[int] = []  # tokens whose keys and values are in the cache
         self._written = 0  # tokens that the rings have seen since they were last right from the beginning
         whole = -(-memory.context // memory.cache.page)
-        self.pages = {
-            pool.suffix: (np.arange(whole) % pool.pages).astype(np.int32) for pool in memory.pools
-        }
+        self.pages = {pool.suffix: (np.arange(whole) % pool.pages).astype(np.int32) for pool in memory.pools}
 
     def extend(self, tokens: Many[int]) -> None:
         """Note tokens whose keys and values a step has written."""

@@ -1,7 +1,7 @@
 """The shapes of real models, by name, as the metadata of their files would say them.
 
 In: a name such as `qwen2.5-0.5b`.  Out: a `Shape`.  The `-tiny` shapes are for tests.
-What is not known of a real model (some thetas and multipliers) stands as its kin have it: the weights are random.
+What is not known of a real model (some thetas and multipliers) is as its kin have it: the weights are random.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ SHAPES: dict[str, Shape] = {
     "kanana-1.5-8b": _llama(32, 4096, 32, 8, 128, 14336, 128259),
     "kanana-2-1.3b": _kanana2(32, 1280, 32, 8, 128, 5760, 128256,
                               more={**_yarn, "attention.sliding_window": 1024}),
-    "kanana-2-3b": _qwen3(32, 2560, 32, 8, 128, 8192, 128256, tied=False, theta=1e4, context=32768, more=_yarn),
+    "kanana-2-3b": _qwen3(32, 2560, 32, 8, 128, 8192, 128256, tied=False, theta=1e4, context=32768,
+                          more=_yarn),
     "midm-2.0-mini": _llama(48, 1792, 32, 8, 128, 4608, 131392, theta=8e6, tied=True),
     "midm-2.0-base": _llama(48, 4096, 32, 8, 128, 14336, 131392, theta=8e6),
     "a.x-3.1-light": _llama(32, 4096, 32, 32, 128, 10880, 102400),

@@ -116,7 +116,7 @@ class ExpressionLowering:
     def static(self, expression: TypedExpr, known: Mapping[str, Local]) -> int | float | Scaling | None:
         if any(type.shape for type in expression.types):
             return None
-        numbers = {name: value for name, value in known.items() if not isinstance(value, Value)}
+        numbers: dict[str, Any] = {n: value for n, value in known.items() if not isinstance(value, Value)}
         try:
             number: Any = static_value(expression, {}, {**self.config, **numbers})
         except (ValueError, OverflowError):

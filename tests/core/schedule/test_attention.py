@@ -55,7 +55,9 @@ def test_attention(target: Target, heads: int, groups: int, size: int, tokens: i
 
 
 @each_target
-@pytest.mark.parametrize(("heads", "groups", "size", "window"), [(4, 2, 64, 100), (3, 1, 24, 5), (2, 2, 32, 1)])
+@pytest.mark.parametrize(
+    ("heads", "groups", "size", "window"), [(4, 2, 64, 100), (3, 1, 24, 5), (2, 2, 32, 1)]
+)
 def test_attention_in_a_window(target: Target, heads: int, groups: int, size: int, window: int) -> None:
     for tokens, position in [(1, 0), (1, 130), (1, 191), (13, 58), (70, 70), (100, 150)]:
         check(target, heads, groups, size, tokens, position, window)

@@ -43,7 +43,12 @@ def _rope_rule(operation: Operation) -> tuple[TensorType, ...]:
 
 
 def frequencies(
-    pairs: int, theta: float, factor: float = 1.0, original: float = 0.0, fast: float = 32.0, slow: float = 1.0
+    pairs: int,
+    theta: float,
+    factor: float = 1.0,
+    original: float = 0.0,
+    fast: float = 32.0,
+    slow: float = 1.0,
 ) -> np.ndarray:
     """Return how fast each pair turns per position, float64 (RoFormer, eq. 15; YaRN, eq. 17 to 23).
 
@@ -154,6 +159,6 @@ OPERATIONS = (
     Definition(
         "attention", ("q", "keys", "values"), _attention_rule, _attention, "model",
         {"scale": REQUIRED, "window": 0},
-        summary="causal softmax attention over the last `window` keys; query head h reads key head h / (H / G)",
+        summary="causal softmax attention, of `window` keys or all; query head h reads key head h / (H / G)",
     ),
 )  # fmt: skip
