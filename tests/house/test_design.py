@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,8 @@ ROWS = [
     {"types", "errors", "source", "text", ""},
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
+
+DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}  # where a distribution is not named like its module
 
 MACHINE_WORDS = re.compile(
     r"x86|\bavx|\bsse\d?\b|\bvnni|\bamx\b|\bvpdp|\b[xyz]mm\d*\b|\bneon\b|\bsve\d?\b|aarch64|\barm(v\d\w*|64)?\b"
@@ -203,6 +206,21 @@ def test_each_format_is_declared_once_in_at_most_15_lines() -> None:
     assert len(seen) >= 7
 
 
+def test_the_readme_names_every_format_and_architecture() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in PACKAGES["lumen-quant-gguf"].rglob("*.lum"):
+        for declaration in parse(Source.read(path)).formats:
+            assert re.search(rf"\b{declaration.name.upper()}\b", readme), declaration.name
+    for path in PACKAGES["lumen-models-korean"].glob("*.lum"):
+        assert f"`{path.stem}`" in readme
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("tests/**/*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert "://" in link or (document.parent / link).exists(), f"{document}: {link}"
+
+
 def project(package: str) -> dict[str, object]:
     return tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]
 
@@ -213,9 +231,10 @@ def test_a_package_declares_exactly_what_it_imports(package: str) -> None:
     used = {
         module.split(".")[0] for path in sources(folder) for module, _ in imports(path)
     } - sys.stdlib_module_names  # fmt: skip
-    used = {name.replace("_", "-") for name in used - {folder.name}}
-    declared = {re.split(r"[<>=~! ]", item)[0] for item in project(package)["dependencies"]}  # type: ignore[attr-defined]
-    assert used == declared
+    used = {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in used - {folder.name}}
+    facts = project(package)
+    items = [*facts["dependencies"], *chain(*facts.get("optional-dependencies", {}).values())]  # type: ignore[misc,attr-defined]
+    assert used == {re.split(r"[<>=~! ]", item)[0] for item in items}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -1,6 +1,6 @@
-"""Tiny models of every architecture with random weights that a seed gives again: as model files and as arrays.
+"""Tiny models of every architecture with random weights that a seed gives again: as files and as arrays.
 
-In: the name of a case. Out: its settings as a file has them, its tensors by their names in a file, and the file.
+In: the name of a case. Out: its settings and its tensors by their names in a file, and the file itself.
 `tests/models_korean/record_references.py` gives the same weights to other implementations and records what
 they say.
 """

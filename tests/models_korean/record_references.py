@@ -41,7 +41,8 @@ REFERENCES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("Qwen2", {"rope_parameters": _PLAIN}),
     "qwen3": ("Qwen3", {"rope_parameters": _PLAIN}),
     "qwen3-yarn": ("Qwen3", {"rope_parameters": _YARN}),
-    "exaone4": ("Exaone4", {"rope_parameters": _LLAMA3, "sliding_window": tiny.WINDOW, "layer_types": _KINDS}),
+    "exaone4": ("Exaone4", {"rope_parameters": _LLAMA3, "sliding_window": tiny.WINDOW,
+                            "layer_types": _KINDS}),
     "exaone4-full": ("Exaone4", {"rope_parameters": _LLAMA3, "sliding_window": None,
                                  "layer_types": ["full_attention"] * 2}),
     "hyperclovax": ("HyperCLOVAX", {"rope_parameters": _PLAIN, "embedding_multiplier": 3.0,
@@ -56,7 +57,8 @@ _NAMES = {
     "ffn_up": "mlp.up_proj", "ffn_down": "mlp.down_proj",
 }  # fmt: skip
 _POST = {
-    "exaone4": {"post_attention_norm": "post_attention_layernorm", "post_ffw_norm": "post_feedforward_layernorm"},
+    "exaone4": {"post_attention_norm": "post_attention_layernorm",
+                "post_ffw_norm": "post_feedforward_layernorm"},
     "hyperclovax": {"post_attention_norm": "post_norm1", "post_ffw_norm": "post_norm2"},
 }  # fmt: skip
 _TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}

@@ -108,7 +108,10 @@ def test_a_block_for_further_tokens_is_skipped(open_case: Callable[..., Engine])
         ({"attention.sliding_window_pattern": [1, 2, 0, 1]}, "`local` must be true or false, found 2"),
         ({"attention.sliding_window_pattern": [True, False]}, "has 2 values for 4 layers"),
         ({"rope.scaling.type": "longrope"}, "scaled in the way 'longrope', which is unknown"),
-        ({"rope.scaling.type": "yarn", "rope.scaling.factor": 0.0}, r"rope\.scaling\.factor` must be above 0"),
+        (
+            {"rope.scaling.type": "yarn", "rope.scaling.factor": 0.0},
+            r"rope\.scaling\.factor` must be above 0",
+        ),
     ],
 )
 def test_wrong_settings_are_named(settings, message, open_case: Callable[..., Engine]) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lumen_core.quant.layout import PAGE
 
 CHUNK = 256  # tokens of a prefill step
+SLACK = 16  # tokens that may be taken back at any time: guesses that proved wrong
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class Pool:
 
 
 def plan_pools(windows: Sequence[int], layer_bytes: int, context: int, chunk: int) -> tuple[Pool, ...]:
-    """Return the pools; a ring has room for what the first of `chunk` new tokens sees, and for the chunk."""
+    """Return the pools; a ring has room for what the first of `chunk` new tokens sees, and for them."""
     whole = -(-context // PAGE)
     members: dict[int, list[int]] = {}
     for layer, window in enumerate(windows):
         members.setdefault(window, []).append(layer)
     pools = []
     for window, layers in members.items():
-        count = min(whole, (window + chunk - 2) // PAGE + 2) if window else whole
+        count = min(whole, (window + max(chunk, SLACK) - 2) // PAGE + 2) if window else whole
         pools.append(Pool(window, tuple(layers), count, layer_bytes))
     return tuple(pools)

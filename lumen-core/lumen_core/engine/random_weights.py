@@ -57,7 +57,7 @@ class RandomBlocks:
         decoded = self.form.decode(sample)
         spread = float(decoded.std(dtype=np.float64))
         # codes that lean to one side are balanced by scales of both signs
-        self._signs = not offset and abs(decoded.mean(dtype=np.float64)) > 0.02 * spread
+        self._signs = not offset and bool(abs(decoded.mean(dtype=np.float64)) > 0.02 * spread)
         for index, field in enumerate(scale):
             self._fields.append((field, 1 / spread if index == 0 else 1.0))
         for index, field in enumerate(offset):

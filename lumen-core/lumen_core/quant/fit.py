@@ -38,16 +38,16 @@ class Search:
         self._ones = (
             np.full(weights.shape[::2], weights.shape[1], np.float32)
             if importance is None
-            else np.add.reduce(importance, axis=1)
+            else importance.sum(axis=1)
         )
-        self._sum_x = np.add.reduce(self._weighted, axis=1)
+        self._sum_x = self._weighted.sum(axis=1)
         self._sum_xx = self._dot(self._weighted, weights)
 
     # ------------------------------------------------------------------- sums
 
     def _dot(self, left: np.ndarray, right: np.ndarray) -> Part:
         np.multiply(left, right, out=self._products)
-        return np.add.reduce(self._products, axis=1)
+        return self._products.sum(axis=1)
 
     def _sum(self) -> tuple[Part, Part]:
         """sum(weight * x * v) and sum(weight * v * v) for the values now held."""
@@ -56,11 +56,11 @@ class Search:
             return xv, self._dot(self.values, self.values)
         np.multiply(self.values, self.values, out=self._products)
         self._products *= self.importance
-        return xv, np.add.reduce(self._products, axis=1)
+        return xv, self._products.sum(axis=1)
 
     def sum_values(self) -> Part:
         if self.importance is None:
-            return np.add.reduce(self.values, axis=1)
+            return self.values.sum(axis=1)
         return self._dot(self.values, self.importance)
 
     # ------------------------------------------------------------------ values
@@ -84,7 +84,7 @@ class Search:
         self._products *= self._products
         if self.importance is not None:
             self._products *= self.importance
-        return np.add.reduce(self._products, axis=1)
+        return self._products.sum(axis=1)
 
     # ------------------------------------------------------------------ search
 

@@ -10,7 +10,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import BitField, NormalForm
 from lumen_core.schedule.blocks import load_bits
-from lumen_core.schedule.weights import emit_group_bytes
+from lumen_core.schedule.weights import DotPlan, emit_group_bytes
 from lumen_core.target import Target
 
 CHUNK = 16  # codes that are read at a time
@@ -24,10 +24,15 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     """
     layout = WeightLayout(form, target.lanes)
     numbers = [(name, I64) for name in ("length", "rows", "first", "last")]
-    kernel = Kernel(name, [("source", PTR), ("destination", PTR), *numbers])
+    kernel = Kernel(
+        name,
+        [("source", PTR), ("destination", PTR), *numbers],
+        doc=f"{form.name} blocks -> {layout.rows} rows side by side",
+    )
     b = Builder(kernel)
     source, destination, length, rows, first, last = kernel.parameters
     codes = b.stack(max(64, form.block)) if form.kind == "integer" else source
+    turned = form.kind == "integer" and DotPlan.choose(form, target).turned
     blocks = b.div(length, form.block)
     with b.loop(first, last) as group:
         to_group = b.offset(destination, b.mul(group.index, emit_group_bytes(b, layout, blocks)))
@@ -45,7 +50,8 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                     else:
                         scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
                         _pack_scales(b, form, layout, from_block, scale, lane.index)
-                        _pack_codes(b, form, layout, from_block, to_codes, lane.index, codes)
+                        _load_codes(b, form, turned, from_block, codes)
+                        _pack_codes(b, form, layout, codes, to_codes, lane.index)
     return kernel
 
 
@@ -61,12 +67,19 @@ def _pack_scales(
             _spread(b, form, scale.integer, source, by_row, where, layout.rows)
 
 
-def _pack_codes(
-    b: Builder, form: NormalForm, layout: WeightLayout, source: Value, to: Value, lane: Value, codes: Value
-) -> None:
+def _load_codes(b: Builder, form: NormalForm, turned: bool, source: Value, codes: Value) -> None:
+    """Write a block's codes to scratch, a byte each; `turned`: with their highest bit turned."""
     assert form.code is not None
     for start in range(0, form.block, CHUNK):
-        b.store(load_bits(b, form, form.code, source, start, CHUNK), codes, start)
+        part = load_bits(b, form, form.code, source, start, CHUNK)
+        if turned:
+            part = b.bitxor(part, -128 if form.bits == 8 else 1 << (form.bits - 1))
+        b.store(part, codes, start)
+
+
+def _pack_codes(
+    b: Builder, form: NormalForm, layout: WeightLayout, codes: Value, to: Value, lane: Value
+) -> None:
     by_row = b.offset(to, b.mul(lane, 4))
     for unit in range(form.block // layout.unit):
         _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes)

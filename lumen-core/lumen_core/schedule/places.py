@@ -13,6 +13,7 @@ from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Argument, Needs, Private, Slot
+from lumen_core.schedule.sampling import padded
 from lumen_core.target import Target
 
 
@@ -31,6 +32,15 @@ def window_of(function: Function) -> int:
     if len(found) > 1:
         raise LumenBug(f"@{function.name} has attention over windows of {sorted(found)}")
     return found.pop() if found else 0
+
+
+def token_stride(elements: int) -> int:
+    """Bytes between tokens of `elements` f32 numbers.
+
+    Whole row groups, so that matmul stores whole vectors, and whole blocks of the sampler, so that it may
+    pad one row of logits without touching the next.
+    """
+    return 4 * padded(elements)
 
 
 class Places:
@@ -93,9 +103,8 @@ class Places:
         return math.prod(size.value or 0 for size in value.type.shape[1:])
 
     def stride(self, value: Value) -> int:
-        """Bytes between tokens: whole row groups, so that matmul stores whole vectors."""
-        lanes = self.target.lanes
-        return -(-self.elements(value) // lanes) * lanes * 4
+        """Bytes between the tokens of a buffer."""
+        return token_stride(self.elements(value))
 
     def state_name(self) -> str:
         return "x" if self.function.name in ("embed", "block") else f"{self.function.name}.out"

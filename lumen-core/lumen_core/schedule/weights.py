@@ -17,17 +17,29 @@ from lumen_core.target import Target
 class DotPlan:
     """How the codes of a format enter the target's byte dot product.
 
-    The dot multiplies unsigned weight bytes with signed activations. With v = code - zero:
+    The dot multiplies weight bytes with signed activations. With v = code - zero:
     plain      u = code, no zero point
     seeded     u = code << shift, so that the zero point is 128; the accumulator starts at -128 * sum(q)
                (shifted right by what `shift` lacks to 8 bits when the target cannot take large bytes)
     magnitude  u = |v|, and the sign of v moves to the activation
-    corrected  u = code; -zero * scale * sum(q) is added as a float
+    signed     v << shift, `turned`
+    corrected  u = code (`turned`: less half its range); -zero * scale * sum(q) is added as a float
+
+    left    what the bytes are for the dot product: "unsigned", "signed", or "small" where that is the same
+    chain   dot products whose sums of pairs fit 16 bits (0: the target has a dot product of its own)
+    turned  codes are packed with their highest bit turned, which makes it the sign of a signed byte
     """
 
     kind: str
     shift: int = 0
     seed_shift: int = 0
+    left: str = "unsigned"
+    chain: int = 0
+    turned: bool = False
+
+    def zero(self, form: NormalForm) -> int:
+        """The zero point of the bytes as they enter the dot product (for `corrected`)."""
+        return form.zero_of_code - (form.multiplier << (form.bits - 1) if self.turned else 0)
 
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
@@ -42,14 +54,21 @@ class DotPlan:
 
     @staticmethod
     def _cheapest(form: NormalForm, target: Target) -> DotPlan:
+        largest = (1 << form.bits) - 1
+        centered = form.multiplier == 1 and form.zero_of_code == 1 << (form.bits - 1)
+        if target.find("dot4_s8s8") is not None:
+            if centered:
+                return DotPlan("signed", 8 - form.bits, left="signed", turned=True)
+            if largest <= 127:
+                return DotPlan("corrected" if form.zero_of_code else "plain", left="small")
+            if target.find("dot4_u8s8") is None:
+                return DotPlan("corrected", left="signed", turned=True)
         bound = 255
         if target.find("dot4_u8s8") is None:
             row = target.find("maddubs")
             if row is None:
-                raise LumenBug(f"target {target.name} has no byte dot product")
+                return DotPlan._widening(form, target, largest, centered)
             bound = row.bound
-        largest = (1 << form.bits) - 1
-        centered = form.multiplier == 1 and form.zero_of_code == 1 << (form.bits - 1)
         if form.zero_of_code == 0 and largest <= bound:
             return DotPlan("plain")
         if centered and largest << (8 - form.bits) <= bound:
@@ -65,14 +84,30 @@ class DotPlan:
             f"with the zero point {form.zero_of_code}"
         )
 
+    @staticmethod
+    def _widening(form: NormalForm, target: Target, largest: int, centered: bool) -> DotPlan:
+        """Products of 16 bits, summed in pairs and over as many k-groups as provably fit."""
+        if target.find("widen_pairs") is None:
+            raise LumenBug(f"target {target.name} has no byte dot product")
+        if largest <= 127:
+            chain = 0x7FFF // (2 * 127 * largest)
+            if centered and (form.sub >= 32 or form.activation == "i8g256"):
+                return DotPlan("seeded", 0, 8 - form.bits, "small", chain)
+            if centered:  # activations without sums as fine as the scales
+                return DotPlan("signed", 8 - form.bits, left="signed", chain=1, turned=True)
+            return DotPlan("corrected" if form.zero_of_code else "plain", left="small", chain=chain)
+        # 2 * 127 * 128 fits
+        return DotPlan("signed" if centered else "corrected", left="signed", chain=1, turned=True)
+
 
 class WeightReader:
     """Emits the loads of one block of a row group: operands from its codes, factors from its scales."""
 
-    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan):
+    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan, target: Target):
         self.builder = builder
         self.layout = layout
         self.plan = plan
+        self.target = target
         self.lanes = Type("i32", layout.rows)
 
     @cached_property
@@ -106,13 +141,16 @@ class WeightReader:
         shift = target_bit - bit
         if width == 8:
             return b.bitcast(bytes, self.lanes)
+        mask = ((1 << width) - 1) << target_bit
         # Some machines shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
-        moved = b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
+        alone = self.target.byte_shifts
+        moved = bytes if alone else b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
         if shift > 0:
             moved = b.shl(moved, shift)
         elif shift < 0:
             moved = b.shr(moved, -shift)
-        mask = ((1 << width) - 1) << target_bit
+        if alone and mask == (0xFF << shift & 0xFF if shift > 0 else 0xFF >> -shift):
+            return b.bitcast(moved, self.lanes)
         moved = b.bitcast(moved, self._bytes)
         signed_mask = mask - 256 if mask > 127 else mask
         moved = b.bitand(moved, signed_mask)

@@ -114,10 +114,10 @@ def test_targets_agree(tiny, engine) -> None:
 
 def test_shapes_that_fill_no_vector(tiny, engine) -> None:
     """Heads, widths and vocabularies that are no multiple of anything but the format's block."""
-    odd = {"width": 96, "heads": 3, "kv_heads": 1, "head": 24, "hidden": 160, "layers": 3, "vocabulary": 263}
+    odd = {"width": 96, "heads": 4, "kv_heads": 1, "head": 24, "hidden": 160, "layers": 3, "vocabulary": 263}
     for shape in SHAPES:
         ids = token_ids(19, vocabulary=263, seed=5)
         with engine(tiny(shape, "q8_0", **odd), threads=3) as model:
             found = model.prefill(ids)
             agree(found, oracle(model.session).step(ids), "q8_0")
-            agree(model.decode(ids), found, "q8_0")
+            np.testing.assert_array_equal(model.decode(ids), found)

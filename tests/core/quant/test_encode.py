@@ -15,12 +15,22 @@ from kit.weights import KINDS, relative_error, sample
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.analyse import analyse
-from lumen_core.quant.encode import encode
+from lumen_core.quant.encode import Encoder, encode
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.quant.store import store_integers
 
 LLAMA = json.loads(Path(__file__).with_name("llama_quantizer.json").read_text())
-FORMS = {name: analyse(declaration) for name, declaration in declarations().items()}
+
+
+def encodable(form: NormalForm) -> bool:
+    try:
+        Encoder(form)
+    except UnsupportedFormatError:
+        return False
+    return True
+
+
+FORMS = {name: form for name, item in declarations().items() if encodable(form := analyse(item))}
 BLOCKED = [name for name, form in FORMS.items() if form.kind != "float"]
 
 
