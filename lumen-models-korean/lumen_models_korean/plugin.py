@@ -7,6 +7,7 @@ from typing import Any
 
 from lumen_core.plugins.hookspecs import hookimpl
 from lumen_core.plugins.sources import ModelSource
+from lumen_models_korean import checkpoints
 
 HERE = Path(__file__).parent
 
@@ -24,6 +25,7 @@ def lumen_models() -> list[ModelSource]:
     return [
         _page(
             "llama",
+            checkpoints=(checkpoints.LLAMA,),
             family="Llama",
             vendor="Meta",
             license="Llama Community License",
@@ -31,6 +33,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "qwen2",
+            checkpoints=(checkpoints.QWEN2,),
             family="Qwen2",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
@@ -38,6 +41,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "qwen3",
+            checkpoints=(checkpoints.QWEN3,),
             family="Qwen3",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
@@ -46,6 +50,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "exaone",
+            checkpoints=(checkpoints.EXAONE,),
             family="EXAONE",
             vendor="LG AI Research",
             license=_EXAONE_LICENSE,
@@ -53,6 +58,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "exaone4",
+            checkpoints=(checkpoints.EXAONE4,),
             family="EXAONE",
             vendor="LG AI Research",
             license=_EXAONE_LICENSE,
@@ -61,6 +67,7 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "hyperclovax",
             "hcx-seed-think",
+            checkpoints=(checkpoints.HYPERCLOVAX,),
             family="HyperCLOVA X SEED",
             vendor="NAVER",
             license="HyperCLOVA X SEED Model License",
@@ -68,6 +75,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "kanana2_tiny",
+            checkpoints=(checkpoints.KANANA2_TINY,),
             family="Kanana",
             vendor="Kakao",
             license="Kanana Open License",
