@@ -24,6 +24,8 @@ _PARTS = ("config", "weights", "layer_weights", "caches", "functions")
 
 def derived(module: ast.Module, find: FindModule, diagnostics: Diagnostics) -> ast.Module:
     """Return the module without `like`; models whose base is wrong are reported and left out."""
+    if not any(model.base or model.without for model in module.models):
+        return module
     items: list[ast.Item] = []
     for item in module.items:
         whole = _whole(item, module, find, diagnostics, 0) if isinstance(item, ast.Model) else item
