@@ -7,7 +7,7 @@ from typing import Any
 
 from lumen_core.plugins.hookspecs import hookimpl
 from lumen_core.plugins.sources import ModelSource
-from lumen_models_korean import chats, checkpoints
+from lumen_models_korean import chats, checkpoints, releases
 
 HERE = Path(__file__).parent
 
@@ -26,6 +26,7 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "llama",
             checkpoints=(checkpoints.LLAMA,),
+            releases=releases.LLAMA,
             chats=(chats.LLAMA3, chats.HYPERCLOVA_X),
             family="Llama",
             vendor="Meta",
@@ -35,6 +36,7 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "qwen2",
             checkpoints=(checkpoints.QWEN2,),
+            releases=releases.QWEN2,
             chats=(chats.QWEN, chats.A_X),
             family="Qwen2",
             vendor="Alibaba Cloud",
@@ -44,6 +46,7 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "qwen3",
             checkpoints=(checkpoints.QWEN3,),
+            releases=releases.QWEN3,
             chats=(chats.QWEN, chats.KANANA2),
             family="Qwen3",
             vendor="Alibaba Cloud",
