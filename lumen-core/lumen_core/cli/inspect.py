@@ -98,7 +98,7 @@ def _memory(file: ModelFile, registry: Registry, context: int | None) -> dict[st
         found = footprint(file, registry, context)
     except ModelError as problem:
         return {"problem": str(problem)}
-    return asdict(found) | {"cache": found.cache}
+    return asdict(found)
 
 
 def _tensors(file: ModelFile) -> list[dict[str, Any]]:
