@@ -16,7 +16,13 @@ _CLOSE = "\n</think>\n\n"
 
 # ChatML with <think>; tool calls are JSON. Qwen2.5 has the same frame without thoughts.
 QWEN = ChatFamily(
-    "Qwen", ("<|im_start|>", "<|im_end|>"), marks={**_THINK, **_TOOL}, end_thinking=_CLOSE, on=_ON, off=_OFF
+    "Qwen",
+    ("<|im_start|>", "<|im_end|>"),
+    marks={**_THINK, **_TOOL},
+    template=templates.CHATML,
+    end_thinking=_CLOSE,
+    on=_ON,
+    off=_OFF,
 )
 # Its tokens are those of ChatML; [|endofturn|] is no name that ends a text elsewhere.
 EXAONE = ChatFamily(
@@ -26,7 +32,6 @@ EXAONE = ChatFamily(
     template=templates.EXAONE4,
     ends=("[|endofturn|]",),
     end_thinking=_CLOSE,
-    template=templates.CHATML,
     on=_ON,
     off=_OFF,
 )
