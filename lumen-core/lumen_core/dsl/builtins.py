@@ -82,7 +82,7 @@ CONVERSIONS: Mapping[str, tuple[str, str]] = {
 IRREGULAR = ("reshape", "convert", "select")
 
 # Functions that only a format may use; `check_format.py` has their rules.
-FORMAT_FUNCTIONS = ("bits", "concat")
+FORMAT_FUNCTIONS = ("bits", "concat", "reinterpret")
 
 # Words that look like names but are an argument's choice or a fallback.
 RESERVED = frozenset({"ones", "size", "weight", "T", "P"})
