@@ -11,7 +11,7 @@ from lumen_core.engine.random_weights import float_bytes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.floats import is_small, small_floats
-from lumen_core.quant.integers import ZERO, BitField
+from lumen_core.quant.integers import ZERO, BitField, bit_sources
 from lumen_core.quant.normal_form import FloatField, NormalForm
 
 
@@ -57,6 +57,18 @@ def set_float(blocks: np.ndarray, field: FloatField, values: np.ndarray | float)
         raw = float_bytes(spread, field.element).reshape(len(blocks), field.bytes)
         stored = raw.view(f"<u{field.bytes}")[:, 0]
     field.source.store(blocks, np.repeat(stored[:, None], field.count, axis=1))
+
+
+def set_codes(blocks: np.ndarray, form: NormalForm, highest: bool) -> None:
+    """Write the largest codes, or the least; where codes are computed, ones or zeros into all their bits."""
+    assert form.code is not None
+    if isinstance(form.code, BitField):
+        top = 1 << (form.code.width - 1)
+        stored = 2 * top - 1 if highest else 0
+        set_integers(blocks, form.code, stored ^ top if form.code.signed else stored)
+        return
+    every = BitField(tuple((bit,) for bit in sorted(set(bit_sources(form.code)))))
+    set_integers(blocks, every, int(highest))
 
 
 def set_integers(blocks: np.ndarray, field: BitField, stored: int) -> None:
