@@ -2,7 +2,9 @@
 
 Keys, for prompt i of 5: `prompt_i` (text), `ids_i` (int32 [T]), `logits_i` (f32 [T, V] for prompt 0, [1, V]
 of the last position for the others), `greedy_i` (int32 [48], the greedy continuation, end marks included),
-`margin_i` (f32 [48], by how much each greedy choice led the next best). `sha256` names the file read.
+`margin_i` (f32 [48], by how much each greedy choice led the next best). `held_out_nats`: the mean over the
+tokens of the first 40 held-out documents, each alone and with its end mark, its first token given. `sha256`
+names the file read.
 """
 
 from __future__ import annotations
@@ -13,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import heldout
 import numpy as np
 import torch
+import torch.nn.functional as functional
 from data import load_tokenizer
 from export import SHIPPED
 from model import Shape
+from text.corpus import END
+from tokenizers import Tokenizer
 from transformers import Qwen3Config, Qwen3ForCausalLM
 
 HERE = Path(__file__).parent
@@ -81,6 +87,16 @@ def load(path: Path) -> Qwen3ForCausalLM:
 
 
 @torch.no_grad()
+def held_out_nats(model: Qwen3ForCausalLM, tokenizer: Tokenizer) -> float:
+    nats, tokens = 0.0, 0
+    for document in heldout.read()[:40]:
+        row = torch.tensor([tokenizer.encode(document + END).ids])
+        nats += functional.cross_entropy(model(row[:, :-1]).logits[0], row[0, 1:], reduction="sum").item()
+        tokens += row.shape[1] - 1
+    return nats / tokens
+
+
+@torch.no_grad()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path, default=SHIPPED)
@@ -105,6 +121,7 @@ def main() -> None:
             f"margin_{number}": np.array(margins, dtype=np.float32),
         }
         print(f"{prompt!r} -> {tokenizer.decode(row[len(ids) :], skip_special_tokens=False)!r}")
+    result["held_out_nats"] = np.array(held_out_nats(model, tokenizer))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(arguments.output, **result)
     print(f"{arguments.output.name}: {arguments.output.stat().st_size:,} bytes")

@@ -1,8 +1,9 @@
 """The instruction rows of the x86 family, and what each one means.
 
 An operation comes in the widths that a vector register can have: 128, 256 and 512 bits. `N` in a
-meaning is the number of result lanes, `G` that of groups of 16 lanes. Only operations that LLVM does not select from plain vector
-code stand here (absolute value, rounding, f16 conversion and fused multiply-add are plain code).
+meaning is the number of result lanes, `G` that of groups of 16 lanes. Only operations that LLVM does not
+select from plain vector code stand here (absolute value, rounding, f16 conversion and fused multiply-add
+are plain code).
 
 AVX2 has no byte dot product. There acc + sum4(a * b) is written as madd16(maddubs(a, b), 1), which is
 exact while no pair sum leaves the signed 16-bit range: for a <= 128 and |b| <= 127.

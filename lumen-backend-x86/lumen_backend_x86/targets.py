@@ -2,13 +2,18 @@
 
 `cpu` names the architecture levels (x86-64-v3, -v4), never a product: a product's name would let LLVM
 use instructions that are not in `features`, and a host is judged by `features` alone.
-The triple is empty: kernels run in the process that compiled them, so the host's own triple is right.
+On a host of the family the triple is empty, so that its own object format is made; elsewhere it is Linux's.
 """
 
 from __future__ import annotations
 
+import platform
+
 from lumen_backend_x86.instructions import ROWS
 from lumen_core.target import Instruction, Target
+
+MACHINES = ("x86_64", "amd64")
+LINUX = "x86_64-unknown-linux-gnu"
 
 _LEVEL_3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _LEVEL_4 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
@@ -26,7 +31,7 @@ def _target(
     wide = vector_bytes == 64
     return Target(
         name=name,
-        triple="",
+        triple="" if platform.machine().lower() in MACHINES else LINUX,
         cpu=cpu,
         features=features,
         vector_bytes=vector_bytes,

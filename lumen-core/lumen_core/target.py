@@ -7,14 +7,15 @@ language, so that a generic test can execute every row against it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
 class Instruction:
     """One machine instruction: what the compiler may ask for, and the intrinsic that does it.
 
-    op         the semantic operation of the kernel IR, e.g. `dot4_u8s8`
+    op         the semantic operation of the kernel IR, e.g. `dot4_u8s8`, `dot4_s8s8`
     types      LLVM types of result and operands, e.g. ("<16 x i32>", "<16 x i32>", "<64 x i8>", "<64 x i8>")
     intrinsic  the LLVM intrinsic's name
     signature  LLVM types that the intrinsic itself declares, result first (bitcasts bridge a difference)
@@ -41,6 +42,10 @@ class Target:
     vector_bytes    width of the vectors that kernels use
     registers       vector registers of that width
     broadcast_memory  an arithmetic operand may be a scalar in memory, spread over the lanes
+    lane_operands   an arithmetic operand may be one 32-bit lane of a register, spread over the lanes
+    byte_shifts     bytes can be shifted each for itself
+    attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
+    facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
     instructions    the rows whose features this target has, preferred first
     """
@@ -54,6 +59,10 @@ class Target:
     broadcast_memory: bool
     cache_bytes: tuple[int, ...]
     instructions: tuple[Instruction, ...] = field(repr=False)
+    lane_operands: bool = False
+    byte_shifts: bool = False
+    attributes: str = ""
+    facts: tuple[str, ...] = ()
 
     @property
     def lanes(self) -> int:
@@ -78,14 +87,30 @@ class Backend:
 
     machines  names that `platform.machine()` gives for it, lower case
     targets   every target it can compile for, best first; a host can run those whose features it has
+    detect    gives what this host has beside the CPU features that the compiler's own detection finds
+    systems   target triples by the name of an operating system
     """
 
     name: str
     machines: tuple[str, ...]
     targets: tuple[Target, ...]
+    detect: Callable[[], frozenset[str]] = frozenset
+    systems: Mapping[str, str] = field(default_factory=dict)
 
     def usable(self, machine: str, features: frozenset[str]) -> tuple[Target, ...]:
         """Return the targets that a host with these CPU features can run, best first."""
         if machine.lower() not in self.machines:
             return ()
-        return tuple(target for target in self.targets if features.issuperset(target.features))
+        found = features | self.detect()
+        return tuple(target for target in self.targets if found.issuperset((*target.features, *target.facts)))
+
+    def described(self, text: str) -> Target | None:
+        """Return the least target that `machine-system+feature+...` describes, for that system."""
+        place, *wanted = text.lower().split("+")
+        machine, _, system = place.partition("-")
+        if machine not in self.machines or system not in self.systems:
+            return None
+        for target in reversed(self.targets):
+            if set(wanted) <= {*target.features, *target.facts}:
+                return replace(target, triple=self.systems[system])
+        return None

@@ -17,10 +17,10 @@ from typing import NoReturn
 import numpy as np
 
 from lumen_core.errors import ModelFormatError
-from lumen_core.weights.model_file import FileTensor, MappedFile, ModelFile, Reader
+from lumen_core.weights.model_file import FileTensor, Importance, MappedFile, ModelFile, Reader
 from lumen_quant_gguf import strings
 from lumen_quant_gguf.checks import check_metadata, check_tensors
-from lumen_quant_gguf.mixtures import resolve
+from lumen_quant_gguf.mixtures import labels, resolve
 from lumen_quant_gguf.split import part_paths
 from lumen_quant_gguf.type_ids import ARRAY, BOOL, REMOVED_TYPES, STRING, TENSOR_TYPES, VALUE_TYPES
 from lumen_quant_gguf.writer import create
@@ -235,7 +235,8 @@ def _place(cursor: _Cursor, entries: Sequence[_Entry], alignment: int) -> dict[s
     return tensors
 
 
-def _read_part(source: MappedFile) -> tuple[dict[str, object], dict[str, FileTensor]]:
+def read_part(source: MappedFile) -> tuple[dict[str, object], dict[str, FileTensor]]:
+    """Metadata and tensors of one file, whatever it is for."""
     cursor = _Cursor(source.path, source.bytes)
     tensor_count, key_count = _header(cursor)
     metadata = _metadata(cursor, key_count)
@@ -251,10 +252,10 @@ def open_file(path: Path) -> ModelFile:
     sources: list[MappedFile] = []
     try:
         sources.append(MappedFile(path))
-        metadata, tensors = _read_part(sources[0])
+        metadata, tensors = read_part(sources[0])
         for number, part in enumerate(part_paths(path, metadata)[1:], start=1):
             sources.append(MappedFile(part))
-            more, extra = _read_part(sources[-1])
+            more, extra = read_part(sources[-1])
             if more.get("split.no") != number or more.get("split.count") != metadata["split.count"]:
                 raise ModelFormatError(f"{part}: split.no and split.count do not say part {number + 1} of "
                                        f"{metadata['split.count']}; it belongs to another model")  # fmt: skip
@@ -291,7 +292,22 @@ def matches(path: Path) -> bool:
         return False
 
 
-READER = Reader(name="gguf", matches=matches, open=open_file, create=create, formats=resolve)
+def _read_importance(path: Path) -> Importance:
+    from lumen_quant_gguf import imatrix
+
+    return imatrix.read(path)
+
+
+def _write_importance(path: Path, importance: Importance) -> None:
+    from lumen_quant_gguf import imatrix
+
+    imatrix.write(path, importance)
+
+
+READER = Reader(
+    name="gguf", matches=matches, open=open_file, create=create, formats=resolve, labels=labels,
+    read_importance=_read_importance, write_importance=_write_importance,
+)  # fmt: skip
 
 
 def reader() -> Reader:

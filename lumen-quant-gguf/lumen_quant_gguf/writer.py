@@ -149,6 +149,7 @@ class GgufWriter:
             os.umask(mask)
             os.chmod(self._temporary, 0o666 & ~mask)
             os.replace(self._temporary, self.path)
+            _sync_folder(self.path.parent)
         except OSError as error:
             self.abort()
             raise LumenError(f"{self.path} cannot be written: {error.strerror}") from None
@@ -159,6 +160,16 @@ class GgufWriter:
             self._file.close()
         with contextlib.suppress(OSError):
             os.unlink(self._temporary)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name last; not every system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def create(path: Path, metadata: Mapping[str, object], plan: Sequence[TensorPlan]) -> GgufWriter:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -37,12 +39,15 @@ ROWS = [
 ]
 ROW = {name: number for number, row in enumerate(ROWS) for name in row}
 
+DISTRIBUTIONS = {"llama_cpp": "llama-cpp-python"}  # where a distribution is not named like its module
+
 MACHINE_WORDS = re.compile(
     r"x86|\bavx|\bsse\d?\b|\bvnni|\bamx\b|\bvpdp|\b[xyz]mm\d*\b|\bneon\b|\bsve\d?\b|aarch64|\barm(v\d\w*|64)?\b"
     r"|\bcuda\b|\bptx\b|\bnvvm\b|\bintel\b|\bamd(64)?\b|\bzen\s?\d\b|\bepyc\b|\bxeon\b|\bllvm\.(?:aarch|nv)",
     re.IGNORECASE,
 )
 FORMAT_NAME = re.compile(r"^(i?q[1-8]_\w+|tq[12]_0|bf?16_?\d*)$", re.IGNORECASE)
+DATA_OF_THE_DSL = tuple(f"lumen_core.dsl.{module}" for module in ("ast", "typed", "configuration"))
 HEAVY = ["llvmlite", "tokenizers", "sentencepiece", "jinja2", "gguf", "torch", "transformers", "cuda"]
 
 
@@ -107,14 +112,43 @@ def test_core_knows_no_machine(path: Path) -> None:
         assert not found, f"{path}:{number}: core says {found.group()!r}: {line.strip()}"
 
 
+def named_formats(path: Path) -> Iterator[str]:
+    """Give the places where a module has the name of a quantization format as a string."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            element = node.value.lower() in ("f16", "bf16")  # these are element types too
+            if FORMAT_NAME.match(node.value) and not element:
+                yield f"{path}:{node.lineno}: names the format {node.value!r}"
+
+
 def test_the_compiler_knows_no_format_by_name() -> None:
     for part in ("dsl", "ir", "quant", "lower", "passes", "schedule", "codegen", "runtime", "plugins"):
-        for path in sources(CORE / part):
-            tree = ast.parse(path.read_text(encoding="utf-8"))
-            for node in ast.walk(tree):
-                if isinstance(node, ast.Constant) and isinstance(node.value, str):
-                    named = FORMAT_NAME.match(node.value) and node.value.lower() not in ("f16", "bf16")
-                    assert not named, f"{path}:{node.lineno}: names the format {node.value!r}"
+        assert [place for path in sources(CORE / part) for place in named_formats(path)] == []
+
+
+@pytest.mark.parametrize("package", ["lumen-backend-x86", "lumen-models-korean"])
+def test_backends_and_models_name_no_format(package: str) -> None:
+    assert [place for path in sources(PACKAGES[package]) for place in named_formats(path)] == []
+
+
+@pytest.mark.parametrize("package", ["lumen-quant-gguf", "lumen-models-korean"])
+def test_formats_and_models_name_no_machine(package: str) -> None:
+    for path in [*sources(PACKAGES[package]), *sorted(PACKAGES[package].rglob("*.lum"))]:
+        found = MACHINE_WORDS.search(path.read_text(encoding="utf-8"))
+        assert not found, f"{path} says {found.group()!r}"
+
+
+def test_a_stage_does_not_call_the_one_before() -> None:
+    """Each stage takes what it is given; the order stands in the engine alone."""
+    stages = ["dsl", "lower", "passes", "schedule", "codegen"]
+    for before, stage in itertools.pairwise(stages):
+        for path in sources(CORE / stage):
+            for module, line in imports(path):
+                data = module.startswith(
+                    ("lumen_core.dsl.ast", "lumen_core.dsl.typed", "lumen_core.dsl.conf")
+                )
+                called = module.startswith(f"lumen_core.{before}.") and not data
+                assert not called, f"{path}:{line}: {stage} imports {module}"
 
 
 def test_llvm_is_used_in_codegen_and_runtime_only() -> None:
@@ -172,6 +206,21 @@ def test_each_format_is_declared_once_in_at_most_15_lines() -> None:
     assert len(seen) >= 7
 
 
+def test_the_readme_names_every_format_and_architecture() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for path in PACKAGES["lumen-quant-gguf"].rglob("*.lum"):
+        for declaration in parse(Source.read(path)).formats:
+            assert re.search(rf"\b{declaration.name.upper()}\b", readme), declaration.name
+    for path in PACKAGES["lumen-models-korean"].glob("*.lum"):
+        assert f"`{path.stem}`" in readme
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("*/*.md"), *ROOT.glob("tests/**/*.md")]:
+        for link in re.findall(r"\]\(([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert "://" in link or (document.parent / link).exists(), f"{document}: {link}"
+
+
 def project(package: str) -> dict[str, object]:
     return tomllib.loads((ROOT / package / "pyproject.toml").read_text())["project"]
 
@@ -182,9 +231,10 @@ def test_a_package_declares_exactly_what_it_imports(package: str) -> None:
     used = {
         module.split(".")[0] for path in sources(folder) for module, _ in imports(path)
     } - sys.stdlib_module_names  # fmt: skip
-    used = {name.replace("_", "-") for name in used - {folder.name}}
-    declared = {re.split(r"[<>=~! ]", item)[0] for item in project(package)["dependencies"]}  # type: ignore[attr-defined]
-    assert used == declared
+    used = {DISTRIBUTIONS.get(name, name.replace("_", "-")) for name in used - {folder.name}}
+    facts = project(package)
+    items = [*facts["dependencies"], *chain(*facts.get("optional-dependencies", {}).values())]  # type: ignore[misc,attr-defined]
+    assert used == {re.split(r"[<>=~! ]", item)[0] for item in items}
 
 
 @pytest.mark.parametrize("package", PACKAGES)

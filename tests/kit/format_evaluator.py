@@ -13,7 +13,8 @@ import numpy as np
 from lumen_core.dsl import ast
 
 SIZES = {
-    "u8": 1, "i8": 1, "u16": 2, "i16": 2, "u32": 4, "i32": 4, "f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1,
+    "u8": 1, "i8": 1, "u16": 2, "i16": 2, "u32": 4, "i32": 4, "f16": 2, "bf16": 2, "f32": 4,
+    "e8m0": 1, "ue4m3": 1,
 }  # fmt: skip
 OPERATORS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "&": np.bitwise_and, "|": np.bitwise_or,

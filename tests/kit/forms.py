@@ -7,12 +7,12 @@ from functools import cache
 import numpy as np
 
 from lumen_core.dsl import ast
-from lumen_core.engine.random_weights import float_bytes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.integers import ZERO, BitField, bit_sources
 from lumen_core.quant.normal_form import FloatField, NormalForm
+from lumen_core.quant.store import float_bytes
 
 
 @cache

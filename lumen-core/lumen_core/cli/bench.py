@@ -21,6 +21,8 @@ EPILOG = """Examples:
   lumen bench model.gguf                         pp512 and tg128, five times each
   lumen bench model.gguf -p 128,512 -n 32 -r 3 -t 2
   lumen bench model.gguf -o json > before.json
+  lumen bench model.gguf --against llama.cpp     both in turn, the ratio beside them
+  lumen bench model.gguf --profile               where the time goes
 
 pp512: tokens a second over a prompt of 512. tg128: tokens a second while 128 are generated.
 
@@ -53,23 +55,29 @@ def bench(
     profile: Annotated[
         bool, typer.Option("--profile", help="Show where the time goes, per kind of work, instead of speeds.")
     ] = False,
+    against: Annotated[
+        str | None,
+        typer.Option("--against", help="Measure `llama.cpp` in turn with it (package llama-cpp-python)."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Measure prompt processing and generation; medians, their spread, and the machine's own limits."""
     from lumen_core.engine.benchmark import benchmark
+    from lumen_core.engine.rivals import rivals
 
     lengths, counts = _numbers(prompts, "-p"), _numbers(generations, "-n")
     if not lengths and not counts:
         raise LumenError("nothing to measure: both -p and -n are 0")
-    context = max(lengths + counts) + 8
+    context = max(lengths + [count + 2 for count in counts])
     if profile:
         _profile(model, lengths, counts, threads, context, target, json or output is Output.json)
         return
     with (
         options.opened(model, threads, context, target, quiet=True) as loaded,
+        rivals(against, loaded) as others,
         progress_bar() as progress,
     ):
-        results, machine = benchmark(loaded, lengths, counts, repetitions, progress)
+        results, machine = benchmark(loaded, lengths, counts, repetitions, progress, others)
     if json or output is Output.json:
         print_json({"machine": machine, "results": results})
     elif output is Output.csv:
@@ -118,6 +126,7 @@ def _numbers(text: str, option: str) -> list[int]:
 
 def _row(result: Measurement) -> dict[str, Any]:
     return {
+        "engine": result.engine,
         "model": result.model,
         "size": size_text(result.size),
         "params": f"{result.parameters / 1e6:.2f} M",
@@ -127,6 +136,7 @@ def _row(result: Measurement) -> dict[str, Any]:
         "t/s": f"{result.median:.2f} ± {result.spread:.2f}",
         "of int8 peak": f"{result.of_int8_peak:.1%}",
         "of bandwidth": f"{result.of_bandwidth:.1%}",
+        "against": f"{result.against:.2f}x",
     }
 
 

@@ -42,6 +42,8 @@ def chat(
     threads: options.Threads = None,
     context: options.ContextSize = None,
     target: options.TargetName = None,
+    lookup: options.Lookup = False,
+    draft: options.DraftName = None,
 ) -> None:
     """Talk to a model; `/help` lists what can be typed."""
     sampling = options.given(
@@ -52,11 +54,14 @@ def chat(
         repeat_penalty=repeat_penalty,
         seed=seed,
     )
-    with options.opened(model, threads, context, target) as loaded:
+    with (
+        options.opened(model, threads, context, target) as loaded,
+        options.speculating(lookup, draft, threads, context, target) as guesses,
+    ):
         if sys.stdin.isatty():
             _line_editing()
             note("/help lists the commands, /bye leaves.")
-        Conversation(loaded, system, {"max_tokens": max_tokens, **sampling}).talk()
+        Conversation(loaded, system, {"max_tokens": max_tokens, **sampling, **guesses}).talk()
 
 
 class Conversation:

@@ -21,9 +21,11 @@ from lumen_core.cli import (
     bench,
     chat,
     formats,
+    imatrix,
     inspect,
     models,
     plugins,
+    quantize,
     run,
     show,
     synth,
@@ -50,8 +52,12 @@ class Commands(TyperGroup):
     def _foreign(self) -> dict[str, Any]:
         from lumen_core.plugins.registry import Registry
 
-        registry = Registry.load(strict=False)
-        return {name: typer.main.get_command(entry.value) for name, entry in registry.commands.items()}
+        found = {}
+        for name, entry in Registry.load(strict=False).commands.items():
+            command: Any = typer.main.get_command(entry.value)
+            command.rich_help_panel = "From plugins"
+            found[name] = command
+        return found
 
 
 app = typer.Typer(
@@ -98,6 +104,8 @@ _add("Look inside", tokenize, tokenize.tokenize)
 _add("Look inside", show, show.show)
 for _group, _name in ((models, "models"), (formats, "formats"), (backends, "backends"), (plugins, "plugins")):
     app.add_typer(_group.app, name=_name, rich_help_panel="What is installed")
+_add("Change a model", quantize, quantize.quantize)
+_add("Change a model", imatrix, imatrix.imatrix)
 _add("Measure", bench, bench.bench)
 _add("Measure", synth, synth.synth)
 

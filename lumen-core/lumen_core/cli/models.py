@@ -55,7 +55,7 @@ def list_(json: options.Json = False) -> None:
 
 @app.command(epilog="Example:\n\n  lumen models show qwen3")
 def show(
-    name: Annotated[str, typer.Argument(help="A model's name.")],
+    name: Annotated[str, typer.Argument(help="A model's name, or that of shipped weights such as `demo`.")],
     json: options.Json = False,
 ) -> None:
     """Show a model's facts and its page."""
@@ -63,10 +63,11 @@ def show(
     from lumen_core.plugins.registry import Registry
 
     registry = Registry.load()
-    if name not in registry.models:
-        known = ", ".join(sorted(registry.models)) or "none"
+    owners = {file: entry for entry in registry.models.values() for file in entry.value.files}
+    entry = registry.models.get(name) or owners.get(name)
+    if entry is None:
+        known = ", ".join([*sorted(registry.models), *sorted(owners)]) or "none"
         raise ModelError(f"no installed package defines a model `{name}`\nknown: {known}")
-    entry = registry.models[name]
     source = entry.value
     facts: dict[str, object] = {
         "model": source.name,
@@ -77,6 +78,7 @@ def show(
         "note": source.note,
         "package": entry.distribution,
         "file": str(source.path),
+        "weights": ", ".join(f"{file} ({path})" for file, path in source.files.items()),
     }
     page = source.path.read_text(encoding="utf-8")
     if json:

@@ -97,6 +97,14 @@ def model_path(name: str, registry: Registry) -> Path:
     return registry.file(valid_text(name, "the file name"))
 
 
+Lookup = Annotated[
+    bool, typer.Option("--lookup", help="Guess what followed the same words before: same text, sooner.")
+]
+DraftName = Annotated[
+    str | None, typer.Option("--draft", help="A smaller model with the same vocabulary that guesses ahead.")
+]
+
+
 @contextmanager
 def opened(
     name: str,
@@ -121,3 +129,17 @@ def opened(
         yield model
     finally:
         model.close()
+
+
+@contextmanager
+def speculating(
+    lookup: bool, draft: str | None, threads: int | None, context: int | None, target: str | None
+) -> Iterator[dict[str, Any]]:
+    """Give the engine's option for `--lookup` or `--draft`; a draft model is open as long as the block."""
+    if lookup and draft is not None:
+        raise typer.BadParameter("--lookup and --draft guess in different ways; give one of them")
+    if draft is None:
+        yield {"speculate": "lookup"} if lookup else {}
+        return
+    with opened(draft, threads, context, target, quiet=True) as model:
+        yield {"speculate": model}

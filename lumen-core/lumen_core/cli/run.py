@@ -40,6 +40,8 @@ def run(
     threads: options.Threads = None,
     context: options.ContextSize = None,
     target: options.TargetName = None,
+    lookup: options.Lookup = False,
+    draft: options.DraftName = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No statistics and no progress bars.")] = False,
     json: options.Json = False,
 ) -> None:
@@ -54,7 +56,11 @@ def run(
         seed=seed,
     )
     started = time.perf_counter()
-    with options.opened(model, threads, context, target, quiet or json) as loaded:
+    with (
+        options.opened(model, threads, context, target, quiet or json) as loaded,
+        options.speculating(lookup, draft, threads, context, target) as guesses,
+    ):
+        sampling |= guesses
         load_seconds = time.perf_counter() - started
         messages = [{"role": "user", "content": text}]
         if system is not None:
@@ -90,6 +96,8 @@ def summary(statistics: Any, load_seconds: float | None = None) -> str:
         f"decode {statistics.generated_tokens} tokens, "
         f"{_rate(statistics.generated_tokens, statistics.decode_seconds)} t/s"
     )
+    if statistics.proposed_tokens:
+        parts.append(f"guessed {statistics.proposed_tokens}, right {statistics.accepted_tokens}")
     return " | ".join(parts)
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lumen_core.codegen.spelling import llvm_literal, llvm_type
 from lumen_core.ir.kernel import Kernel, Type, Value
+from lumen_core.target import Target
 
 
 class Writer:
@@ -19,15 +20,17 @@ class Writer:
         self.count = 0
         self.text: dict[int, str] = {}
 
-    def module(self, kernel: Kernel, triple: str) -> str:
+    def module(self, kernel: Kernel, target: Target) -> str:
         """Return the LLVM module around the lines."""
         result = llvm_type(kernel.result) if kernel.result else "void"
         parameters = ", ".join(f"{llvm_type(p.type)} %p{i}" for i, p in enumerate(kernel.parameters))
         body = "\n".join(["entry:", *self.entry, *self.lines])
         declarations = "\n".join(self.declarations.values())
-        head = f'target triple = "{triple}"\n' if triple else ""
+        head = f'target triple = "{target.triple}"\n' if target.triple else ""
+        attributes = " ".join(filter(None, ("nounwind", target.attributes)))
         return (
-            f"{head}{declarations}\n\ndefine {result} @{kernel.name}({parameters}) nounwind {{\n{body}\n}}\n"
+            f"{head}{declarations}\n\n"
+            f"define {result} @{kernel.name}({parameters}) {attributes} {{\n{body}\n}}\n"
         )
 
     def line(self, text: str) -> None:

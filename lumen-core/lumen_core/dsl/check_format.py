@@ -236,7 +236,9 @@ def _reinterpret(node: ast.Call, block: _Block) -> Vector | None:
     value = _vector(node.arguments[0], block) if node.arguments else None
     known = len(node.arguments) == 2 and isinstance(node.arguments[1], ast.Name)
     if not known or node.arguments[1].name not in FLOAT_TYPES:  # type: ignore[union-attr]
-        block.error("`reinterpret` takes integers and a type of floats", node, help="write reinterpret(x, f16)")
+        block.error(
+            "`reinterpret` takes integers and a type of floats", node, help="write reinterpret(x, f16)"
+        )
         return None
     if value is not None and not value.integer:
         block.error("`reinterpret` needs integers, found real numbers", node.arguments[0])

@@ -84,7 +84,7 @@ def _table(cursor: Cursor) -> ast.Table:
     name = cursor.name("the table's name")
     cursor.expect(":", "after the table's name", help=f"write `table {name.text}: i8[16]`")
     dtype = cursor.name("the table's element type")
-    sizes = [size for size in cursor.listed("[", "]", lambda: cursor.integer("a size of the table"))]
+    sizes = list(cursor.listed("[", "]", lambda: cursor.integer("a size of the table")))
     if len(sizes) not in (1, 2):
         cursor.complain("a table has one or two sizes", name, help=f"write `table {name.text}: i8[256, 8]`")
     return ast.Table(name.text, dtype.text, tuple(sizes), doc, span=start.to(cursor.previous.span))

@@ -1,8 +1,8 @@
 """Speed of a loaded model, under the test names of llama-bench, beside the limits of the machine.
 
-In: a model, prompt lengths, numbers of generated tokens. Out: one `Measurement` a test: the median of several
-runs and their spread (standard deviation), and which part of the measured limits that is. `pp512` is a prompt
-of 512 tokens, `tg128` the generation of 128; neither counts tokenization. One run before is not counted.
+In: a model, prompt lengths, numbers of generated tokens, other engines. Out: one `Measurement` a test and
+engine: the median of several runs, their spread (standard deviation), and which part of the limits that is.
+`pp512` is a prompt of 512 tokens, `tg128` the generation of 128; neither counts tokenization.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from lumen_core.runtime.peaks import Peaks, measure_peaks
 if TYPE_CHECKING:
     from lumen_core.engine.model import Model
 
+LUMEN = "lumen"
 LAYER = re.compile(
     r"blk\.\d+\."
 )  # tensors of a layer; the others are the embedding, the last norm and the head
@@ -39,8 +40,12 @@ class Work:
 
 @dataclass(frozen=True)
 class Measurement:
-    """The result of one test, in tokens a second."""
+    """The result of one test of one engine, in tokens a second.
 
+    against  how often this median is that of the fastest other engine (1: none was measured)
+    """
+
+    engine: str
     model: str
     size: int
     parameters: int
@@ -52,6 +57,17 @@ class Measurement:
     samples: tuple[float, ...]
     of_int8_peak: float
     of_bandwidth: float
+    against: float = 1.0
+
+
+class Engine(Protocol):
+    """Another engine that holds the same file."""
+
+    name: str
+
+    def speed(self, ids: Sequence[int], generated: int) -> float:
+        """Return tokens a second: of taking `ids` in, or of generating after them."""
+        ...
 
 
 def benchmark(
@@ -60,46 +76,55 @@ def benchmark(
     generations: Sequence[int],
     repetitions: int = 5,
     progress: Callable[[str, int, int], None] | None = None,
+    rivals: Sequence[Engine] = (),
 ) -> tuple[list[Measurement], Peaks]:
-    """Run the tests and measure the machine's limits around them."""
-    facts = model.describe()
-    work = file_work(Path(facts["path"]))
+    """Run the tests of all engines in turn, and measure the machine's limits between them.
+
+    Every repetition runs everything once, so that a machine that changes its speed changes all of it.
+    """
+    facts, work = model.describe(), file_work(model.path)
     threads, target = facts["threads"], model.target
     tests = tests_of(prompts, generations)
-    before = measure_peaks(target, threads)
-    speeds: list[tuple[str, tuple[float, ...]]] = []
-    for number, (name, prompt, generated) in enumerate(tests):
-        runs = []
-        for repetition in range(repetitions + 1):
+    peaks: list[Peaks] = []
+    samples: dict[tuple[str, str], list[float]] = {}
+    for repetition in range(repetitions + 1):
+        for number, (name, prompt, generated) in enumerate(tests):
             if progress:
-                progress(name, number * repetitions + repetition, len(tests) * repetitions)
-            runs.append(_speed(model, prompt, generated, facts["vocabulary"]))
-        speeds.append((name, tuple(runs[1:])))
-    after = measure_peaks(target, threads)
-    peaks = Peaks(
+                progress(name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
+            ids = np.random.default_rng(prompt).integers(0, facts["vocabulary"], prompt).tolist()
+            speeds = {LUMEN: _speed(model, ids, generated)}
+            speeds |= {rival.name: rival.speed(ids, generated) for rival in rivals}
+            if repetition:  # the first round only warms up
+                for engine, speed in speeds.items():
+                    samples.setdefault((engine, name), []).append(speed)
+        peaks.append(measure_peaks(target, threads))
+    limits = Peaks(
         threads,
-        max(before.read_bytes_per_second, after.read_bytes_per_second),
-        max(before.int8_operations_per_second, after.int8_operations_per_second),
+        statistics.median(peak.read_bytes_per_second for peak in peaks),
+        statistics.median(peak.int8_operations_per_second for peak in peaks),
     )
     results = []
-    for name, samples in speeds:
-        median = statistics.median(samples)
+    for (engine, name), speeds_of in samples.items():
+        median = statistics.median(speeds_of)
+        others = [statistics.median(runs) for (e, n), runs in samples.items() if n == name and e != engine]
         results.append(
             Measurement(
+                engine=engine,
                 model=facts["name"],
                 size=work.size,
                 parameters=work.parameters,
-                target=target.name,
+                target=target.name if engine == LUMEN else "",
                 threads=threads,
                 test=name,
                 median=median,
-                spread=statistics.stdev(samples) if len(samples) > 1 else 0.0,
-                samples=samples,
-                of_int8_peak=median * work.operations_per_token / peaks.int8_operations_per_second,
-                of_bandwidth=median * work.bytes_per_token / peaks.read_bytes_per_second,
+                spread=statistics.stdev(speeds_of) if len(speeds_of) > 1 else 0.0,
+                samples=tuple(speeds_of),
+                of_int8_peak=median * work.operations_per_token / limits.int8_operations_per_second,
+                of_bandwidth=median * work.bytes_per_token / limits.read_bytes_per_second,
+                against=median / max(others) if others else 1.0,
             )
         )
-    return results, peaks
+    return results, limits
 
 
 def profile(
@@ -109,9 +134,10 @@ def profile(
     vocabulary = model.describe()["vocabulary"]
     results = []
     for name, prompt, generated in tests_of(prompts, generations):
-        _speed(model, prompt, generated, vocabulary)
+        ids = np.random.default_rng(prompt).integers(0, vocabulary, prompt).tolist()
+        _speed(model, ids, generated)
         model.profile()
-        _speed(model, prompt, generated, vocabulary)
+        _speed(model, ids, generated)
         results.append((name, model.profile()))
     return results
 
@@ -123,14 +149,15 @@ def tests_of(prompts: Sequence[int], generations: Sequence[int]) -> list[tuple[s
     ]
 
 
-def _speed(model: Model, prompt: int, generated: int, vocabulary: int) -> float:
-    """Return tokens a second of one run on random tokens; nothing is kept from the run before."""
-    ids = np.random.default_rng(prompt).integers(0, vocabulary, prompt).tolist()
+def _speed(model: Model, ids: Sequence[int], generated: int) -> float:
+    """Return tokens a second of one greedy run; nothing is kept from the run before."""
     model.reset()
-    taken = model.generate(ids, max_tokens=generated, ignore_end=True).statistics
-    if generated:
-        return taken.generated_tokens / max(taken.decode_seconds, 1e-9)
-    return taken.prompt_tokens / max(taken.prompt_seconds, 1e-9)
+    taken = model.generate(ids, max_tokens=generated + 1 if generated else 0, ignore_end=True, temperature=0)
+    times = taken.statistics
+    if generated:  # the first token belongs to the prompt
+        seconds = times.decode_seconds - (times.first_token_seconds - times.prompt_seconds)
+        return (times.generated_tokens - 1) / max(seconds, 1e-9)
+    return times.prompt_tokens / max(times.prompt_seconds, 1e-9)
 
 
 def file_work(path: Path) -> Work:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+from lumen_core.engine.memory import RECENT, Sequence
+from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.session import FEW
+from lumen_core.engine.speculation import Speculation
+from lumen_core.errors import LumenError
 from lumen_core.text.stream import StreamDecoder
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """How long a generation took; seconds of wall time."""
+    """How long a generation took; seconds of wall time. Tokens that were proposed, and of them accepted."""
 
     prompt_tokens: int
     reused_tokens: int
@@ -18,6 +25,8 @@ class Statistics:
     first_token_seconds: float
     generated_tokens: int
     decode_seconds: float
+    proposed_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @dataclass(frozen=True)
@@ -33,14 +42,15 @@ class Completion:
 class Run:
     """One generation while it goes on."""
 
-    def __init__(
-        self, ids: list[int], limit: int, ends: frozenset[int], decoder: StreamDecoder, sampling: Sampling
-    ):
+    def __init__(self, ids: list[int], limit: int, ends: frozenset[int], decoder: StreamDecoder,
+                 sampling: Sampling, speculation: Speculation | None):  # fmt: skip
         self.ids = ids
         self.limit = limit
         self.ends = ends
         self.decoder = decoder
         self.sampling = sampling
+        self.speculation = speculation
+        self.proposed = self.accepted = 0
         self.tokens: list[int] = []
         self.finish_reason = "length"
         self.reused = 0
@@ -54,4 +64,69 @@ class Run:
             first_token_seconds=max(0.0, self.first - self.started),
             generated_tokens=len(self.tokens),
             decode_seconds=self.ended - self.prefilled,
+            proposed_tokens=self.proposed,
+            accepted_tokens=self.accepted,
         )
+
+
+def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
+    """Yield ids as they are found; tokens that the cache already holds from before are not computed again."""
+    run.sampling.write(runner.memory.settings)
+    run.reused = reuse(cached, run.ids)
+    run.started = time.perf_counter()
+    history = list(run.ids)
+    runner.prefill(cached, run.ids[run.reused :])
+    run.prefilled = run.ended = time.perf_counter()
+    if run.limit == 0:
+        return
+
+    def look_back() -> None:
+        runner.memory.look_back(run.sampling.recent(history, RECENT))
+
+    look_back()
+    found = runner.last(cached)
+    proposed: list[int] = []
+    while True:
+        # `found` follows what is in the cache; the same step holds more tokens as long as it finds what
+        # was proposed.
+        for row in range(len(proposed) + 1):
+            if row > 0:
+                look_back()
+                found = runner.sample(row, len(cached.tokens) - len(proposed) - 1 + row)
+            run.ended = time.perf_counter()
+            run.first = run.first or run.ended
+            if found < 0:
+                raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
+            if found in run.ends:
+                run.finish_reason = "stop"
+                return
+            run.tokens.append(found)
+            yield found
+            if len(run.tokens) >= run.limit:
+                return
+            history.append(found)
+            if row == len(proposed) or found != proposed[row]:
+                break
+            run.accepted += 1
+        cached.rewind(len(history) - 1)
+        look_back()
+        room = min(run.limit - len(run.tokens), FEW) - 1
+        proposed = run.speculation.propose(history, room) if run.speculation is not None and room > 0 else []
+        run.proposed += len(proposed)
+        if proposed:
+            position = len(cached.tokens)
+            runner.prefill(cached, [found, *proposed])
+            found = runner.sample(0, position)
+        else:
+            found = runner.decode(cached, found)
+
+
+def reuse(cached: Sequence, ids: list[int]) -> int:
+    """Keep what the cache shares with the start of `ids`, but not their last token; return how many."""
+    common = 0
+    for ours, theirs in zip(cached.tokens, ids[:-1], strict=False):
+        if ours != theirs:
+            break
+        common += 1
+    cached.rewind(common)
+    return common

@@ -158,6 +158,12 @@ class Memory:
         else:
             self._set_layer(layer, name, address(array))
 
+    def look_back(self, recent: np.ndarray) -> None:
+        """Say which ids the repetition penalty applies to."""
+        self.recents = len(recent)
+        self.recent[: self.recents] = recent
+        self.set("sampling.recents", self.recents)
+
     def clear_counters(self) -> None:
         self.counters[:] = 0
 

@@ -10,9 +10,9 @@ Several models may live in a process; one model serves one generation at a time 
 from __future__ import annotations
 
 import threading
-import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from lumen_core.engine.binding import context_length
-from lumen_core.engine.generation import Completion, Run, Statistics
-from lumen_core.engine.memory import RECENT, Memory
+from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
+from lumen_core.engine.memory import Memory
 from lumen_core.engine.memory import Sequence as Cached
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import Session, choose_target, compile_model
+from lumen_core.engine.speculation import GREEDY, Speculation, speculation
+from lumen_core.engine.turns import Turns
 from lumen_core.errors import LumenError, TemplateError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
@@ -129,7 +131,8 @@ class Model:
         self._team = team
         self._runner = Runner(session, memory, team)
         self._cached = Cached(memory)
-        self._lock = threading.Lock()
+        self._lock = Turns()
+        self._stop_threads = weakref.finalize(self, team.close)  # also where nobody closes the model
         self._closed = False
 
     # ------------------------------------------------------------------- text
@@ -142,6 +145,7 @@ class Model:
         stop: Sequence[str] = (),
         ignore_end: bool = False,
         add_special: bool = True,
+        speculate: Speculation | Model | str | None = None,
         **sampling: Any,
     ) -> Iterator[str]:
         """Yield the continuation of a text (or of token ids) piece by piece, whole characters only.
@@ -151,16 +155,25 @@ class Model:
             stop: strings that end the answer and are not part of it.
             ignore_end: go on after the model's own end-of-text token.
             add_special: put the tokens in front that the model expects (beginning of text).
+            speculate: "lookup" (what followed the same words before), or a smaller model to draft with:
+                the same tokens, found several at a time.
             sampling: settings of `Sampling`: temperature, top_k, top_p, min_p, repeat_penalty, seed, ...
         """
-        if isinstance(prompt, str):
-            prompt = self.tokenizer.encode(prompt, add_special=add_special)
-        run = self._generation(prompt, max_tokens, stop, ignore_end, Sampling(**sampling))
-        return self._pieces(run)
+        return self._pieces(
+            self._generation(
+                prompt, max_tokens, stop, ignore_end, add_special, speculate, Sampling(**sampling)
+            )
+        )
 
-    def generate(self, prompt: Prompt, **options: Any) -> Completion:
+    def generate(self, prompt: Prompt, *, max_tokens: int | None = 128, stop: Sequence[str] = (),
+                 ignore_end: bool = False, add_special: bool = True,
+                 speculate: Speculation | Model | str | None = None,
+                 **sampling: Any) -> Completion:  # fmt: skip
         """Return the whole continuation; options as for `stream`."""
-        return self._complete(self.stream(prompt, **options))
+        settings = Sampling(**sampling)
+        run = self._generation(prompt, max_tokens, stop, ignore_end, add_special, speculate, settings)
+        text = "".join(self._pieces(run))
+        return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None,
                     template: Mapping[str, Any] | None = None, **options: Any) -> Iterator[str]:  # fmt: skip
@@ -168,9 +181,10 @@ class Model:
         ids = self.chat_ids(messages, **(template or {}))
         return self.stream(ids, max_tokens=max_tokens, **options)
 
-    def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Completion:
+    def chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None,
+             template: Mapping[str, Any] | None = None, **options: Any) -> Completion:  # fmt: skip
         """Return the whole answer to a conversation; options as for `stream_chat`."""
-        return self._complete(self.stream_chat(messages, **options))
+        return self.generate(self.chat_ids(messages, **(template or {})), max_tokens=max_tokens, **options)
 
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         """Return the prompt that the file's chat template makes of a conversation, as token ids."""
@@ -198,11 +212,20 @@ class Model:
 
     def logits(self, ids: Sequence[int]) -> np.ndarray:
         """Return the logits after each token of a sequence, f32 [T, V]."""
+        self._require_open()
         ids = self._checked(ids)
         with self._lock:
             self._require_open()
             self._cached.rewind(0)
             return self._runner.logits(self._cached, ids)
+
+    def likeliest(self, ids: Sequence[int], count: int) -> list[int]:
+        """Return the `count` tokens that greedily follow; what the cache holds is not computed again."""
+        with self._lock:
+            self._require_open()
+            decoder = StreamDecoder(self.tokenizer)
+            run = Run(self._checked(ids), count, frozenset(), decoder, GREEDY, None)
+            return list(find_tokens(run, self._runner, self._cached))
 
     @property
     def target(self) -> Any:
@@ -211,10 +234,12 @@ class Model:
 
     @property
     def context(self) -> int:
+        self._require_open()
         return self._memory.context
 
     def describe(self) -> dict[str, Any]:
         """Facts about the loaded model, for tables."""
+        self._require_open()
         formats: dict[str, int] = {}
         for tensor in self._file.tensors.values():
             formats[tensor.format] = formats.get(tensor.format, 0) + 1
@@ -256,15 +281,17 @@ class Model:
     def reset(self) -> None:
         """Forget the tokens of earlier prompts, so that nothing of them is reused."""
         with self._lock:
+            self._require_open()
             self._cached.rewind(0)
 
     def close(self) -> None:
         """Stop the threads and free the memory; the model cannot be used afterwards."""
-        with self._lock:
+        # A stream that this thread left open holds the turn and runs nothing: it ends when it is asked again.
+        with nullcontext() if self._lock.mine else self._lock:
             if self._closed:
                 return
             self._closed = True
-            self._team.close()
+            self._stop_threads()
             self._file.close()
             del self._memory, self._runner, self._cached
 
@@ -292,10 +319,13 @@ class Model:
                 raise LumenError(f"token {token} is not in the vocabulary of {self._runner.vocabulary}")
         return checked
 
-    def _generation(self, ids: Sequence[int], max_tokens: int | None, stop: Sequence[str], ignore_end: bool,
+    def _generation(self, prompt: Prompt, max_tokens: int | None, stop: Sequence[str], ignore_end: bool,
+                    add_special: bool, speculate: Speculation | Model | str | None,
                     sampling: Sampling) -> Run:  # fmt: skip
         self._require_open()
-        checked = self._checked(ids)
+        if isinstance(prompt, str):
+            prompt = self.tokenizer.encode(prompt, add_special=add_special)
+        checked = self._checked(prompt)
         if not checked:  # an empty text still has a beginning
             start = self.tokenizer.bos_id if self.tokenizer.bos_id is not None else self.tokenizer.eos_id
             if start is None:
@@ -308,17 +338,17 @@ class Model:
         limit = limit if max_tokens is None else min(limit, max_tokens)
         decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop)
         ends = frozenset() if ignore_end else frozenset(self.tokenizer.eos_ids)
-        return Run(checked, limit, ends, decoder, sampling)
+        return Run(checked, limit, ends, decoder, sampling, speculation(speculate, self))
 
     def _pieces(self, run: Run) -> Iterator[str]:
         with self._lock:
             self._require_open()
-            self._last_run = run
             try:
-                for token in self._tokens(run):
+                for token in find_tokens(run, self._runner, self._cached):
                     text = run.decoder.push(token)
                     if text:
                         yield text
+                        self._require_open()
                     if run.decoder.stopped is not None:
                         run.finish_reason = "stop"
                         break
@@ -327,48 +357,3 @@ class Model:
                     yield tail
             finally:
                 self.statistics = run.statistics()
-
-    def _tokens(self, run: Run) -> Iterator[int]:
-        """Generate ids; tokens that the cache already holds from the prompt before are not computed again."""
-        cached, runner = self._cached, self._runner
-        run.sampling.write(self._memory.settings)
-        common = 0
-        for ours, theirs in zip(cached.tokens, run.ids[:-1], strict=False):
-            if ours != theirs:
-                break
-            common += 1
-        cached.rewind(common)
-        run.reused = common
-        run.started = time.perf_counter()
-        history = list(run.ids)
-        runner.prefill(cached, run.ids[common:])
-        run.prefilled = run.ended = time.perf_counter()
-        if run.limit == 0:
-            return
-        self._look_back(run, history)
-        token = runner.last()
-        while True:
-            run.ended = time.perf_counter()
-            run.first = run.first or run.ended
-            if token < 0:
-                raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
-            if token in run.ends:
-                run.finish_reason = "stop"
-                return
-            run.tokens.append(token)
-            yield token
-            if len(run.tokens) >= run.limit:
-                return
-            history.append(token)
-            self._look_back(run, history)
-            token = runner.decode(cached, token)
-
-    def _look_back(self, run: Run, history: list[int]) -> None:
-        recent = run.sampling.recent(history, RECENT)
-        self._memory.recent[: len(recent)] = recent
-        self._memory.set("sampling.recents", len(recent))
-
-    def _complete(self, pieces: Iterator[str]) -> Completion:
-        text = "".join(pieces)
-        run = self._last_run
-        return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())

@@ -11,25 +11,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.normal_form import FloatField, NormalForm
+from lumen_core.quant.store import float_bytes
 
 _CHUNK = 1 << 24  # bytes made at a time
 _SAMPLE = 2048  # blocks decoded to find the spread
-
-
-def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
-    """f32 values as little-endian bytes of `f16`, `bf16` or `f32` (rounded to nearest even)."""
-    values = np.ascontiguousarray(values, np.float32)
-    if element == "f32":
-        return values.astype("<f4").view(np.uint8)
-    if element == "f16":
-        return values.astype("<f2").view(np.uint8)
-    if element == "bf16":
-        bits = values.view(np.uint32)
-        rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-        return rounded.astype("<u2").view(np.uint8)
-    raise UnsupportedFormatError(f"random weights cannot be written as {element}")
 
 
 class RandomBlocks:
@@ -71,7 +57,7 @@ class RandomBlocks:
         decoded = self.form.decode(sample)
         spread = float(decoded.std(dtype=np.float64))
         # codes that lean to one side are balanced by scales of both signs
-        self._signs = not offset and abs(decoded.mean(dtype=np.float64)) > 0.02 * spread
+        self._signs = not offset and bool(abs(decoded.mean(dtype=np.float64)) > 0.02 * spread)
         for index, field in enumerate(scale):
             self._fields.append((field, 1 / spread if index == 0 else 1.0))
         for index, field in enumerate(offset):

@@ -8,10 +8,11 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from lumen_core.engine.memory import Memory, Sequence
-from lumen_core.engine.session import PROGRAMS, Session
+from lumen_core.engine.session import FEW, PROGRAMS, Session
 from lumen_core.runtime.memory import address
 from lumen_core.runtime.team import Team
 from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.places import token_stride
 
 
 class Runner:
@@ -25,12 +26,14 @@ class Runner:
         self._programs = {
             name: session.library.function(name, None, pointer, number, number) for name in PROGRAMS
         }
+        (symbol,) = (name for name in session.kernels if name.startswith("sample_"))
+        arguments = (pointer, number, pointer, number, pointer, number, pointer)
+        self._sample = session.library.function(symbol, number, *arguments)
         head = session.lowered.function("head")
         self.width = head.arguments[0].type.shape[-1].value or 0
         self.vocabulary = head.results[0].type.shape[-1].value or 0
-        lanes = session.target.lanes
-        self.state_stride = -(-self.width // lanes) * lanes * 4
-        self.logit_stride = -(-self.vocabulary // lanes) * lanes
+        self.state_stride = token_stride(self.width)
+        self.logit_stride = token_stride(self.vocabulary) // 4
         self.score_tokens = tile_columns(session.target)
         self._frame = address(memory.frame)
         self._states = address(memory.buffers["x"])
@@ -54,12 +57,19 @@ class Runner:
         for start in range(0, len(ids), self.session.chunk):
             part = ids[start : start + self.session.chunk]
             self._place(sequence, part)
-            self._run("prefill")
+            self.memory.set("head_x", self._states)
+            self._ran = "few" if len(part) <= FEW else "prefill"
+            self._run(self._ran)
             sequence.tokens.extend(part)
             self._in_chunk = len(part)
 
-    def last(self) -> int:
+    def last(self, sequence: Sequence) -> int:
         """Sample after the last token of a prefill."""
+        # A draw depends on the position of the token before it, however the tokens came into the cache.
+        position = len(sequence.tokens) - 1
+        if self._ran == "few":
+            return self.sample(self._in_chunk - 1, position)
+        self.memory.set("position", position)
         self.memory.set("head_x", self._states + (self._in_chunk - 1) * self.state_stride)
         self._run("last")
         return int(self.memory.sampled[0])
@@ -73,12 +83,28 @@ class Runner:
         sequence.tokens.append(token)
         return int(self.memory.sampled[0])
 
+    def sample(self, row: int, position: int) -> int:
+        """Draw after token `row` of a prefill of at most `FEW`; it is at `position` of the sequence."""
+        memory = self.memory
+        return int(
+            self._sample(
+                address(self._logits) + 4 * row * self.logit_stride,
+                self.vocabulary,
+                address(memory.recent),
+                memory.recents,
+                address(memory.settings),
+                position,
+                address(memory.buffers["sampling.scratch"]),
+            )
+        )
+
     def next_logits(self) -> np.ndarray:
         """Logits of the last sampled position, f32 [V]; a view that the next step overwrites."""
         return self._logits[: self.vocabulary]
 
     def logits(self, sequence: Sequence, ids: Many[int]) -> np.ndarray:
         """Run tokens and return the logits after each, f32 [len(ids), V]."""
+        sequence.require(len(ids))
         result = np.empty((len(ids), self.vocabulary), np.float32)
         for start in range(0, len(ids), self.session.chunk):
             part = ids[start : start + self.session.chunk]

@@ -24,7 +24,7 @@ from lumen_core.quant.analyse import Formats, analyse
 from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.matmul import few_columns, tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
@@ -35,11 +35,15 @@ from lumen_core.target import Target
 from lumen_core.weights.model_file import ModelFile
 
 CHUNK = 256  # tokens of a prefill step
-PROGRAMS = ("prefill", "decode", "last", "score")
+FEW = 8  # tokens that the program for a handful takes at most
+PROGRAMS = ("prefill", "few", "decode", "last", "score")
 
 
-def choose_target(registry: Registry, name: str | None) -> Target:
-    """Return the named target, or the best that this machine runs; raises TargetError."""
+def choose_target(registry: Registry, name: str | None, run: bool = True) -> Target:
+    """Return the named target, or the best that this machine runs; raises TargetError.
+
+    run  the code is to run here; otherwise any target will do, by name or as `machine-system+feature`
+    """
     features, machine = host_features(), platform.machine()
     backends = [entry.value for entry in registry.backends.values()]
     usable = [target for backend in backends for target in backend.usable(machine, features)]
@@ -53,7 +57,12 @@ def choose_target(registry: Registry, name: str | None) -> Target:
     for target in usable:
         if target.name == name:
             return target
-    everything = [target.name for backend in backends for target in backend.targets]
+    everything = {target.name: target for backend in backends for target in backend.targets}
+    if not run:
+        described = [everything.get(name), *(backend.described(name) for backend in backends)]
+        found = next((target for target in described if target is not None), None)
+        if found is not None:
+            return found
     if name in everything:
         runs = ", ".join(target.name for target in usable)
         raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")
@@ -151,21 +160,28 @@ def plan_steps(
 ) -> list[Request]:
     """Plan every program; return the requests for their step kernels."""
 
-    def phases(name: str, mode: str, variant: int = 0) -> tuple[Phase, ...]:
-        capacity = 1 if mode == "decode" else tile_columns(target) if name == "head" else chunk
-        function = lowered.function(name, variant)
-        return plan(function, mode, target, formats, layer_weights, capacity, threads, needs)
+    wide = tile_columns(target)
+    kinds = {"one": (1, 1), "few": (few_columns(target), FEW), "many": (wide, chunk), "panel": (wide, wide)}
 
-    def blocks(mode: str) -> Part:
-        return Part(variants=tuple(phases("block", mode, v) for v in range(len(lowered.variants))))
+    def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
+        columns, capacity = kinds[kind]
+        function = lowered.function(name, variant)
+        return plan(function, columns, target, formats, layer_weights, capacity, threads, needs)
+
+    def blocks(kind: str) -> Part:
+        return Part(variants=tuple(phases("block", kind, v) for v in range(len(lowered.variants))))
+
+    def once(name: str, kind: str) -> Part:
+        return Part(phases(name, kind))
 
     vocabulary = lowered.function("head").results[0].type.shape[-1].value or 0
     sample = Part((_sample_phase(vocabulary, needs, target),))
     parts = {
-        "prefill": [Part(phases("embed", "prefill")), blocks("prefill")],
-        "decode": [Part(phases("embed", "decode")), blocks("decode"), Part(phases("head", "decode")), sample],
-        "last": [Part(phases("head", "decode")), sample],
-        "score": [Part(phases("head", "prefill"))],
+        "prefill": [once("embed", "many"), blocks("many")],
+        "few": [once("embed", "few"), blocks("few"), once("head", "few")],
+        "decode": [once("embed", "one"), blocks("one"), once("head", "one"), sample],
+        "last": [once("head", "one"), sample],
+        "score": [once("head", "panel")],
     }
     requests = []
     for name in PROGRAMS:
@@ -214,7 +230,7 @@ def link(requests: Mapping[str, Request], target: Target, cache: ObjectCache) ->
     objects = []
     for request in requests.values():
         objects.append(cache.get(cache_key(request.content, target), partial(_compile, request, target)))
-    exported = [*PROGRAMS, "serve", "publish", *(s for s in requests if s.startswith("pack_"))]
+    exported = [*PROGRAMS, "serve", "publish", *(s for s in requests if s.startswith(("pack_", "sample_")))]
     return Library(objects, [symbol for symbol in exported if symbol in requests])
 
 
@@ -224,9 +240,9 @@ def _compile(request: Request, target: Target) -> bytes:
 
 def cache_key(content: str, target: Target) -> bytes:
     """What decides an object: the generator, the toolchain, the target and the kernel."""
-    parts = (generator_fingerprint(), toolchain_version(), target.name, target.triple, target.cpu)
+    parts = (generator_fingerprint(), toolchain_version(), repr(target))
     instructions = hashlib.sha256(repr(target.instructions).encode()).hexdigest()
-    return "\n".join((*parts, target.feature_string, instructions, str(ALIGNMENT), content)).encode()
+    return "\n".join((*parts, instructions, str(ALIGNMENT), content)).encode()
 
 
 @lru_cache(maxsize=1)

@@ -17,6 +17,7 @@ import numpy as np
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_assembly
 from lumen_core.dsl import ast, check, configure, parse, standard_library
+from lumen_core.dsl.library import STANDARD
 from lumen_core.dsl.printer import print_module
 from lumen_core.dsl.typed import TypedFunction, TypedModel, TypedModule
 from lumen_core.dsl.typed_printer import print_typed
@@ -31,6 +32,7 @@ from lumen_core.lower import lower_function
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Needs
 from lumen_core.schedule.plan import plan
@@ -46,11 +48,14 @@ SAMPLE_ROWS, SAMPLE_COLUMNS = 64, 512  # of the matrix that shows a format
 PROMPT = 64  # tokens of the prefill that shows a format
 
 
-def show(what: str, level: str, *, target: str | None = None, format: str | None = None) -> str:
+def show(
+    what: str, level: str, *, target: str | None = None, format: str | None = None, only: str = ""
+) -> str:
     """Return the text of a level.
 
     target  whose kernels are shown; the best of this machine if not given
     format  of a model's matrices, where no file says it
+    only    show functions and kernels whose name begins so
     """
     if level not in LEVELS:
         raise LumenError(f"no level is named {level}; known: {', '.join(LEVELS)}")
@@ -63,15 +68,31 @@ def show(what: str, level: str, *, target: str | None = None, format: str | None
     if level == "typed":
         return print_typed(subject.typed)
     if level in ("tensor", "fused"):
-        return "\n".join(print_function(function) for function in subject.functions(level == "fused"))
-    chosen = session.choose_target(registry, target)
+        functions = [f for f in subject.functions(level == "fused") if f.name.startswith(only)]
+        if not functions:
+            raise LumenError(f"{what} has no function whose name begins with {only!r}")
+        return "\n".join(map(print_function, functions))
+    chosen = session.choose_target(registry, target, run=False)
     kernels = list(subject.kernels(chosen))
     if not kernels:
         raise LumenError(f"{what} has neither a model nor a format, so there are no kernels; try --at fused")
+    comment = ";" if level == "llvm" else "#"
+    width = max(len(kernel.name) for kernel in kernels)
+    index = [f"{comment} {kernel.name:{width}}  {kernel.doc}".rstrip() for kernel in kernels]
+    shown = [kernel for kernel in kernels if kernel.name.startswith(only)]
+    if not shown:
+        raise LumenError(f"no kernel's name begins with {only}; known: {', '.join(k.name for k in kernels)}")
+    head = f"{comment} {len(kernels)} kernels for {chosen.name}, {len(shown)} of them below\n"
+    return "\n".join([head + "\n".join(index) + "\n", *(_kernel_text(k, level, chosen) for k in shown)])
+
+
+def _kernel_text(kernel: Kernel, level: str, target: Target) -> str:
     if level == "kernel":
-        return "\n".join(map(str, kernels))
-    texts = [emit_llvm(kernel, chosen) for kernel in kernels]
-    return "\n".join(texts if level == "llvm" else [compile_assembly(text, chosen) for text in texts])
+        return str(kernel)
+    text = emit_llvm(kernel, target)
+    if level == "llvm":
+        return f"; @{kernel.name}: {kernel.doc}\n{text}"
+    return f"# {kernel.name}: {kernel.doc}\n{compile_assembly(text, target)}"
 
 
 @dataclass
@@ -98,8 +119,8 @@ class Subject:
         for name in self.shown_formats:
             needs = Needs()
             (product,) = run_passes(Module([self._product(name)]))
-            for mode, tokens in (("decode", 1), ("prefill", PROMPT)):
-                plan(product, mode, target, self.forms, frozenset(), tokens, 1, needs)
+            for columns, tokens in ((1, 1), (tile_columns(target), PROMPT)):
+                plan(product, columns, target, self.forms, frozenset(), tokens, 1, needs)
             yield build_pack(self.forms[name], target, f"pack_{name}")
             yield from (request.build() for request in needs.kernels.values())
         for model, bound in self.models:
@@ -136,6 +157,8 @@ class Subject:
 
 def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
     """Return the tree that a name stands for (a file, a model, a format), and the model file if it is one."""
+    if what == "standard" or Path(what).resolve() == STANDARD:
+        return standard_library(), None
     if what.endswith(".lum"):
         return parse(Source.read(what)), None
     if what in registry.models:
@@ -152,7 +175,8 @@ def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
 
 def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None) -> Subject:
     own = {item.name: item for item in tree.formats}
-    typed = check(tree, standard_library(), [name for name in registry.formats if name not in own])
+    library = ast.Module(()) if tree is standard_library() else standard_library()
+    typed = check(tree, library, [name for name in registry.formats if name not in own])
     names = {"f32", format, *own} | {tensor.format for tensor in (file.tensors.values() if file else ())}
     forms = Formats({name: analyse(own[name] if name in own else registry.format(name)) for name in names})
     models = []

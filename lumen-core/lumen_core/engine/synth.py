@@ -17,11 +17,12 @@ import numpy as np
 from lumen_core.dsl.configuration import Configuration, configure
 from lumen_core.dsl.library import load
 from lumen_core.dsl.typed import TypedModel, TypedWeight
-from lumen_core.engine.random_weights import RandomBlocks, float_bytes
+from lumen_core.engine.random_weights import RandomBlocks
 from lumen_core.engine.shapes import Shape, shape
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.store import float_bytes
 from lumen_core.text.vocabulary import CHARACTER_OF_BYTE, CONTROL, NORMAL, UNUSED
 from lumen_core.weights.model_file import TensorPlan
 

@@ -9,7 +9,7 @@ against its type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,17 @@ def interpret(
     arguments: Sequence[Any],
     formats: Mapping[str, Any] | None = None,
     sizes: Mapping[str, int] | None = None,
+    observe: Callable[[Operation, Sequence[Any]], None] | None = None,
 ) -> list[Any]:
-    """Return the function's results; `sizes` gives symbols that no argument's shape names."""
+    """Return the function's results; `sizes` gives symbols that no argument's shape names.
+
+    `observe` is shown every operation with the arrays of its operands, before it runs.
+    """
     if len(arguments) != len(function.arguments):
         count = len(function.arguments)
         raise ValueError(f"@{function.name} takes {count} arguments, found {len(arguments)}")
     arrays = [_prepared(value, array) for value, array in zip(function.arguments, arguments, strict=True)]
-    context = Context(_bound(function.arguments, arrays, sizes or {}), formats or {}, run_block)
+    context = Context(_bound(function.arguments, arrays, sizes or {}), formats or {}, run_block, observe)
     return run_block(function.body, arrays, context)
 
 
@@ -41,6 +45,8 @@ def run_block(block: Block, arrays: Sequence[Any], context: Context) -> list[Any
     known: dict[Value, Any] = dict(zip(block.arguments, arrays, strict=True))
     for operation in block.operations:
         operands = [known[value] for value in operation.operands]
+        if context.observe is not None:
+            context.observe(operation, operands)
         results = operation.definition.reference(context, operation, operands)
         for value, array in zip(operation.results, results, strict=True):
             _check(operation, value.type, array, context)

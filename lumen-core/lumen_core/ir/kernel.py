@@ -2,7 +2,7 @@
 
 A schedule builds a `Kernel` with a `Builder` (kernel_builder.py); `codegen` makes LLVM IR of it.
 Values are SSA; loops and conditionals are regions, loops carry values explicitly.
-Operations are the plain ones of any vector machine plus a few semantic ones (`dot4_u8s8`, `pause`)
+Operations are the plain ones of any vector machine plus a few semantic ones (`dot4`, `pause`)
 that a backend maps to instructions. Addresses are a pointer plus a byte offset.
 Text form: `str(kernel)`.
 """
@@ -82,10 +82,13 @@ class Region:
 
 
 class Kernel:
-    """A function: `name`, parameters in order, a body; `result` is its type or None."""
+    """A function: `name`, parameters in order, a body, the type of its result; `doc` says what it does."""
 
-    def __init__(self, name: str, parameters: Sequence[tuple[str, Type]], result: Type | None = None):
+    def __init__(
+        self, name: str, parameters: Sequence[tuple[str, Type]], result: Type | None = None, doc: str = ""
+    ):
         self.name = name
+        self.doc = doc
         self.parameters = tuple(Value(type, label) for label, type in parameters)
         self.result = result
         self.body = Region()
@@ -93,7 +96,8 @@ class Kernel:
     def __str__(self) -> str:
         head = ", ".join(f"%{p.name}: {p.type}" for p in self.parameters)
         tail = f" -> {self.result}" if self.result else ""
-        return f"kernel @{self.name}({head}){tail} {{\n{_print_region(self.body, 1)}}}\n"
+        doc = f"# {self.doc}\n" if self.doc else ""
+        return f"{doc}kernel @{self.name}({head}){tail} {{\n{_print_region(self.body, 1)}}}\n"
 
 
 def _print_region(region: Region, depth: int) -> str:
@@ -106,7 +110,8 @@ def _print_region(region: Region, depth: int) -> str:
         attributes = f" {{{attributes}}}" if attributes else ""
         types = ", ".join(str(value.type) for value in op.results)
         types = f" : {types}" if types else ""
-        text += f"{pad}{left}{op.name} {', '.join(map(str, op.operands))}{attributes}{types}"
+        operands = " ".join(["", ", ".join(map(str, op.operands))] if op.operands else [])
+        text += f"{pad}{left}{op.name}{operands}{attributes}{types}"
         for inner in op.regions:
             arguments = ", ".join(f"{a}: {a.type}" for a in inner.arguments)
             text += f" ({arguments}) {{\n" if arguments else " {\n"

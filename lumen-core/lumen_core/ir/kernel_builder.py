@@ -204,9 +204,13 @@ class Builder:
             a = {"add": self.add, "or": self.bitor, "max": self.maximum}[kind](low, high)
         return a
 
-    def dot4(self, accumulator: Value, unsigned: Value, signed: Value) -> Value:
-        """accumulator[i] + sum over j < 4 of unsigned[4i+j] * signed[4i+j]; bytes are given as i32 lanes."""
-        return self.emit("dot4_u8s8", (accumulator, unsigned, signed), accumulator.type)
+    def dot4(self, accumulator: Value, left: Value, right: Value, kind: str = "small") -> Value:
+        """accumulator[i] + sum over j < 4 of left[4i+j] * right[4i+j]; bytes are given as i32 lanes.
+
+        `right` is signed and never -128; `kind` says what `left` is: "unsigned", "signed", or "small": 0 to
+        127, which is the same in both.
+        """
+        return self.emit("dot4", (accumulator, left, right), accumulator.type, kind=kind)
 
     def lookup16(self, table: Sequence[int], index: Value) -> Value:
         """table[index[i]], bytes; the table has at most 16 of them, an index is below 16."""

@@ -36,17 +36,6 @@ def lower_model(
     return Module(lower_step(module, model, step, config, weight_formats, formats) for step in STEPS)
 
 
-def lower_block(
-    module: TypedModule,
-    model: TypedModel,
-    config: Numbers,
-    weight_formats: Mapping[str, str],
-    formats: Mapping[str, Any],
-) -> Function:
-    """Return @block for layers whose weights have these formats."""
-    return lower_step(module, model, "block", config, weight_formats, formats)
-
-
 def lower_step(
     module: TypedModule,
     model: TypedModel,

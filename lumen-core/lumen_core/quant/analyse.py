@@ -33,7 +33,9 @@ def analyse(declaration: ast.Format) -> NormalForm:
         return _Analysis(declaration).normal_form()
     except TooManyValues:
         span = declaration.value.span
-        diagnostics.error("an integer takes too many different values", span, notes=(f"in format {declaration.name}",))
+        diagnostics.error(
+            "an integer takes too many different values", span, notes=(f"in format {declaration.name}",)
+        )
         raise diagnostics.exception() from None
     except Wrong as wrong:
         diagnostics.error(str(wrong), wrong.span, notes=(f"in format {declaration.name}",), help=wrong.help)
@@ -89,7 +91,9 @@ class _Analysis(Evaluation):
             coding = choose_coding(codes[0], multiplier, zero)
         except NoCoding as reason:
             if stored_twice:
-                raise Wrong(f"a sub-block of {stored_twice} is neither 16 nor a multiple of 32", where) from None
+                raise Wrong(
+                    f"a sub-block of {stored_twice} is neither 16 nor a multiple of 32", where
+                ) from None
             raise Wrong(str(reason), where) from None
         scale = _scale(step / multiplier, floats, shared_integer)
         offset = None

@@ -67,9 +67,7 @@ def choose_coding(node: Integers, multiplier: int, zero: int) -> Coding:
     return Coding(Lookup(Table.of("alphabet", places), index), 1, 0, tuple(alphabet))
 
 
-def _affine(
-    node: Integers, multiplier: int, zero: int, lowest: int, step: int, spread: int
-) -> Coding | None:
+def _affine(node: Integers, multiplier: int, zero: int, lowest: int, step: int, spread: int) -> Coding | None:
     """Codes (node - lowest) / step, where they need no table."""
     if spread > 255:
         return None
@@ -83,7 +81,11 @@ def _affine(
 
 def _seedable(coding: Coding) -> bool:
     """Tell whether the zero point costs nothing in a sum of products."""
-    return coding.zero >= 0 and not coding.zero & coding.zero - 1 and not coding.multiplier & coding.multiplier - 1
+    return (
+        coding.zero >= 0
+        and not coding.zero & coding.zero - 1
+        and not coding.multiplier & coding.multiplier - 1
+    )
 
 
 def _byte(value: int) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup
+from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 
 
@@ -131,7 +131,8 @@ def layout_text(form: NormalForm, rows: int) -> str:
         lines.append(f"    unit byte {plane.offset}: {which} of every code, {vectors}, {shared}")
     lines.append(f"  scales: {layout.scale_bytes} bytes, after the codes of all blocks of the row group")
     for field in layout.floats:
-        lines.append(f"    byte {layout.float_offsets[field.name]}: {field.name}, {field.count * rows} x {field.packed}")
+        where, count = layout.float_offsets[field.name], field.count * rows
+        lines.append(f"    byte {where}: {field.name}, {count} x {field.packed}")
     tables = (("scales", form.scale, layout.scale_offset), ("offsets", form.offset, layout.minimum_offset))
     for name, scale, offset in tables:
         if scale is not None and scale.integer is not None:

@@ -133,7 +133,7 @@ class Evaluation:
         varying = [term for term in both if term.integers]
         if not varying or not all(term.whole for term in both):
             return both
-        # Whole numbers: one node where two are added, or where a constant is added to what scales a sub-block.
+        # Whole numbers: one node where two are added, or a constant to what scales a sub-block.
         if len(varying) > 1 or self.is_shared(self.product(varying[0].integers)):
             return self.gathered(both)
         return both
@@ -321,7 +321,9 @@ def _supplied(table: ast.Table) -> Table:
     try:
         array = np.asarray(table.supply(table.name))
     except Exception as error:  # a foreign function may raise anything
-        raise Wrong(f"the table {table.name} cannot be had: {error or type(error).__name__}", table.span) from None
+        raise Wrong(
+            f"the table {table.name} cannot be had: {error or type(error).__name__}", table.span
+        ) from None
     if array.dtype.kind not in "iu" or array.shape != table.shape:
         wanted = f"{table.dtype}[{', '.join(map(str, table.shape))}]"
         raise Wrong(f"the table {table.name} is {array.dtype}{list(array.shape)}, not {wanted}", table.span)

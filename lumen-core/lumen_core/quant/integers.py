@@ -103,11 +103,11 @@ class _Derived:
 
     @property
     def low(self) -> int:
-        return values(self)[0]  # type: ignore[arg-type]
+        return values(self)[0]
 
     @property
     def high(self) -> int:
-        return values(self)[-1]  # type: ignore[arg-type]
+        return values(self)[-1]
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,9 @@ class Combined(_Derived):
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         left = _repeated(self.left.decode(blocks), self.count)
-        right = self.right if isinstance(self.right, int) else _repeated(self.right.decode(blocks), self.count)
+        right = (
+            self.right if isinstance(self.right, int) else _repeated(self.right.decode(blocks), self.count)
+        )
         return np.asarray(OPERATORS[self.operator](left, np.asarray(right, np.int32))).astype(np.int32)
 
 

@@ -16,7 +16,8 @@ from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small, packed_
 from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup, Table, values
 
 __all__ = [
-    "ZERO", "BitField", "Combined", "FloatField", "Integers", "Joined", "Lookup", "NormalForm", "Scale", "Table",
+    "ZERO", "BitField", "Combined", "FloatField", "Integers", "Joined", "Lookup", "NormalForm", "Scale",
+    "Table",
 ]  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """The cache of compiled objects: content-addressed files that only their user can read or write.
 
-An entry is a digest of its content followed by the object; a damaged, foreign or truncated entry is
-ignored and made anew. Entries are written to a temporary name and renamed, so readers never see half.
+An entry is a digest of its key and content followed by the object; a damaged, foreign, misplaced or
+truncated entry is ignored and made anew. Entries are written to a temporary name and renamed, so readers
+never see half.
 """
 
 from __future__ import annotations
@@ -55,40 +56,48 @@ class ObjectCache:
         if self.directory is None:
             self.misses += 1
             return make()
-        path = self.directory / (hashlib.sha256(key).hexdigest() + ".o")
-        found = self._read(path)
+        name = hashlib.sha256(key).digest()
+        path = self.directory / f"{name.hex()}.o"
+        found = self._read(path, name)
         if found is not None:
             self.hits += 1
             return found
         self.misses += 1
         made = make()
-        self._write(path, made)
+        self._write(path, name, made)
         return made
 
     @staticmethod
-    def _read(path: Path) -> bytes | None:
+    def _read(path: Path, name: bytes) -> bytes | None:
+        # A link is not followed, and a pipe in the place of a file is not waited for.
+        flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
         try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+            descriptor = os.open(path, flags)
         except OSError:
             return None
-        with open(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
+        try:
+            status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
                 return None
             if hasattr(os, "getuid") and (status.st_uid != os.getuid() or status.st_mode & 0o022):
                 return None
-            content = file.read()
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read()
+        except OSError:
+            return None
+        finally:
+            os.close(descriptor)
         digest, body = content[:_DIGEST], content[_DIGEST:]
-        return body if hashlib.sha256(body).digest() == digest else None
+        return body if hashlib.sha256(name + body).digest() == digest else None
 
-    def _write(self, path: Path, body: bytes) -> None:
+    def _write(self, path: Path, name: bytes, body: bytes) -> None:
         try:
             descriptor, temporary = tempfile.mkstemp(dir=self.directory, suffix=".tmp")
         except OSError:
             return
         try:
             with open(descriptor, "wb") as file:
-                file.write(hashlib.sha256(body).digest() + body)
+                file.write(hashlib.sha256(name + body).digest() + body)
             os.replace(temporary, path)
         except OSError:
             Path(temporary).unlink(missing_ok=True)

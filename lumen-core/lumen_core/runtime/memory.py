@@ -10,6 +10,8 @@ import numpy as np
 from lumen_core.errors import OutOfMemoryError
 
 _HUGE = 2 << 20
+# Python's default is memory to share with other processes, which gets no large pages.
+_PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
 def allocate(bytes: int, what: str) -> np.ndarray:
@@ -18,7 +20,7 @@ def allocate(bytes: int, what: str) -> np.ndarray:
     Raises OutOfMemoryError saying what they were for.
     """
     try:
-        pages = mmap.mmap(-1, max(bytes, mmap.PAGESIZE))
+        pages = mmap.mmap(-1, max(bytes, mmap.PAGESIZE), **_PRIVATE)
     except (OSError, ValueError, OverflowError) as error:
         raise OutOfMemoryError(f"no memory for {what}: {bytes / 2**20:.0f} MiB wanted ({error})") from None
     if bytes >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):

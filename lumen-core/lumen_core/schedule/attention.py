@@ -71,7 +71,9 @@ class _Attention:
         numbers = ("position", "tokens", "first", "last")
         parameters = [("queries", PTR), ("output", PTR), ("stride", I64), ("cache", PTR), ("page_bytes", I64)]
         parameters += [("pages", PTR), *((label, I64) for label in numbers)]
-        self.kernel = Kernel(name, parameters)
+        heads = f"{self.heads} query heads over {self.groups} key/value heads of {self.size}"
+        doc = f"{heads}, {block} token{'s' * (block > 1)} at a time"
+        self.kernel = Kernel(name, parameters, doc=doc)
         self.given = {value.name: value for value in self.kernel.parameters}
         self.b = Builder(self.kernel)
 

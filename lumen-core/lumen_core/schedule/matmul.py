@@ -14,6 +14,7 @@ from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
+from lumen_core.schedule.spread import Spread
 from lumen_core.schedule.weights import DotPlan, WeightReader, emit_group_bytes, load_float
 from lumen_core.target import Target
 
@@ -37,6 +38,11 @@ def tile_columns(target: Target) -> int:
     return 16 if target.registers >= 32 else 4
 
 
+def few_columns(target: Target) -> int:
+    """Columns of the tile for a handful of tokens: a wide tile would mostly compute padding."""
+    return min(8, tile_columns(target))
+
+
 def build_matmul(form: NormalForm, target: Target, tile: MatmulTile, name: str = "matmul") -> Kernel:
     """Build `name(weights, activations, output, stride, length, first, last, tokens)`.
 
@@ -58,12 +64,15 @@ class _Matmul:
         self.activation = ActivationLayout(form.activation, tile.columns)
         parameters = [("weights", PTR), ("activations", PTR), ("output", PTR)]
         parameters += [(label, I64) for label in ("stride", "length", "first", "last", "tokens")]
-        self.kernel = Kernel(name, parameters)
+        added = ", added to the output" if tile.accumulate else ""
+        tokens = f"{tile.columns} token{'s' * (tile.columns > 1)} at a time"
+        doc = f"{form.name} weights x {form.activation} activations, {tokens}{added}"
+        self.kernel = Kernel(name, parameters, doc=doc)
         self.b = Builder(self.kernel)
         self.vector = Type("f32", self.rows)
         if form.kind == "integer":
             self.plan = DotPlan.choose(form, target)
-            self.reader = WeightReader(self.b, self.layout, self.plan)
+            self.reader = WeightReader(self.b, self.layout, self.plan, target)
 
     def build(self) -> Kernel:
         b = self.b
@@ -180,6 +189,8 @@ class _Matmul:
             quants, metadata = b.offset(columns, b.mul(index, PIECE * self.m)), columns
         # Read anew for every piece: carried over the pieces they would cost registers that the sums need.
         factors = self.block_factors(base)
+        scales = Spread(b, self.target, self.vector, metadata, act.scales, self.m)
+        totals_of: Spread | None = None
         sub = min(self.form.sub, PIECE)
         for start in range(0, PIECE, sub):
             scale = self.sub_factor(self.form.scale, factors[0], base, layout.scale_offset, index, start)
@@ -194,37 +205,23 @@ class _Matmul:
                 for column in range(self.m):
                     total = totals[column] or self.seed(metadata, index, start, sub, column)
                     total = totals[column] = self.dot(total, operands, quants, part.start, column)
-                    if part is parts[-1]:  # at once: a finished total must not hold a register
-                        sums[column] = self.scaled(
-                            sums[column], total, scale, beta, metadata, index, start, column
-                        )
+                    if part is not parts[-1]:
+                        continue
+                    # At once: a finished total must not hold a register.
+                    factor = b.mul(scale, scales[column]) if act.group == PIECE else scale
+                    sums[column] = b.fma(b.convert(total, "f32"), factor, sums[column])
+                    if beta is not None and sub < PIECE:
+                        by = b.mul(beta, scales[column]) if act.group == PIECE else beta
+                        seeds = b.convert(self.seeds(metadata, index, start, sub, column), "f32")
+                        sums[column] = b.fma(by, seeds, sums[column])
+                    elif beta is not None:
+                        if totals_of is None:
+                            where = (
+                                columns if act.group == PIECE else b.offset(columns, b.mul(index, 4 * self.m))
+                            )
+                            totals_of = Spread(b, self.target, self.vector, where, act.sums32, self.m)
+                        sums[column] = b.fma(beta, totals_of[column], sums[column])
         return sums
-
-    def scaled(
-        self,
-        sum: Value,
-        total: Value,
-        scale: Value,
-        beta: Value | None,
-        metadata: Value,
-        index: Value,
-        start: int,
-        column: int,
-    ) -> Value:
-        """sum + scale * total + beta * sum of the activations; a group of 32 brings its scale along."""
-        b, act = self.b, self.activation
-        by: Value | None = None
-        if act.group == PIECE:
-            by = b.load_splat(self.vector, metadata, act.scales + 4 * column)
-            scale = b.mul(scale, by)
-        sum = b.fma(b.convert(total, "f32"), scale, sum)
-        if beta is None:
-            return sum
-        if self.form.sub < PIECE:
-            seeds = b.convert(self.seeds(metadata, index, start, self.form.sub, column), "f32")
-            return b.fma(beta if by is None else b.mul(beta, by), seeds, sum)
-        where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
-        return b.fma(beta, b.load_splat(self.vector, where, act.sums32 + 4 * column), sum)
 
     def sub_factor(
         self, scale: Scale | None, factor: Value, base: Value, where: int, index: Value, start: int
@@ -246,7 +243,7 @@ class _Matmul:
         if offset is not None:
             beta = self.sub_factor(self.form.offset, offset, base, self.layout.minimum_offset, index, start)
         if self.plan.kind == "corrected":
-            shifted = b.mul(scale, -float(self.form.zero_of_code) / self.form.multiplier)
+            shifted = b.mul(scale, -float(self.plan.zero(self.form)) / self.form.multiplier)
             beta = shifted if beta is None else b.add(beta, shifted)
         if beta is not None and self.form.sub < PIECE:  # the sums of 16 are had from their seeds
             beta = b.mul(beta, -1.0 / 128)
@@ -260,20 +257,39 @@ class _Matmul:
 
     def dot(self, total: Value, operands: list[Value], quants: Value, first: int, column: int) -> Value:
         """total + the dot products of the operands with a column's activations from element `first` on."""
-        for step, operand in enumerate(operands):
-            where = self.activation.code(column, first + 4 * step)
-            total = self.dot_step(total, operand, self.b.load_splat(operand.type, quants, where))
+        b, type = self.b, operands[0].type
+        start = self.activation.code(column, first)
+        codes = Spread(b, self.target, type, quants, start, len(operands))
+        if not self.plan.chain:
+            for step, operand in enumerate(operands):
+                total = self.dot_step(total, operand, codes[step])
+            return total
+        for link in range(0, len(operands), self.plan.chain):
+            steps = range(link, min(link + self.plan.chain, len(operands)))
+            total = self.chained(total, [(operands[step], codes[step]) for step in steps])
         return total
+
+    def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
+        """total + the dot products of the pairs, whose products add up in 16 bits."""
+        b, bytes = self.b, Type("i8", 4 * self.rows)
+        products: Value | None = None
+        for pair in pairs:
+            left, right = (b.convert(b.bitcast(value, bytes), "i16") for value in pair)
+            product = b.mul(left, right)
+            products = product if products is None else b.add(products, product)
+        assert products is not None
+        even, odd = (b.shuffle(products, None, range(first, 4 * self.rows, 2)) for first in (0, 1))
+        return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
 
     def dot_step(self, total: Value, operand: Value, activation: Value) -> Value:
         b = self.b
         if self.plan.kind != "magnitude":
-            return b.dot4(total, operand, activation)
+            return b.dot4(total, operand, activation, self.plan.left)
         bytes = Type("i8", 4 * self.rows)
         signed = b.bitxor(b.bitcast(operand, bytes), -128)
         magnitude = b.bitcast(b.abs(signed), operand.type)
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
-        return b.dot4(total, magnitude, b.bitcast(turned, operand.type))
+        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), self.plan.left)
 
     def seed(self, metadata: Value, index: Value, start: int, sub: int, column: int) -> Value:
         """What an integer sum starts from: the zero point's share, or 0."""
@@ -307,12 +323,12 @@ class _Matmul:
         def step(index: Value, sums: list[Value], count: int) -> list[Value]:
             base = b.offset(weights, b.mul(index, bytes))
             columns = b.offset(activations, b.mul(index, 4 * self.m))
+            by = Spread(b, self.target, self.vector, columns, 0, count * self.m)
             for chain in range(count):
                 row = load_float(b, self.form.element, self.rows, base, chain * bytes)
                 for column in range(self.m):
-                    by = b.load_splat(self.vector, columns, 4 * (chain * self.m + column))
                     place = chain * self.m + column
-                    sums[place] = b.fma(row, by, sums[place])
+                    sums[place] = b.fma(row, by[place], sums[place])
             return sums
 
         with b.loop(0, whole, chains, [zero] * (self.m * chains)) as main:

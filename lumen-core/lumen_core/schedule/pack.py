@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import Integers, Lookup, NormalForm
 from lumen_core.schedule.trees import load_codes, load_integers, load_stored_float
-from lumen_core.schedule.weights import emit_group_bytes
+from lumen_core.schedule.weights import DotPlan, emit_group_bytes
 from lumen_core.target import Target
 
 CHUNK = 16  # codes that are read at a time
@@ -27,10 +29,15 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     """
     layout = WeightLayout(form, target.lanes)
     numbers = [(name, I64) for name in ("length", "rows", "first", "last")]
-    kernel = Kernel(name, [("source", PTR), ("destination", PTR), *numbers])
+    kernel = Kernel(
+        name,
+        [("source", PTR), ("destination", PTR), *numbers],
+        doc=f"{form.name} blocks -> {layout.rows} rows side by side",
+    )
     b = Builder(kernel)
     source, destination, length, rows, first, last = kernel.parameters
     codes = b.stack(max(64, form.block)) if form.kind == "integer" else source
+    turned = form.kind == "integer" and DotPlan.choose(form, target).turned
     blocks = b.div(length, form.block)
     with b.loop(first, last) as group:
         to_group = b.offset(destination, b.mul(group.index, emit_group_bytes(b, layout, blocks)))
@@ -48,7 +55,8 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                     else:
                         scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
                         _pack_scales(b, form, layout, from_block, scale, lane.index)
-                        _pack_codes(b, form, layout, from_block, to_codes, lane.index, codes)
+                        _load_codes(b, form, turned, from_block, codes)
+                        _pack_codes(b, form, layout, codes, to_codes, lane.index)
     return kernel
 
 
@@ -67,29 +75,31 @@ def _pack_scales(
             _spread(b, form, scale.integer, source, by_row, where, layout.rows)
 
 
-def _pack_codes(
-    b: Builder, form: NormalForm, layout: WeightLayout, source: Value, to: Value, lane: Value, codes: Value
-) -> None:
-    _load_codes(b, form, source, codes)
-    by_row = b.offset(to, b.mul(lane, 4))
-    for unit in range(form.block // layout.unit):
-        _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes)
-
-
-def _load_codes(b: Builder, form: NormalForm, source: Value, codes: Value) -> None:
-    """Write a block's codes to scratch, a byte each."""
+def _load_codes(b: Builder, form: NormalForm, turned: bool, source: Value, codes: Value) -> None:
+    """Write a block's codes to scratch, a byte each; `turned`: with their highest bit turned."""
     code = form.code
     assert code is not None
     last = code if isinstance(code, Lookup) and code.table.dimension == 1 and code.index.high < 256 else None
     inner = replace(form, code=last.index) if last is not None else form
+    sign = -128 if form.bits == 8 else 1 << (form.bits - 1)
     for start in range(0, form.block, CHUNK):
-        b.store(load_codes(b, inner, source, start, CHUNK), codes, start)
+        part = load_codes(b, inner, source, start, CHUNK)
+        b.store(b.bitxor(part, sign) if turned and last is None else part, codes, start)
     if last is not None:  # what is looked up last, byte by byte, is a loop and not so much code
-        data = b.data(last.table.array.astype("<u1").tobytes())
+        entries = last.table.array.astype(np.uint8)
+        data = b.data((entries ^ np.uint8(sign & 0xFF) if turned else entries).tobytes())
         with b.loop(0, form.block) as element:
             place = b.offset(codes, element.index)
             index = b.convert(b.load(Type("i8"), place), "i64", signed=False)
             b.store(b.load(Type("i8"), b.offset(data, index)), place)
+
+
+def _pack_codes(
+    b: Builder, form: NormalForm, layout: WeightLayout, codes: Value, to: Value, lane: Value
+) -> None:
+    by_row = b.offset(to, b.mul(lane, 4))
+    for unit in range(form.block // layout.unit):
+        _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes)
 
 
 def _spread(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Argument, Needs, Private, Slot
+from lumen_core.schedule.sampling import padded
 from lumen_core.target import Target
 
 
@@ -22,6 +23,15 @@ class Stored:
     argument: Argument
     stride: int
     name: str
+
+
+def token_stride(elements: int) -> int:
+    """Bytes between tokens of `elements` f32 numbers.
+
+    Whole row groups, so that matmul stores whole vectors, and whole blocks of the sampler, so that it may
+    pad one row of logits without touching the next.
+    """
+    return 4 * padded(elements)
 
 
 class Places:
@@ -80,9 +90,8 @@ class Places:
         return math.prod(size.value or 0 for size in value.type.shape[1:])
 
     def stride(self, value: Value) -> int:
-        """Bytes between tokens: whole row groups, so that matmul stores whole vectors."""
-        lanes = self.target.lanes
-        return -(-self.elements(value) // lanes) * lanes * 4
+        """Bytes between the tokens of a buffer."""
+        return token_stride(self.elements(value))
 
     def new_buffer(self, value: Value, private: bool = False) -> Stored:
         name = f"{self.function.name}.{value.owner.name if value.owner else ''}{len(self.of)}"

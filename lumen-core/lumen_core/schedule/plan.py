@@ -4,8 +4,9 @@ Each operation becomes a kernel call. Calls that may run side by side, each thre
 phase; between phases stands a barrier. A head-wise operation that follows a matmul joins its chain: the
 thread that made the rows of a head also rotates and caches them.
 
-Two modes. "decode" has one token: row-wise work in token space is so little that every thread does it for
-itself, into memory of its own. "prefill" has many: such work is a phase of its own, split by tokens.
+A plan is for panels of a number of token columns. With one column there is one token: row-wise work in token
+space is so little that every thread does it for itself, into memory of its own. With more, such work is a
+phase of its own, split by tokens.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.printer import Names, print_operation
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.attention import attention_block, build_attention
-from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Places, Stored
 from lumen_core.schedule.rows import build_rows
@@ -32,7 +33,7 @@ GROUP_CHUNK = 4  # row groups that a thread takes at a time in a wide matmul
 
 def plan(
     function: Function,
-    mode: str,
+    columns: int,
     target: Target,
     formats: Mapping[str, NormalForm],
     layer_weights: frozenset[str],
@@ -42,17 +43,17 @@ def plan(
 ) -> tuple[Phase, ...]:
     """Return the phases of a fused function and add what they need to `needs`.
 
-    `capacity` is the most tokens of a step in this mode; arguments of the function are frame slots of the
-    same name, those named in `layer_weights` are slots of the layer's record.
+    `columns` is the width of activation panels, `capacity` the most tokens of a step; arguments of the
+    function are frame slots of the same name, those named in `layer_weights` are slots of the layer's record.
     """
-    return _Planner(function, mode, target, formats, layer_weights, capacity, threads, needs).phases()
+    return _Planner(function, columns, target, formats, layer_weights, capacity, threads, needs).phases()
 
 
 class _Planner:
     def __init__(
         self,
         function: Function,
-        mode: str,
+        columns: int,
         target: Target,
         formats: Mapping[str, NormalForm],
         layer_weights: frozenset[str],
@@ -61,11 +62,11 @@ class _Planner:
         needs: Needs,
     ):
         self.function = function
-        self.decode = mode == "decode"
+        self.decode = columns == 1
         self.target = target
         self.formats = formats
         self.needs = needs
-        self.columns = 1 if self.decode else tile_columns(target)
+        self.columns = columns
         self.tokens: Slot | Number = Number(1) if self.decode else Slot("tokens")
         self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
         self.done: list[Phase] = []

@@ -21,6 +21,7 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
         name,
         [("table", PTR), ("ids", PTR), ("output", PTR)]
         + [(label, I64) for label in ("stride", "length", "first", "last")],
+        doc=f"rows of a {form.name} table as f32",
     )
     b = Builder(kernel)
     table, ids, output, stride, length, first, last = kernel.parameters

@@ -58,7 +58,8 @@ class _Rowwise:
         self.vector = Type("f32", self._lanes())
         appended = [value for value in self.region.results if self._maker(value) == "append"]
         self.kinds = dict(zip(appended, caches, strict=True))
-        self.kernel = Kernel(name, self._parameters())
+        steps = " ".join(step.name for step in self.region.operations)
+        self.kernel = Kernel(name, self._parameters(), doc=f"{operation.attributes['space']}: {steps}")
         self.b = Builder(self.kernel)
         given = list(self.kernel.parameters)
         self.operands = {value: (given.pop(0), given.pop(0)) for value in self.region.arguments}

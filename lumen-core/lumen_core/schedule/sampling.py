@@ -73,7 +73,7 @@ class _Sampler:
         self.lanes = target.lanes
         parameters = [("logits", PTR), ("count", I64), ("recent", PTR), ("recents", I64)]
         parameters += [("settings", PTR), ("position", I64), ("scratch", PTR)]
-        self.kernel = Kernel(name, parameters, I64)
+        self.kernel = Kernel(name, parameters, I64, doc="the next token")
         self.b = Builder(self.kernel)
         self.logits, self.count, self.recent, self.recents = self.kernel.parameters[:4]
         self.settings, self.position, self.weights = self.kernel.parameters[4:]

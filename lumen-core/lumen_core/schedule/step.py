@@ -73,7 +73,7 @@ class _Step:
         self.target = target
         self.records = records
         self.dynamic = dynamic
-        self.kernel = Kernel(name, [("frame", PTR), ("thread", I64), ("threads", I64)])
+        self.kernel = Kernel(name, [("frame", PTR), ("thread", I64), ("threads", I64)], doc="a step program")
         self.b = Builder(self.kernel)
         self.frame, self.thread, self.threads = self.kernel.parameters
         self.layer: Value | None = None

@@ -21,7 +21,7 @@ PATIENCE = 60_000  # polls before a worker goes to sleep: a fraction of a second
 
 def build_serve(name: str = "serve") -> Kernel:
     """Build `serve(control, thread, last) -> generation`."""
-    kernel = Kernel(name, [("control", PTR), ("thread", I64), ("last", I64)], I64)
+    kernel = Kernel(name, [("control", PTR), ("thread", I64), ("last", I64)], I64, doc="a worker waits")
     b = Builder(kernel)
     control, thread, last = kernel.parameters
     parked = b.offset(control, b.add(b.mul(thread, LINE), PARKED))
@@ -53,7 +53,7 @@ def build_serve(name: str = "serve") -> Kernel:
 
 def build_publish(name: str = "publish") -> Kernel:
     """Build `publish(control) -> threads to wake`."""
-    kernel = Kernel(name, [("control", PTR)], I64)
+    kernel = Kernel(name, [("control", PTR)], I64, doc="workers get a program")
     b = Builder(kernel)
     (control,) = kernel.parameters
     b.atomic("add", b.offset(control, GENERATION), b.i64(1))

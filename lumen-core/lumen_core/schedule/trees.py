@@ -18,7 +18,16 @@ from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Look
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.schedule.blocks import load_bits
 
-_BINARY = {"&": "bitand", "|": "bitor", "^": "bitxor", "<<": "shl", ">>": "sar", "+": "add", "-": "sub", "*": "mul"}
+_BINARY = {
+    "&": "bitand",
+    "|": "bitor",
+    "^": "bitxor",
+    "<<": "shl",
+    ">>": "sar",
+    "+": "add",
+    "-": "sub",
+    "*": "mul",
+}
 
 
 def load_codes(b: Builder, form: NormalForm, block: Value, start: int, lanes: int) -> Value:
@@ -29,7 +38,9 @@ def load_codes(b: Builder, form: NormalForm, block: Value, start: int, lanes: in
     return b.convert(load_integers(b, form, form.code, block, start, lanes), "i8")
 
 
-def load_integers(b: Builder, form: NormalForm, node: Integers, block: Value, start: int, lanes: int) -> Value:
+def load_integers(
+    b: Builder, form: NormalForm, node: Integers, block: Value, start: int, lanes: int
+) -> Value:
     """Integers start .. start + lanes of a node, as i32 lanes."""
     match node:
         case BitField():
@@ -91,7 +102,7 @@ def look_up(b: Builder, table: Table, index: Value, inside: int, width: int) -> 
     """Elements inside .. inside + width of the table's row for every lane of `index`, as i32 lanes."""
     array = table.array
     low, high = int(array.min()), int(array.max())
-    dtype = "<i1" if -128 <= low and high <= 127 else "<u1" if 0 <= low and high <= 255 else "<i2"
+    dtype = "<i1" if low >= -128 and high <= 127 else "<u1" if low >= 0 and high <= 255 else "<i2"
     element = "i16" if dtype == "<i2" else "i8"
     size = Type(element).bytes
     data = b.data(array.astype(dtype).tobytes())

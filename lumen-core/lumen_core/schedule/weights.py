@@ -17,34 +17,53 @@ from lumen_core.target import Target
 class DotPlan:
     """How the codes of a format enter the target's byte dot product.
 
-    The dot multiplies unsigned weight bytes with signed activations. With v = code - zero:
+    The dot multiplies weight bytes with signed activations. With v = code - zero:
     plain      u = code, no zero point
     seeded     u = code << shift, so that the zero point is 128; the accumulator starts at -128 * sum(q)
                (shifted right by what `shift` lacks to 8 bits when the target cannot take large bytes)
     magnitude  u = |v|, and the sign of v moves to the activation
-    corrected  u = code; -zero * scale * sum(q) is added as a float
-    With a table, u is what the table holds for the code; zero points are then free to choose.
+    signed     v << shift, `turned`, or what the table holds
+    corrected  u = code (`turned`: less half its range); -zero * scale * sum(q) is added as a float
+
+    left    what the bytes are for the dot product: "unsigned", "signed", or "small" where that is the same
+    chain   dot products whose sums of pairs fit 16 bits (0: the target has a dot product of its own)
+    turned  codes are packed with their highest bit turned, which makes it the sign of a signed byte
+    table   what enters for each code instead of the code; zero points are then free to choose
     """
 
     kind: str
     shift: int = 0
     seed_shift: int = 0
+    left: str = "unsigned"
+    chain: int = 0
+    turned: bool = False
     table: tuple[int, ...] | None = None
+
+    def zero(self, form: NormalForm) -> int:
+        """The zero point of the bytes as they enter the dot product (for `corrected`)."""
+        return form.zero_of_code - (form.multiplier << (form.bits - 1) if self.turned else 0)
 
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
         """Pick the cheapest way that provably never overflows on `target`; raises UnsupportedFormatError."""
+        if form.table is not None:
+            return DotPlan._with_table(form, target)
+        largest = (1 << form.bits) - 1
+        zero, multiplier = form.zero_of_code, form.multiplier
+        centered = multiplier == 1 and zero == 1 << (form.bits - 1)
+        if target.find("dot4_s8s8") is not None:
+            if centered:
+                return DotPlan("signed", 8 - form.bits, left="signed", turned=True)
+            if largest <= 127:
+                return DotPlan("corrected" if zero else "plain", left="small")
+            if target.find("dot4_u8s8") is None:
+                return DotPlan("corrected", left="signed", turned=True)
         bound = 255
         if target.find("dot4_u8s8") is None:
             row = target.find("maddubs")
             if row is None:
-                raise LumenBug(f"target {target.name} has no byte dot product")
+                return DotPlan._widening(form, target, largest, centered)
             bound = row.bound
-        if form.table is not None:
-            return DotPlan._with_table(form, target, bound)
-        largest = (1 << form.bits) - 1
-        zero, multiplier = form.zero_of_code, form.multiplier
-        centered = multiplier == 1 and zero == 1 << (form.bits - 1)
         if zero == 0 and largest <= bound:
             return DotPlan("plain")
         if _is_power(zero) and zero <= 128 and _is_power(multiplier) and largest * multiplier <= bound:
@@ -62,19 +81,40 @@ class DotPlan:
             f"with the zero point {form.zero_of_code}"
         )
 
+    @staticmethod
+    def _widening(form: NormalForm, target: Target, largest: int, centered: bool) -> DotPlan:
+        """Products of 16 bits, summed in pairs and over as many k-groups as provably fit."""
+        if target.find("widen_pairs") is None:
+            raise LumenBug(f"target {target.name} has no byte dot product")
+        if largest <= 127:
+            chain = 0x7FFF // (2 * 127 * largest)
+            if centered:
+                return DotPlan("seeded", 0, 8 - form.bits, "small", chain)
+            return DotPlan("corrected" if form.zero_of_code else "plain", left="small", chain=chain)
+        # 2 * 127 * 128 fits
+        return DotPlan("signed" if centered else "corrected", left="signed", chain=1, turned=True)
 
     @staticmethod
-    def _with_table(form: NormalForm, target: Target, bound: int) -> DotPlan:
+    def _with_table(form: NormalForm, target: Target) -> DotPlan:
         assert form.table is not None
         if target.find("lookup16") is None:
             raise UnsupportedFormatError(f"{form.name}: {target.name} has no instruction that looks up bytes")
         low, high = min(form.table), max(form.table)
+        if target.find("dot4_s8s8") is not None:
+            return DotPlan("signed", left="signed", table=form.table)
+        bound = 255
+        if target.find("dot4_u8s8") is None:
+            row = target.find("maddubs")
+            if row is None:  # products of 16 bits
+                chain = 0x7FFF // (2 * 127 * max(-low, high, 1))
+                return DotPlan("signed", left="signed", chain=chain, table=form.table)
+            bound = row.bound
         if low >= 0 and high <= bound:
             return DotPlan("plain", table=form.table)
         for lacking in range(8):
             zero = 128 >> lacking
             if low + zero >= 0 and high + zero <= bound:
-                return DotPlan("seeded", 0, lacking, tuple(value + zero for value in form.table))
+                return DotPlan("seeded", 0, lacking, table=tuple(value + zero for value in form.table))
         if max(-low, high) <= bound:
             return DotPlan("magnitude", table=tuple(value + 128 for value in form.table))
         raise UnsupportedFormatError(
@@ -89,10 +129,11 @@ def _is_power(value: int) -> bool:
 class WeightReader:
     """Emits the loads of one block of a row group: operands from its codes, factors from its scales."""
 
-    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan):
+    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan, target: Target):
         self.builder = builder
         self.layout = layout
         self.plan = plan
+        self.target = target
         self.lanes = Type("i32", layout.rows)
 
     @cached_property
@@ -129,13 +170,16 @@ class WeightReader:
         shift = target_bit - bit
         if width == 8:
             return b.bitcast(bytes, self.lanes)
+        mask = ((1 << width) - 1) << target_bit
         # Some machines shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
-        moved = b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
+        alone = self.target.byte_shifts
+        moved = bytes if alone else b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
         if shift > 0:
             moved = b.shl(moved, shift)
         elif shift < 0:
             moved = b.shr(moved, -shift)
-        mask = ((1 << width) - 1) << target_bit
+        if alone and mask == (0xFF << shift & 0xFF if shift > 0 else 0xFF >> -shift):
+            return b.bitcast(moved, self.lanes)
         moved = b.bitcast(moved, self._bytes)
         signed_mask = mask - 256 if mask > 127 else mask
         moved = b.bitand(moved, signed_mask)

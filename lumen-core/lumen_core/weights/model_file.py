@@ -85,6 +85,11 @@ class ModelFile:
         """Bytes on disk, all parts of a split file together."""
         return sum(source.size for source in self._sources)
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that it consists of: one, or all parts of a split one."""
+        return tuple(source.path for source in self._sources)
+
     def release(self, tensor: FileTensor) -> None:
         """Give back the pages of a tensor that has been packed."""
         address = tensor.data.ctypes.data
@@ -124,11 +129,33 @@ class ModelWriter(Protocol):
 
 
 @dataclass(frozen=True)
+class Importance:
+    """How strongly the columns of matrices were used while a model read a text.
+
+    sums    tensor name -> f32 [matrices, K]: squared activations, added up over all tokens seen
+    counts  tensor name -> f32 [matrices]: how many activations were added up
+    """
+
+    sums: Mapping[str, np.ndarray]
+    counts: Mapping[str, np.ndarray]
+    chunks: int
+    chunk_size: int
+    datasets: tuple[str, ...] = ()
+
+    def of(self, name: str) -> np.ndarray | None:
+        """f32 [matrices, K]: the mean square of each column; None for a tensor that is not in it."""
+        if name not in self.sums:
+            return None
+        return self.sums[name] / np.maximum(self.counts[name], 1)[:, None]
+
+
+@dataclass(frozen=True)
 class Reader:
     """A file container that a plugin brings.
 
     `create` (optional) starts writing a new file of this kind, `formats` (optional) resolves the name of
-    a mixture such as `q4_k_m` to one format per tensor.
+    a mixture such as `q4_k_m` to one format per tensor, `labels` gives the metadata that a file of such a
+    mixture carries, and `read_importance` / `write_importance` handle files of importances.
     """
 
     name: str
@@ -136,3 +163,6 @@ class Reader:
     open: Callable[[Path], ModelFile]
     create: Callable[[Path, Mapping[str, object], Sequence[TensorPlan]], ModelWriter] | None = None
     formats: Callable[[str, Mapping[str, tuple[int, ...]], int], dict[str, str]] | None = None
+    labels: Callable[[str], dict[str, object]] | None = None
+    read_importance: Callable[[Path], Importance] | None = None
+    write_importance: Callable[[Path, Importance], None] | None = None

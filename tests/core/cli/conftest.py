@@ -36,7 +36,7 @@ class FakeModel:
         yield from list(reversed(prompt))[: options["max_tokens"]]
         self.statistics = SimpleNamespace(
             prompt_tokens=len(prompt), prompt_seconds=0.5, generated_tokens=2,
-            decode_seconds=0.25, first_token_seconds=0.6,
+            decode_seconds=0.25, first_token_seconds=0.6, proposed_tokens=0, accepted_tokens=0,
         )  # fmt: skip
 
     def stream_chat(self, messages: list[dict[str, str]], **options: Any) -> Iterator[str]:

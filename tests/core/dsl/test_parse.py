@@ -117,7 +117,7 @@ def test_any_words_parse_or_report(words):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_text_is_reported(name):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(SourceError) as caught:
         load_text(HOSTILE[name])
     report = str(caught.value)
@@ -125,7 +125,7 @@ def test_hostile_text_is_reported(name):
     assert len(report) < 100_000
     assert "\0" not in report
     assert "\x1b" not in report
-    assert time.perf_counter() - start < 20
+    assert time.process_time() - start < 20
 
 
 def test_long_functions_are_fine():

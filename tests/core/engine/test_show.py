@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from lumen_core.dsl.library import STANDARD
 from lumen_core.engine.show import LEVELS, show
 from lumen_core.errors import LumenError, SourceError
 
@@ -53,3 +54,18 @@ def test_names_that_are_nothing() -> None:
         show("nosuch", "ast")
     with pytest.raises(LumenError, match="no level is named"):
         show("q4_k", "nosuch")
+
+
+def test_kernels_are_listed_with_what_they_do_and_can_be_chosen() -> None:
+    text = show("q4_k", "llvm", only="pack")
+    assert "; pack_q4_k" in text
+    assert "q4_k weights x i8g256 activations, 1 token at a time" in text
+    assert text.count("define ") == 1
+    with pytest.raises(LumenError, match="no kernel's name begins with nosuch"):
+        show("q4_k", "kernel", only="nosuch")
+    assert show("qwen3", "fused", only="embed").count("func @") == 1
+
+
+def test_the_standard_library_shows_itself() -> None:
+    assert "fn linear" in show("standard", "typed")
+    assert "func @swiglu" in show(str(STANDARD), "tensor")

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from kit.vocabularies import byte_level
 
-from lumen_core.engine.random_weights import RandomBlocks, float_bytes
+from lumen_core.engine.random_weights import RandomBlocks
 from lumen_core.engine.shapes import SHAPES, shape
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.store import float_bytes
 from lumen_core.text.tokenizer import build
 from lumen_quant_gguf.container import open_file
 from lumen_quant_gguf.writer import create

@@ -71,7 +71,9 @@ def _few_bits(blocks: np.ndarray, bits: int, value: Callable[[np.ndarray], np.nd
 
 # Types that the package does not decode, written from their definition.
 PLAIN: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "q1_0": lambda blocks: _few_bits(blocks, 1, lambda code: np.where(code > 0, np.float32(1), np.float32(-1))),
+    "q1_0": lambda blocks: _few_bits(
+        blocks, 1, lambda code: np.where(code > 0, np.float32(1), np.float32(-1))
+    ),
     "q2_0": lambda blocks: _few_bits(blocks, 2, lambda code: code - 1),
 }
 
@@ -80,7 +82,9 @@ def oracle(name: str, rows: np.ndarray) -> np.ndarray:
     if name == "f32":
         return rows.view("<f4")
     if name in PLAIN:
-        return PLAIN[name](rows.reshape(*rows.shape[:-1], -1, form(name).block_bytes)).reshape(*rows.shape[:-1], -1)
+        return PLAIN[name](rows.reshape(*rows.shape[:-1], -1, form(name).block_bytes)).reshape(
+            *rows.shape[:-1], -1
+        )
     with np.errstate(all="ignore"):
         return gguf.quants.dequantize(rows, gguf.GGMLQuantizationType[name.upper()])
 
@@ -91,7 +95,9 @@ def test_decode_is_that_of_the_gguf_package(name: str) -> None:
     blocks = 4096 if form(name).block == 1 else 256
     rows = random.integers(0, 256, (16, blocks * form(name).block_bytes), dtype=np.uint8)
     found = decode(form(name), rows)
-    small = form(name).kind == "integer" and all(is_small(field.element) for field in float_fields(form(name)))
+    small = form(name).kind == "integer" and all(
+        is_small(field.element) for field in float_fields(form(name))
+    )
     assert np.isnan(found).any() != small  # random scales hold infinities and NaNs too
     same(found, oracle(name, rows))
 
@@ -152,7 +158,9 @@ def test_decode_of_every_sub_scale(name: str) -> None:
         for index, source in enumerate(integer.sources):
             stored = np.arange(1 << integer.width)
             blocks = np.repeat(random_blocks(form(name), 1, index), len(stored), axis=0)
-            stored = np.array(sorted({code & sum(1 << p for p, bit in enumerate(source) if bit >= 0) for code in stored}))
+            stored = np.array(
+                sorted({code & sum(1 << p for p, bit in enumerate(source) if bit >= 0) for code in stored})
+            )
             blocks = blocks[: len(stored)]
             for position, bit in enumerate(source):
                 if bit < 0:

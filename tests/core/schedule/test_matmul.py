@@ -135,7 +135,7 @@ def test_a_token_alone_and_in_a_panel(name: str, target: Target) -> None:
 
 
 def unit_blocks(form: NormalForm, count: int, highest: bool | None) -> np.ndarray:
-    """Blocks whose every scale is 1 (offsets too), with the largest codes, the least, or (None) random ones."""
+    """Blocks whose every scale and offset is 1, with the largest codes, the least, or (None) random ones."""
     blocks = random_blocks(form, count)
     if highest is not None:
         set_codes(blocks, form, highest)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from kit.forms import declarations, form
 
-from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small
 from lumen_core.quant.integers import BitField, Integers, values
+from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.target import Target
 

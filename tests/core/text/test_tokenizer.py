@@ -81,9 +81,9 @@ def test_published_cases(name: str) -> None:
 
     path = published(name)
     with open_file(path) as file:
-        begin = time.perf_counter()
+        begin = time.process_time()
         tokenizer = build(file.metadata)
-        assert time.perf_counter() - begin < 1
+        assert time.process_time() - begin < 1
         with open(f"{path}.inp", encoding="utf-8", newline="") as cases:
             inputs = cases.read().split("\n__ggml_vocab_test__\n")
         with open(f"{path}.out", encoding="utf-8") as answers:
@@ -245,9 +245,9 @@ def test_scores_missing() -> None:
 
 
 def seconds(tokenizer: Tokenizer, text: str) -> float:
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert tokenizer.decode(tokenizer.encode(text)) == text
-    return time.perf_counter() - begin
+    return time.process_time() - begin
 
 
 @pytest.mark.parametrize("kind", ["byte level", "pieces"])

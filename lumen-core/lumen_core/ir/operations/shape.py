@@ -89,7 +89,9 @@ def _slice_rule(operation: Operation) -> tuple[TensorType, ...]:
 def _take_rule(operation: Operation) -> tuple[TensorType, ...]:
     table, index = (value.type for value in operation.operands)
     fit = table.element == index.element == "u8" and len(table.shape) == len(index.shape) > 0
-    require(fit and table.shape[:-1] == index.shape[:-1], f"take needs bytes of one shape, found {table}, {index}")
+    require(
+        fit and table.shape[:-1] == index.shape[:-1], f"take needs bytes of one shape, found {table}, {index}"
+    )
     return (index,)
 
 

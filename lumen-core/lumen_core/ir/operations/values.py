@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from lumen_core.ir.core import Block, RuleError
+from lumen_core.ir.core import Block, Operation, RuleError
 from lumen_core.types import SCALARS, Dim, TensorType
 
 DTYPES: dict[str, np.dtype] = {
@@ -56,11 +56,15 @@ class UnpackedRows:
 
 @dataclass(frozen=True)
 class Context:
-    """What a reference may ask: numbers of the symbolic sizes, weight formats, and how to run a region."""
+    """What a reference may ask: numbers of the symbolic sizes, weight formats, and how to run a region.
+
+    observe  is shown every operation with the arrays of its operands before it runs
+    """
 
     sizes: Mapping[str, int]
     formats: Mapping[str, Any]
     run: Callable[[Block, Sequence[Any], Context], list[Any]]
+    observe: Callable[[Operation, Sequence[Any]], None] | None = None
 
     def shape(self, type: TensorType) -> tuple[int, ...]:
         return type.substitute(self.sizes).sizes

@@ -1,0 +1,15 @@
+"""The ARM backend as one value: which hosts it serves and with which targets, best first."""
+
+from __future__ import annotations
+
+from lumen_backend_arm.detect import detect
+from lumen_backend_arm.targets import DOTPROD, LINUX, MACHINES, NEON, SVE_256, SVE_512
+from lumen_core.target import Backend
+
+BACKEND = Backend(
+    name="arm",
+    machines=MACHINES,
+    targets=(SVE_512, SVE_256, DOTPROD, NEON),
+    detect=detect,
+    systems={"linux": LINUX, "darwin": "arm64-apple-macosx11.0.0"},
+)

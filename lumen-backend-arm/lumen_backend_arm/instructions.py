@@ -1,0 +1,93 @@
+"""The instruction rows of 64-bit ARM, and what each one means.
+
+`N` in a meaning is the number of result lanes. Only operations that LLVM does not select from plain vector
+code stand here (fused multiply-add, by lane too, f16 conversion and widening products are plain code).
+Rows of SVE take vectors whose length LLVM does not know; `types` is what they hold of it, the first lanes.
+
+NEON without dotprod has no byte dot product. There bytes are multiplied to 16 bits, which hold the sum of a
+pair of products (2 * 128 * 127), and of more where codes are small; `widen_pairs` adds the pairs up in 32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lumen_core.target import Instruction
+
+
+@dataclass(frozen=True)
+class Row:
+    """An instruction and the bytes of the vectors it works on."""
+
+    width: int
+    instruction: Instruction
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return self.instruction.features
+
+
+DOT4_S8S8 = """
+fn dot4_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {
+    acc + reshape(sum(reshape(widen(a) * widen(b), N, 4)), N)
+}
+"""
+WIDEN_PAIRS = """
+fn widen_pairs[N](a: i16[2 * N]) -> i32[N] {
+    reshape(sum(reshape(widen(a), N, 2)), N)
+}
+"""
+LOOKUP16 = """
+fn lookup16[N](table: u8[16], index: u8[N]) -> u8[N] {
+    select(index < 16, take(table, index & 15), index & 0)
+}
+"""
+LOOKUP16_SVE = """
+fn lookup16[N](table: u8[N], index: u8[N]) -> u8[N] {
+    select(index < N, take(table, index), index & 0)
+}
+"""
+PAUSE = ""  # a hint: it has no value
+
+
+def _vector(element: str, width: int) -> str:
+    return f"<{8 * width // int(element[1:])} x {element}>"
+
+
+def _neon(op: str, elements: str, intrinsic: str, features: tuple[str, ...], meaning: str) -> Row:
+    """Return a row of 128 bits; `elements` are the LLVM element types, result first."""
+    types = tuple(_vector(element, 16) for element in elements.split())
+    return Row(16, Instruction(op, types, intrinsic, types, features, meaning))
+
+
+def _sve_dot4(width: int) -> Row:
+    types = tuple(_vector(element, width) for element in ("i32", "i32", "i8", "i8"))
+    words, bytes = "<vscale x 4 x i32>", "<vscale x 16 x i8>"
+    signature = (words, words, bytes, bytes)
+    intrinsic = "llvm.aarch64.sve.sdot.nxv4i32"
+    return Row(width, Instruction("dot4_s8s8", types, intrinsic, signature, ("sve",), DOT4_S8S8))
+
+
+def _sve_lookup16(width: int) -> Row:
+    types, bytes = (_vector("i8", width),) * 3, "<vscale x 16 x i8>"
+    intrinsic = "llvm.aarch64.sve.tbl.nxv16i8"
+    return Row(width, Instruction("lookup16", types, intrinsic, (bytes,) * 3, ("sve",), LOOKUP16_SVE))
+
+
+ROWS: tuple[Row, ...] = (
+    _neon("dot4_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.sdot.v4i32.v16i8", ("dotprod",), DOT4_S8S8),
+    _sve_dot4(32),
+    _sve_dot4(64),
+    _neon("widen_pairs", "i32 i16", "llvm.aarch64.neon.saddlp.v4i32.v8i16", ("neon",), WIDEN_PAIRS),
+    # A table of 16 bytes; a place beyond it gives 0.
+    _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),
+    _sve_lookup16(32),
+    _sve_lookup16(64),
+    # Waiting in a loop on another thread: `yield`.
+    Row(
+        0,
+        Instruction(
+            "pause", ("void",), "llvm.aarch64.hint", ("void", "i32"), (), PAUSE, immediates=("i32 1",)
+        ),
+    ),
+)

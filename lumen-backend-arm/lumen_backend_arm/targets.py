@@ -1,0 +1,62 @@
+"""The machines of 64-bit ARM: a target is a set of features plus the rows that these allow.
+
+`cpu` is "generic", never a product: a product's name would let LLVM use instructions that are not in
+`features`, and a host is judged by `features` (for SVE: and by its vectors' length) alone.
+On a host of the family the triple is empty, so that its own object format is made; elsewhere it is Linux's.
+"""
+
+from __future__ import annotations
+
+import platform
+
+from lumen_backend_arm.instructions import ROWS
+from lumen_core.target import Instruction, Target
+
+MACHINES = ("aarch64", "arm64")
+# How LLVM orders instructions, not which it may use: for a processor that reorders them itself, so that no
+# register is spent on latencies (the generic order spills a fifth of what a wide tile keeps in registers).
+TUNING = '"tune-cpu"="neoverse-v2"'
+LINUX = "aarch64-unknown-linux-gnu"
+
+_NEON = ("neon",)
+_DOTPROD = (*_NEON, "dotprod", "lse")
+_SVE = (*_NEON, "lse", "sve")
+
+
+def rows(features: tuple[str, ...], vector_bytes: int) -> tuple[Instruction, ...]:
+    """Return the rows that these features allow and whose vectors fit, widest first."""
+    allowed = [row for row in ROWS if set(row.features) <= set(features) and row.width <= vector_bytes]
+    return tuple(row.instruction for row in sorted(allowed, key=lambda row: -row.width))
+
+
+def _target(
+    name: str,
+    features: tuple[str, ...],
+    vector_bytes: int = 16,
+    cache_bytes: tuple[int, ...] = (64 << 10, 1 << 20),
+) -> Target:
+    scale = vector_bytes // 16  # a longer vector is one of SVE, of just this length
+    return Target(
+        name=name,
+        triple="" if platform.machine().lower() in MACHINES else LINUX,
+        cpu="generic",
+        features=features,
+        vector_bytes=vector_bytes,
+        registers=32,
+        broadcast_memory=False,
+        cache_bytes=cache_bytes,
+        instructions=rows(features, vector_bytes),
+        lane_operands=scale == 1,
+        byte_shifts=True,
+        attributes=f"vscale_range({scale},{scale})" if scale > 1 else TUNING,
+        facts=(f"sve-{8 * vector_bytes}",) if scale > 1 else (),
+    )
+
+
+# A64FX and Neoverse V1 (Graviton 3); SVE has dot products of bytes of its own.
+SVE_512 = _target("arm-sve-512", _SVE, 64)
+SVE_256 = _target("arm-sve-256", _SVE, 32)
+# Apple silicon, Neoverse N1 and N2, V2 (whose SVE vectors are no longer than these), Cortex-A55 and A75 on.
+DOTPROD = _target("arm-dotprod", _DOTPROD)
+# Cortex-A53, A57, A72: Raspberry Pi 3 and 4.
+NEON = _target("arm-neon", _NEON, cache_bytes=(32 << 10, 512 << 10))

@@ -1,0 +1,44 @@
+"""Kernels of every format under an emulator: the same checks as on the machine that runs the tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from core.schedule.matrices import multiply, packed, random_activations
+from core.schedule.test_matmul import close, lengths, matrix
+from core.schedule.test_matmul import test_extreme_codes_give_exact_integers as exact_integers
+from kit.emulator import MISSING, TARGETS
+from kit.forms import declarations, form
+
+from lumen_core.schedule.matmul import tile_columns
+from lumen_core.target import Target
+
+pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
+
+each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
+each_form = pytest.mark.parametrize("name", sorted(declarations()))
+each_integer_form = pytest.mark.parametrize("name", [n for n in declarations() if form(n).kind == "integer"])
+
+ROWS = 37  # no multiple of any row group
+
+
+@each_target
+@each_form
+def test_matmul(name: str, target: Target) -> None:
+    """One token, a panel that is not full and one that is, from rows that do not fill the last group."""
+    for length in lengths(form(name)):
+        raw = matrix(form(name), ROWS, length)
+        weights = packed(form(name), target, raw)
+        for tokens, columns in ((1, 1), (5, tile_columns(target)), (17, tile_columns(target))):
+            activations = random_activations(form(name), tokens, length, tokens)
+            found = multiply(form(name), target, weights, ROWS, activations, columns)
+            close(found, name, raw, activations.values)
+    before = np.random.default_rng(3).standard_normal((17, ROWS)).astype(np.float32)
+    found = multiply(form(name), target, weights, ROWS, activations, tile_columns(target), before)
+    close(found, name, raw, activations.values, before)
+
+
+@each_target
+@each_integer_form
+def test_extreme_codes(name: str, target: Target) -> None:
+    exact_integers(name, target)

@@ -1,0 +1,56 @@
+"""`lumen quantize` from the command line: tables, JSON, and whole runs on a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lumen_core.engine.synth import synthesize
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return synthesize("qwen3-tiny", tmp_path / "in.gguf", "f16", vocabulary=None)
+
+
+def test_a_dry_run_writes_nothing(source: Path, tmp_path: Path, lumen: Any) -> None:
+    done = lumen("quantize", str(source), str(tmp_path / "out.gguf"), "-f", "q4_k_m", "--dry-run")
+    assert done.code == 0
+    assert "blk.0.attn_q.weight" in done.out
+    assert "not written" in done.err
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_whole_run_with_its_check(source: Path, tmp_path: Path, lumen: Any) -> None:
+    out = tmp_path / "out.gguf"
+    done = lumen(
+        "quantize", str(source), str(out), "-f", "q8_0", "--tensor", "ffn=q4_0", "--verify", "--json"
+    )
+    assert done.code == 0, done.err
+    facts = json.loads(done.out)
+    assert facts["file_bytes"] == out.stat().st_size
+    assert {item["to"] for item in facts["tensors"]} == {"q8_0", "q4_0", "f32"}
+    errors = {item["name"]: item["error"] for item in facts["verified"]["tensors"]}
+    assert 0 < errors["blk.0.attn_q.weight"] < 0.006 < errors["blk.0.ffn_up.weight"] < 0.09
+    model = facts["verified"]["model"]
+    assert 0 < model["kl_mean"] < 0.1
+    assert model["tokens"] == 128
+
+
+def test_mistakes_are_said_plainly(source: Path, tmp_path: Path, lumen: Any) -> None:
+    for arguments, message in (
+        (("in.gguf", "in.gguf"), "the file that is read"),
+        (("in.gguf", "out.gguf", "--tensor", "q8_0"), "REGEX=FORMAT"),
+        (("in.gguf", "out.gguf", "-f", "nope"), "'nope'"),
+        (("none.gguf", "out.gguf"), "no such file"),
+        (("in.gguf", "out.gguf", "--imatrix", "in.gguf"), "importance"),
+    ):
+        files = [str(tmp_path / item) if item.endswith(".gguf") else item for item in arguments]
+        done = lumen("quantize", *files)
+        assert done.code == 1, done.err
+        assert message in done.err
+        assert "Traceback" not in done.err
+    assert list(tmp_path.iterdir()) == [source]

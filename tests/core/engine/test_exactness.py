@@ -1,0 +1,120 @@
+"""Whole compiled models: against the interpreter, prefill against decode, threads, chunks and pages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from kit.engines import oracle, token_ids
+
+from lumen_backend_x86.backend import BACKEND
+from lumen_core.codegen.objects import host_features
+
+TARGETS = [target.name for target in BACKEND.usable("x86_64", host_features())]
+SHAPES = ["qwen2-tiny", "qwen3-tiny", "llama-tiny"]
+FORMATS = ["f32", "q8_0", "q4_0", "q4_k_m"]
+each_target = pytest.mark.parametrize("target", TARGETS)
+each_shape = pytest.mark.parametrize("shape", SHAPES)
+each_format = pytest.mark.parametrize("format", FORMATS)
+
+
+def relative(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """The error of every row, relative to the row's length."""
+    assert np.isfinite(found).all()
+    return np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+
+
+def agree(found: np.ndarray, wanted: np.ndarray, format: str, few: bool = False) -> None:
+    """Rounding alone tells the two apart.
+
+    An activation on the edge between two codes may fall to either side; from there on quantization noise
+    differs, and a row (and those that attend to it) is off by as much as quantization itself: 1 or 2 %.
+    So all rows must be that close, and those before the first such fall as close as f32 is.
+    Float models have one such edge, the f16 of the cache.
+    """
+    errors = np.sort(relative(found, wanted))
+    assert errors[-1] < (2e-4 if format == "f32" else 4e-2), errors
+    if not few:
+        assert errors[len(errors) // 5] < (1e-5 if format == "f32" else 2e-6), errors
+
+
+@each_shape
+@each_format
+def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> None:
+    ids = token_ids(17)
+    wanted = None
+    for target in TARGETS:
+        with engine(tiny(shape, format), target=target, threads=2) as model:
+            if wanted is None:
+                reference = oracle(model.session)
+                wanted = [reference.step(ids[:15]), *(reference.step([token]) for token in ids[15:])]
+            agree(model.prefill(ids[:15]), wanted[0], format)
+            # behind a prefill, tokens one by one, over the cache that it left
+            agree(model.decode(ids, before=15), np.concatenate(wanted[1:]), format, few=True)
+
+
+@each_target
+@each_shape
+@each_format
+def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> None:
+    """To the bit where matrices are quantized: one token or many, the same sums in the same order."""
+    ids = token_ids(40, seed=1)
+    with engine(tiny(shape, format), target=target, threads=2) as model:
+        whole, single = model.prefill(ids), model.decode(ids)
+        behind = model.decode(ids, before=21)
+    if format == "f32":
+        assert relative(single, whole).max() < 3e-4
+        assert relative(behind, whole[21:]).max() < 3e-4
+    else:
+        np.testing.assert_array_equal(single, whole)
+        np.testing.assert_array_equal(behind, whole[21:])
+
+
+@each_shape
+@each_format
+def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine) -> None:
+    ids = token_ids(70, seed=2)
+    found = []
+    for threads in (1, 2, 3, 5):
+        with engine(tiny(shape, format), threads=threads) as model:
+            found.append((model.prefill(ids), model.decode(ids, before=64)))
+    for prefilled, decoded in found[1:]:
+        np.testing.assert_array_equal(prefilled, found[0][0])
+        np.testing.assert_array_equal(decoded, found[0][1])
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257])
+def test_lengths_around_chunks_and_pages(length, tiny, engine) -> None:
+    """Chunks of 64 and of 256 tokens, pages in any order: the same bits; decoding goes on from there."""
+    ids = token_ids(length + 3, seed=length)
+    path = tiny("qwen3-tiny", "q8_0")
+    with engine(path, threads=2, chunk=256) as model:
+        wanted = model.prefill(ids)
+        shuffled = model.prefill(ids, seed=1)
+        behind = model.decode(ids, before=length)
+    np.testing.assert_array_equal(shuffled, wanted)
+    np.testing.assert_array_equal(behind, wanted[length:])
+    with engine(path, threads=2, chunk=64) as model:
+        np.testing.assert_array_equal(model.prefill(ids, seed=2), wanted)
+        np.testing.assert_array_equal(model.decode(ids, seed=3, before=length), wanted[length:])
+
+
+def test_targets_agree(tiny, engine) -> None:
+    """The integers are the same on all machines, only float sums are in another order."""
+    ids = token_ids(24, seed=4)
+    found = []
+    for target in TARGETS:
+        with engine(tiny("llama-tiny", "q4_k_m"), target=target) as model:
+            found.append(model.prefill(ids))
+    for other in found[1:]:
+        assert np.sort(relative(other, found[0]))[5] < 2e-6
+
+
+def test_shapes_that_fill_no_vector(tiny, engine) -> None:
+    """Heads, widths and vocabularies that are no multiple of anything but the format's block."""
+    odd = {"width": 96, "heads": 4, "kv_heads": 1, "head": 24, "hidden": 160, "layers": 3, "vocabulary": 263}
+    for shape in SHAPES:
+        ids = token_ids(19, vocabulary=263, seed=5)
+        with engine(tiny(shape, "q8_0", **odd), threads=3) as model:
+            found = model.prefill(ids)
+            agree(found, oracle(model.session).step(ids), "q8_0")
+            np.testing.assert_array_equal(model.decode(ids), found)

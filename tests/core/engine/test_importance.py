@@ -1,0 +1,86 @@
+"""Importances: what is collected is the mean square of the inputs, and files of it go both ways."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+
+from lumen_core.engine.importance import collect
+from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.synth import synthesize
+from lumen_core.errors import LumenError, ModelFormatError
+from lumen_core.plugins.registry import Registry
+from lumen_core.weights.model_file import Importance
+from lumen_quant_gguf import imatrix
+
+REGISTRY = Registry.load()
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthesize("qwen3-tiny", tmp_path_factory.mktemp("m") / "f32.gguf", "f32", registry=REGISTRY)
+
+
+def collected(model: Path, ids: list[int], **options: object) -> Importance:
+    with REGISTRY.reader(model).open(model) as file:
+        return collect(file, ids, registry=REGISTRY, **options)  # type: ignore[arg-type]
+
+
+def test_the_first_layer_sees_normed_embeddings(model: Path) -> None:
+    ids = np.random.default_rng(0).integers(0, 259, 40).tolist()
+    found = collected(model, ids, chunk=16)
+    assert (found.chunks, found.chunk_size) == (2, 16)
+    assert len(found.sums) == 7 * 2
+    with REGISTRY.reader(model).open(model) as file:
+        tensors = {tensor.name: tensor.data.view("<f4").reshape(tensor.shape).copy()
+                   for tensor in file.tensors.values()}  # fmt: skip
+        epsilon = float(file.metadata["qwen3.attention.layer_norm_rms_epsilon"])  # type: ignore[arg-type]
+    x = tensors["token_embd.weight"][ids[:32]].astype(np.float64)
+    normed = x / np.sqrt((x * x).mean(-1, keepdims=True) + epsilon) * tensors["blk.0.attn_norm.weight"]
+    for name in ("attn_q", "attn_k", "attn_v"):
+        key = f"blk.0.{name}.weight"
+        assert found.counts[key] == [32]
+        assert np.allclose(found.of(key), (normed**2).mean(0)[None], rtol=1e-4)
+    head = collected(model, ids, chunk=16, head=True)
+    assert {"output.weight", "token_embd.weight"} & head.sums.keys()
+
+
+def test_files_go_both_ways(model: Path, tmp_path: Path) -> None:
+    ids = list(range(20))
+    found = collected(model, ids, dataset="text.txt")
+    path = tmp_path / "im.gguf"
+    imatrix.write(path, found)
+    again = imatrix.read(path)
+    assert (again.chunks, again.chunk_size, again.datasets) == (1, 20, ("text.txt",))
+    for name, sums in found.sums.items():
+        assert np.array_equal(again.sums[name], sums)
+        assert np.array_equal(again.counts[name], found.counts[name])
+    oracle = gguf.GGUFReader(path)
+    assert oracle.fields["general.type"].contents() == "imatrix"
+    tensors = {tensor.name: tensor for tensor in oracle.tensors}
+    assert tensors["blk.0.attn_q.weight.in_sum2"].shape.tolist() == [256, 1]
+    assert tensors["blk.0.attn_q.weight.counts"].shape.tolist() == [1, 1]
+    with REGISTRY.reader(model).open(model) as file:
+        job = plan(file, "q4_0", registry=REGISTRY, importance=again)
+        out = write(job, tmp_path / "out.gguf")
+    with REGISTRY.reader(out).open(out) as file:
+        assert file.metadata["quantize.imatrix.entries_count"] == 14
+        assert file.metadata["quantize.imatrix.dataset"] == "text.txt"
+
+
+def test_what_is_refused(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelFormatError, match="no importance file"):
+        imatrix.read(model)
+    for sums, counts, message in (
+        (np.full((1, 4), np.nan), np.ones(1), "no sums of squares"),
+        (np.full((1, 4), -1.0), np.ones(1), "no sums of squares"),
+        (np.ones((2, 4)), np.ones(1), "matrices"),
+    ):
+        imatrix.write(tmp_path / "bad.gguf", Importance({"a": sums}, {"a": counts}, 1, 512))
+        with pytest.raises(ModelFormatError, match=message):
+            imatrix.read(tmp_path / "bad.gguf")
+    with pytest.raises(LumenError, match="less than two"):
+        collected(model, [1])

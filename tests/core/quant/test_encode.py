@@ -1,0 +1,146 @@
+"""The derived quantizer: how much it loses, what it refuses, that what it wrote reads back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from kit.forms import declarations
+from kit.weights import KINDS, relative_error, sample
+
+from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.analyse import analyse
+from lumen_core.quant.encode import Encoder, encode
+from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.store import store_integers
+
+LLAMA = json.loads(Path(__file__).with_name("llama_quantizer.json").read_text())
+
+
+def encodable(form: NormalForm) -> bool:
+    try:
+        Encoder(form)
+    except UnsupportedFormatError:
+        return False
+    return True
+
+
+FORMS = {name: form for name, item in declarations().items() if encodable(form := analyse(item))}
+BLOCKED = [name for name, form in FORMS.items() if form.kind != "float"]
+
+
+def loss(form: NormalForm, rows: np.ndarray) -> float:
+    return relative_error(form.decode(encode(form, rows)), rows)
+
+
+@pytest.mark.parametrize("name", sorted(FORMS.keys() & LLAMA.keys()))
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_loses_no_more_than_llama_cpp(name: str, kind: str) -> None:
+    found, theirs = loss(FORMS[name], sample(kind)), LLAMA[name][kind]
+    assert found <= theirs * (1 + 1e-6), f"{name} on {kind}: {found:.6f}, llama.cpp {theirs:.6f}"
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_what_was_quantized_is_found_again(name: str) -> None:
+    form, rows = FORMS[name], sample("gaussian")
+    once = form.decode(encode(form, rows))
+    again = form.decode(encode(form, once))
+    assert relative_error(again, once) <= 0.1 * relative_error(once, rows)
+    if form.scale is not None and form.scale.integer is None:
+        assert np.mean(again == once) > 0.995
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_importance_moves_the_error_to_where_it_matters_less(name: str) -> None:
+    form, rows = FORMS[name], sample("student5")
+    importance = np.where(np.arange(rows.shape[1]) % 4 == 0, 50, 1).astype(np.float32)
+    plain = form.decode(encode(form, rows)) - rows
+    weighted = form.decode(encode(form, rows, importance)) - rows
+    assert np.mean(importance * weighted**2) < np.mean(importance * plain**2)
+    unseen = encode(form, rows[:2], np.zeros(rows.shape[1], np.float32))
+    assert np.array_equal(unseen, encode(form, rows[:2], np.ones(rows.shape[1], np.float32)))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_threads_and_pieces_change_nothing(name: str) -> None:
+    form, rows = FORMS[name], np.concatenate([sample("gaussian")] * 3)
+    done: list[int] = []
+    assert np.array_equal(
+        encode(form, rows, threads=2, progress=done.append),
+        np.concatenate([encode(form, part) for part in np.split(rows, 3)]),
+    )
+    assert sum(done) == rows.size
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_plain_blocks(name: str) -> None:
+    form = FORMS[name]
+    width = max(form.block, 32)
+    for value in (0.0, -0.0, 1.0, -1.0, 0.37, -1000.0):
+        rows = np.full((1, width), value, np.float32)
+        assert np.allclose(form.decode(encode(form, rows)), rows, rtol=2**-5, atol=0), value
+    single = np.zeros((1, width), np.float32)
+    single[0, 5] = -3.0
+    found = form.decode(encode(form, single))
+    assert abs(found[0, 5] + 3.0) < 0.1
+    assert np.abs(np.delete(found, 5)).max() < 0.02
+
+
+@pytest.mark.parametrize("name", FORMS)
+@given(data=st.data())
+@settings(max_examples=15, deadline=None)
+def test_any_finite_weights(name: str, data: st.DataObject) -> None:
+    """Huge, tiny and mixed magnitudes: nothing but finite numbers, and no error beyond the largest weight."""
+    form = FORMS[name]
+    width = max(form.block, 32)
+    exponent = data.draw(st.integers(-45, 4))
+    values = data.draw(arrays(np.float32, (1, width), elements=st.floats(-1, 1, width=32)))
+    with np.errstate(under="ignore"):
+        rows = (values * 10.0**exponent).astype(np.float32)
+    found = form.decode(encode(form, rows))
+    top = float(np.abs(rows).max())
+    assert np.isfinite(found).all()
+    assert np.abs(found.astype(np.float64) - rows).max() <= 1.01 * top + 1e-7
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_numbers_that_cannot_be_held(name: str) -> None:
+    form = FORMS[name]
+    rows = np.zeros((3, max(form.block, 32)), np.float32)
+    for value in (np.nan, np.inf, -np.inf):
+        rows[2, 7] = value
+        with pytest.raises(UnsupportedFormatError, match="row 2, column 7"):
+            encode(form, rows)
+    rows[2, 7] = 3e38
+    if form.scale is not None or form.element == "f16":
+        with pytest.raises(UnsupportedFormatError, match=f"does not fit the format {name}"):
+            encode(form, rows)
+
+
+def test_refused_shapes() -> None:
+    form = next(form for form in FORMS.values() if form.block == 256)
+    with pytest.raises(UnsupportedFormatError, match="whole number"):
+        encode(form, np.zeros((1, 255), np.float32))
+    with pytest.raises(UnsupportedFormatError, match="importances"):
+        encode(form, np.zeros((1, 256), np.float32), np.ones(255, np.float32))
+    with pytest.raises(UnsupportedFormatError, match="not negative"):
+        encode(form, np.zeros((1, 256), np.float32), -np.ones(256, np.float32))
+
+
+@pytest.mark.parametrize("name", BLOCKED)
+def test_storing_is_the_inverse_of_reading(name: str) -> None:
+    form, generator = FORMS[name], np.random.default_rng(3)
+    fields = [form.code, *(scale.integer for scale in (form.scale, form.offset) if scale is not None)]
+    stored = np.zeros((form.block_bytes, 40), np.uint8)
+    written = {}
+    for field in fields:
+        if field is not None:
+            written[field] = generator.integers(field.low, field.high + 1, (field.count, 40))
+            store_integers(field, written[field], stored)
+    for field, values in written.items():
+        assert np.array_equal(field.decode(np.ascontiguousarray(stored.T)).T, values)

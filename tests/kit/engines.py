@@ -1,0 +1,89 @@
+"""A compiled model by its parts, and the same model on the interpreter: what the engine's tests compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from kit.oracle import Oracle
+
+from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.runner import Runner
+from lumen_core.engine.session import Session, choose_target, compile_model
+from lumen_core.ir import Function
+from lumen_core.plugins.registry import Registry
+from lumen_core.runtime.cache import ObjectCache
+from lumen_core.runtime.team import Team
+from lumen_core.weights.model_file import FileTensor
+
+
+class Engine:
+    """A session, its memory and its threads, with every knob that `load` keeps to itself."""
+
+    def __init__(self, registry: Registry, path: Path, cache: Path, target: str | None = None,
+                 threads: int = 1, chunk: int = 256, context: int = 512):  # fmt: skip
+        self.file = registry.reader(path).open(path)
+        chosen = choose_target(registry, target)
+        self.session: Session = compile_model(registry, self.file, chosen, threads, ObjectCache(cache), chunk)
+        self.team = Team(threads, self.session.library)
+        yield_function = self.team.yield_function
+        self.memory = Memory(self.session, self.file, context, threads, yield_function, lambda *_: None)
+        self.runner = Runner(self.session, self.memory, self.team)
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.team.close()
+        self.file.close()
+
+    def sequence(self, seed: int | None = None) -> Sequence:
+        """A new conversation, its pages in order or shuffled."""
+        made = Sequence(self.memory)
+        if seed is not None:
+            np.random.default_rng(seed).shuffle(made.pages)
+        return made
+
+    def prefill(self, ids: list[int], seed: int | None = None) -> np.ndarray:
+        """Logits after each of `ids`, all fed at once."""
+        return self.runner.logits(self.sequence(seed), ids)
+
+    def decode(self, ids: list[int], seed: int | None = None, before: int = 0) -> np.ndarray:
+        """Logits after each of `ids[before:]`, fed one by one behind a prefill of the others."""
+        sequence = self.sequence(seed)
+        if before:
+            self.runner.prefill(sequence, ids[:before])
+        rows = []
+        for token in ids[before:]:
+            self.runner.decode(sequence, token)
+            rows.append(self.runner.next_logits().copy())
+        return np.stack(rows)
+
+
+def oracle(session: Session) -> Oracle:
+    """The session's functions before any fusion, on the interpreter."""
+    functions: dict[str, list[Function]] = {"embed": [], "block": [], "head": []}
+    for function in session.lowered.tensor:
+        functions[function.name].append(function)
+    elements = {a.name: a.type.element for f in session.lowered.tensor for a in f.arguments}
+
+    def arrays(tensors: Mapping[str, FileTensor]) -> dict[str, Any]:
+        found = {}
+        for name, tensor in tensors.items():
+            if elements.get(name) == "f32":
+                found[name] = session.formats[tensor.format].decode(tensor.data).reshape(tensor.shape)
+            else:
+                found[name] = tensor.data.reshape(tensor.shape[0], -1)
+        return found
+
+    blocks = [functions["block"][variant] for variant in session.lowered.layer_variants]
+    layers = [arrays(layer) for layer in session.bound.layers]
+    weights = arrays(session.bound.weights)
+    (embed,), (head,) = functions["embed"], functions["head"]
+    return Oracle(embed, blocks, head, weights, layers, session.formats)
+
+
+def token_ids(count: int, vocabulary: int = 259, seed: int = 0) -> list[int]:
+    return np.random.default_rng(seed).integers(0, vocabulary, count).tolist()
