@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lumen_core.plugins.hookspecs import hookimpl
 from lumen_core.plugins.sources import ModelSource
+from lumen_models_korean import checkpoints
 
 HERE = Path(__file__).parent
 
@@ -17,6 +18,7 @@ def lumen_models() -> list[ModelSource]:
             name="llama",
             path=HERE / "llama.lum",
             architectures=("llama",),
+            checkpoints=(checkpoints.LLAMA,),
             family="Llama",
             vendor="Meta",
             license="Llama Community License",
@@ -26,6 +28,7 @@ def lumen_models() -> list[ModelSource]:
             name="qwen2",
             path=HERE / "qwen2.lum",
             architectures=("qwen2",),
+            checkpoints=(checkpoints.QWEN2,),
             family="Qwen2",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
@@ -35,6 +38,7 @@ def lumen_models() -> list[ModelSource]:
             name="qwen3",
             path=HERE / "qwen3.lum",
             architectures=("qwen3",),
+            checkpoints=(checkpoints.QWEN3,),
             family="Qwen3",
             vendor="Alibaba Cloud",
             license="Apache-2.0",

@@ -78,9 +78,12 @@ def _check_vocabulary(path: Path, metadata: Mapping[str, object]) -> None:
     for name in _SPECIAL:
         key = f"tokenizer.ggml.{name}_token_id"
         value = metadata.get(key)
-        if value is None or value in (-1, 0xFFFFFFFF):  # both mean "none"
+        if value is None:
             continue
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < count:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if whole and value in (-1, 0xFFFFFFFF):  # both mean "none"
+            continue
+        if not whole or not 0 <= value < count:  # type: ignore[operator]
             _fail(path, key, f"is {value!r}, but the vocabulary has {count} tokens")
 
 

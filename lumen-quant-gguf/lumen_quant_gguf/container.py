@@ -20,9 +20,10 @@ from lumen_core.errors import ModelFormatError
 from lumen_core.weights.model_file import FileTensor, Importance, MappedFile, ModelFile, Reader
 from lumen_quant_gguf import strings
 from lumen_quant_gguf.checks import check_metadata, check_tensors
+from lumen_quant_gguf.foreign import Types, types_of_metadata
 from lumen_quant_gguf.mixtures import labels, resolve
 from lumen_quant_gguf.split import part_paths
-from lumen_quant_gguf.type_ids import ARRAY, BOOL, REMOVED_TYPES, STRING, TENSOR_TYPES, VALUE_TYPES
+from lumen_quant_gguf.type_ids import ARRAY, BOOL, REMOVED_TYPES, STRING, VALUE_TYPES, TensorTypeId
 from lumen_quant_gguf.writer import create
 
 MAGIC = b"GGUF"
@@ -43,7 +44,7 @@ class _Entry:
     """A tensor's line in the table, before the data section is known."""
 
     name: str
-    kind: int
+    kind: TensorTypeId
     dimensions: tuple[int, ...]
     offset: int
     position: int
@@ -180,7 +181,7 @@ def _metadata(cursor: _Cursor, count: int) -> dict[str, object]:
     return metadata
 
 
-def _entry(cursor: _Cursor, index: int) -> _Entry:
+def _entry(cursor: _Cursor, index: int, types: Types) -> _Entry:
     begin = cursor.position
     name = cursor.string(f"the name of tensor {index}", MAX_NAME_BYTES)
     what = f"tensor {name!r}"
@@ -195,15 +196,17 @@ def _entry(cursor: _Cursor, index: int) -> _Entry:
     if kind in REMOVED_TYPES:
         cursor.fail(what, f"has type {kind} ({REMOVED_TYPES[kind]}), which GGUF has removed",
                     "quantize the model again from its source", at=begin)  # fmt: skip
-    if kind not in TENSOR_TYPES:
-        cursor.fail(what, f"has the unknown type {kind}", "a newer version of Lumen may know it", at=begin)
+    if kind not in types.by_id:
+        advice = "a newer version of Lumen may know it, or a fork that uses numbers of its own"
+        cursor.fail(what, f"has the unknown type {kind}", advice, at=begin)
+    type = types.by_id[kind]
     for axis, size in enumerate(dimensions):
         if not 1 <= size < 1 << 63:
             cursor.fail(what, f"has size {size} in dimension {axis}", at=begin)
-    if dimensions[0] % TENSOR_TYPES[kind].block:
+    if dimensions[0] % type.block:
         cursor.fail(what, f"has rows of {dimensions[0]} elements, no multiple of the "
-                    f"{TENSOR_TYPES[kind].block} of {TENSOR_TYPES[kind].name}", at=begin)  # fmt: skip
-    return _Entry(name, kind, dimensions, offset, begin)
+                    f"{type.block} of {type.name}", at=begin)  # fmt: skip
+    return _Entry(name, type, dimensions, offset, begin)
 
 
 def _place(cursor: _Cursor, entries: Sequence[_Entry], alignment: int) -> dict[str, FileTensor]:
@@ -212,7 +215,7 @@ def _place(cursor: _Cursor, entries: Sequence[_Entry], alignment: int) -> dict[s
     spans: list[tuple[int, int, _Entry]] = []
     tensors: dict[str, FileTensor] = {}
     for entry in entries:
-        what, kind = f"tensor {entry.name!r}", TENSOR_TYPES[entry.kind]
+        what, kind = f"tensor {entry.name!r}", entry.kind
         if entry.name in tensors:
             cursor.fail(what, "occurs twice", at=entry.position)
         if entry.offset % alignment:
@@ -242,7 +245,8 @@ def read_part(source: MappedFile) -> tuple[dict[str, object], dict[str, FileTens
     metadata = _metadata(cursor, key_count)
     alignment = metadata.get("general.alignment", 32)
     assert isinstance(alignment, int)  # checked while reading
-    entries = [_entry(cursor, index) for index in range(tensor_count)]
+    types = types_of_metadata(source.path, metadata)
+    entries = [_entry(cursor, index, types) for index in range(tensor_count)]
     return metadata, _place(cursor, entries, alignment)
 
 
@@ -275,7 +279,8 @@ def open_file(path: Path) -> ModelFile:
         for source in sources:
             source.close()
         raise
-    return ModelFile(path, architecture, metadata, tensors, sources)
+    identities = types_of_metadata(path, metadata).identities
+    return ModelFile(path, architecture, metadata, tensors, sources, identities)
 
 
 def matches(path: Path) -> bool:

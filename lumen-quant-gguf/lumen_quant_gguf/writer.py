@@ -16,9 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_core.errors import LumenError, ModelFormatError, UnsupportedFormatError
+from lumen_core.errors import LumenError, ModelFormatError
 from lumen_core.weights.model_file import TensorPlan
-from lumen_quant_gguf.type_ids import ARRAY, BOOL, STRING, TENSOR_TYPES_BY_NAME, VALUE_TYPES
+from lumen_quant_gguf.foreign import PREFIX, Types, metadata_of, types_of_plan
+from lumen_quant_gguf.type_ids import ARRAY, BOOL, STRING, VALUE_TYPES
 
 ALIGNMENT = 32
 _IDS = {np.dtype(name): kind for kind, (name, _) in VALUE_TYPES.items()}
@@ -66,10 +67,8 @@ def encode_value(value: object) -> bytes:
     raise ValueError(f"GGUF metadata cannot hold a {type(value).__name__}")
 
 
-def tensor_bytes(plan: TensorPlan) -> int:
-    kind = TENSOR_TYPES_BY_NAME.get(plan.format)
-    if kind is None:
-        raise UnsupportedFormatError(f"GGUF has no tensor type {plan.format!r} (tensor {plan.name})")
+def tensor_bytes(plan: TensorPlan, types: Types) -> int:
+    kind = types.by_name[plan.format]
     if not plan.shape or plan.shape[-1] % kind.block:
         raise ModelFormatError(
             f"tensor {plan.name}: shape {plan.shape} does not fill blocks of {kind.block} ({plan.format})"
@@ -90,8 +89,11 @@ class GgufWriter:
     def __init__(self, path: Path, metadata: Mapping[str, object], plan: Sequence[TensorPlan]):
         self.path = Path(path)
         self._plan = tuple(plan)
-        self._lengths = [tensor_bytes(entry) for entry in self._plan]
-        header = self._header({key: value for key, value in metadata.items() if key != "general.alignment"})
+        self._types = types_of_plan(self._plan)
+        self._lengths = [tensor_bytes(entry, self._types) for entry in self._plan]
+        kept = {key: value for key, value in metadata.items()
+                if key != "general.alignment" and not key.startswith(PREFIX)}  # fmt: skip
+        header = self._header(kept | metadata_of(self._types))
         self._next = 0
         self._left = self._lengths[0] if self._lengths else 0
         try:
@@ -109,7 +111,7 @@ class GgufWriter:
         for entry, length in zip(self._plan, self._lengths, strict=True):
             rank = len(entry.shape)
             parts.append(_string(entry.name) + struct.pack(f"<I{rank}Q", rank, *entry.shape[::-1]))
-            parts.append(struct.pack("<IQ", TENSOR_TYPES_BY_NAME[entry.format].id, offset))
+            parts.append(struct.pack("<IQ", self._types.by_name[entry.format].id, offset))
             offset += length + _pad(length)
         header = b"".join(parts)
         return header + bytes(_pad(len(header)))

@@ -48,7 +48,8 @@ MACHINE_WORDS = re.compile(
 )
 FORMAT_NAME = re.compile(r"^(i?q[1-8]_\w+|tq[12]_0|bf?16_?\d*)$", re.IGNORECASE)
 DATA_OF_THE_DSL = tuple(f"lumen_core.dsl.{module}" for module in ("ast", "typed", "configuration"))
-HEAVY = ["llvmlite", "tokenizers", "sentencepiece", "jinja2", "gguf", "torch", "transformers", "cuda"]
+HEAVY = ["llvmlite", "tokenizers", "sentencepiece", "jinja2", "gguf", "huggingface_hub", "torch",
+         "transformers", "cuda"]  # fmt: skip
 
 
 def sources(folder: Path) -> list[Path]:

@@ -39,6 +39,7 @@ def list_(json: options.Json = False) -> None:
                     "package": entry.distribution,
                 }
             )
+    rows.sort(key=lambda row: not row["usable"])  # what runs here comes first
     if json:
         print_json(rows)
         return

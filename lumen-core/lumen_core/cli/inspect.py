@@ -32,11 +32,11 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show a model file's metadata, tensors and sizes, and the memory that it needs, without loading it."""
+    from lumen_core.engine.sources import open_model
     from lumen_core.plugins.registry import Registry
 
     registry = Registry.load()
-    path = options.model_path(file, registry)
-    with registry.reader(path).open(path) as opened:
+    with open_model(options.valid_text(file, "the file name"), registry) as opened:
         if json:
             facts = _facts(opened) | {"memory": _memory(opened, registry, context)}
             print_json(facts | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
@@ -98,7 +98,7 @@ def _tensors(file: ModelFile) -> list[dict[str, Any]]:
             "name": tensor.name,
             "format": tensor.format,
             "shape": list(tensor.shape),
-            "bytes": int(tensor.data.nbytes),
+            "bytes": tensor.nbytes,
         }
         for tensor in file.tensors.values()
     ]

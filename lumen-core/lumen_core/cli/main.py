@@ -20,6 +20,7 @@ from lumen_core.cli import (
     backends,
     bench,
     chat,
+    convert,
     formats,
     imatrix,
     inspect,
@@ -99,6 +100,7 @@ def _add(panel: str, module: Any, function: Callable[..., Any]) -> None:
 
 _add("Use a model", run, run.run)
 _add("Use a model", chat, chat.chat)
+_add("Use a model", convert, convert.convert)
 _add("Look inside", inspect, inspect.inspect)
 _add("Look inside", tokenize, tokenize.tokenize)
 _add("Look inside", show, show.show)

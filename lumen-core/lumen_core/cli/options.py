@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 SAMPLING, MACHINE = "Sampling", "Machine"
 
-ModelName = Annotated[str, typer.Argument(help="A model file, or `demo` for the embedded model.")]
+ModelName = Annotated[
+    str, typer.Argument(help="A model file, a checkpoint directory, `org/name` on the hub, or `demo`.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]
 MaxTokens = Annotated[
     int, typer.Option("-n", "--max-tokens", "--n-predict", min=0, help="Stop after so many tokens.")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from lumen_core.engine.sources import open_model
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.peaks import Peaks, measure_peaks
 
@@ -162,7 +163,7 @@ def _speed(model: Model, ids: Sequence[int], generated: int) -> float:
 
 def file_work(path: Path) -> Work:
     """Return what a file's tensors cost; the embedding is read row by row unless it is the head as well."""
-    with Registry.load().reader(path).open(path) as file:
+    with open_model(path, Registry.load()) as file:
         tensors = file.tensors.values()
         head = "output.weight" if "output.weight" in file.tensors else "token_embd.weight"
         read = [tensor for tensor in tensors if LAYER.match(tensor.name) or tensor.name == head]
@@ -170,6 +171,6 @@ def file_work(path: Path) -> Work:
         return Work(
             size=file.size,
             parameters=sum(int(np.prod(tensor.shape)) for tensor in tensors),
-            bytes_per_token=sum(int(tensor.data.nbytes) for tensor in read),
+            bytes_per_token=sum(tensor.nbytes for tensor in read),
             operations_per_token=2 * sum(int(np.prod(tensor.shape)) for tensor in matrices),
         )

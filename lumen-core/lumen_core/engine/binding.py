@@ -116,7 +116,8 @@ def _find(
     used.add(name)
     if tensor.shape != shape:
         raise ModelError(
-            f"{file.path}: the tensor {name} has shape {list(tensor.shape)}, expected {list(shape)} "
+            f"{file.path}: the tensor {name}{f' ({tensor.origin})' if tensor.origin else ''} has shape "
+            f"{list(tensor.shape)}, expected {list(shape)} "
             f"from the file's own settings"
         )
     return tensor

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.engine.binding import bind, load_page
-from lumen_core.engine.session import load_formats, lower
+from lumen_core.engine.session import file_formats, lower
 from lumen_core.errors import LumenError
 from lumen_core.ir.core import Function, Operation
 from lumen_core.ir.interpret import interpret
@@ -67,7 +67,7 @@ def collect(
         head: also watch the output matrix.
     """
     module, page = load_page(registry, file.architecture)
-    formats = load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
+    formats = file_formats(registry, file)
     bound = bind(page, file)
     lowered = lower(module, page, bound, formats)
     if len(ids) < 2:

@@ -147,8 +147,9 @@ class Memory:
                         self._alive.append(plain)
                         self._point(layer, f"plain.{name}", plain)
                     if name in needs.raw:
-                        self._alive.append(tensor.data)
-                        self._point(layer, f"raw.{name}", tensor.data)
+                        raw = tensor.data
+                        self._alive.append(raw)
+                        self._point(layer, f"raw.{name}", raw)
         finally:
             packer.close()
 

@@ -26,6 +26,7 @@ from lumen_core.engine.memory import Sequence as Cached
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import Session, choose_target, compile_model
+from lumen_core.engine.sources import open_model, read_vocabulary
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
 from lumen_core.engine.turns import Turns
 from lumen_core.errors import LumenError, TemplateError
@@ -51,17 +52,20 @@ def load(
     profile: bool = False,
     registry: Registry | None = None,
     cache: Path | None = None,
+    revision: str | None = None,
 ) -> Model:
     """Open a model file, compile its programs and pack its weights.
 
     Args:
-        path: a model file, or the name of a shipped one (`demo`).
+        path: a model file, a checkpoint directory, the name of a shipped model (`demo`), or of one on the hub
+            (`org/name`, `hf:org/name:Q4_K_M`).
         threads: native threads; None takes the cores that this process may use.
         context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
         target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
         progress: called with (what, done, total) while loading.
         profile: compile programs that measure where their time goes (`Model.profile`).
         cache: directory of compiled objects; None takes the user's.
+        revision: branch, tag or commit of a model on the hub.
 
     Raises:
         ModelFormatError, ModelError, UnsupportedFormatError, TargetError, OutOfMemoryError.
@@ -71,8 +75,7 @@ def load(
     registry = registry or Registry.load()
     threads = _threads(threads)
     chosen = choose_target(registry, target or os.environ.get("LUMEN_TARGET") or None)
-    where = registry.file(path)
-    file = registry.reader(where).open(where)
+    file = open_model(path, registry, progress, revision)
     try:
         objects = ObjectCache(cache or default_directory())
         tokenizer = build(file.metadata)
@@ -94,11 +97,8 @@ def load(
 
 
 def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Return the tokenizer of a model file; one with a vocabulary and no weights will do."""
-    registry = Registry.load()
-    where = registry.file(path)
-    with registry.reader(where).open(where) as file:
-        return build(file.metadata)
+    """Return the tokenizer of a model; a file or directory without weights will do."""
+    return build(read_vocabulary(path, Registry.load()))
 
 
 def _prepare(tokenizer: Tokenizer) -> None:

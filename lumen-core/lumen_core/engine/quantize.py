@@ -18,12 +18,20 @@ from pathlib import Path
 
 import numpy as np
 
+from lumen_core.engine.session import file_formats, load_formats
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
-from lumen_core.quant.analyse import analyse
 from lumen_core.quant.encode import encode
+from lumen_core.quant.identity import fingerprint
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.weights.model_file import FileTensor, Importance, ModelFile, Reader, TensorPlan
+from lumen_core.weights.model_file import (
+    FileTensor,
+    FormatIdentity,
+    Importance,
+    ModelFile,
+    Reader,
+    TensorPlan,
+)
 
 _PIECE = 1 << 20  # weights that a thread converts at a time
 _AHEAD = 4  # pieces per thread that wait to be written
@@ -54,6 +62,7 @@ class Job:
     mixture: str
     changes: tuple[Change, ...]
     forms: Mapping[str, NormalForm]
+    identities: Mapping[str, FormatIdentity]
     importance: Importance | None = None
 
     @property
@@ -89,17 +98,14 @@ def plan(
         raise ModelError(f"{container} files can be read, but not written")
     layers = file.metadata.get(f"{file.architecture}.block_count")
     shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
-    chosen = reader.formats(mixture, shapes, layers if isinstance(layers, int) else 0)
+    chosen = _formats(reader, registry, mixture, shapes, layers if isinstance(layers, int) else 0)
     wanted: dict[str, str] = {}
     for pattern, format in overrides:
         names = _matching(pattern, shapes)
         for name in names:
-            chosen |= reader.formats(f"pure-{format}", {name: shapes[name]}, 0)
+            chosen |= _formats(reader, registry, f"pure-{format}", {name: shapes[name]}, 0)
             wanted[name] = format
-    forms = {
-        name: analyse(registry.format(name))
-        for name in {*chosen.values(), *(tensor.format for tensor in file.tensors.values())}
-    }
+    forms = file_formats(registry, file) | load_formats(registry, set(chosen.values()))
     if not requantize:
         _refuse_twice(file, chosen, forms)
     changes = []
@@ -111,7 +117,30 @@ def plan(
         changes.append(Change(tensor, format, size, fallback))
     if importance is not None:
         _require_match(importance, changes)
-    return Job(file, reader, mixture, tuple(changes), forms, importance)
+    identities = {
+        name: FormatIdentity(name, fingerprint(registry.format(name)), form.block, form.block_bytes)
+        for name, form in forms.items()
+    }
+    return Job(file, reader, mixture, tuple(changes), forms, identities, importance)
+
+
+def _formats(
+    reader: Reader, registry: Registry, mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int
+) -> dict[str, str]:
+    """The container's choice; a format that it does not know goes to every matrix whose rows it divides."""
+    assert reader.formats is not None
+    try:
+        return reader.formats(mixture, shapes, layers)
+    except UnsupportedFormatError:
+        name = mixture.removeprefix("pure-")
+        if name not in registry.formats:
+            raise
+    block = registry.format(name).block
+    usual = reader.formats("pure-f16", shapes, layers)
+    return {
+        tensor: name if format == "f16" and not shapes[tensor][-1] % block else format
+        for tensor, format in usual.items()
+    }
 
 
 def _matching(pattern: str, names: Mapping[str, object]) -> list[str]:
@@ -172,7 +201,10 @@ def write(job: Job, path: str | Path, threads: int = 1, progress: Progress | Non
     if free < job.bytes:
         raise LumenError(f"{path} needs {job.bytes} bytes, but its disk has {free} left")
     assert job.reader.create is not None
-    entries = [TensorPlan(change.tensor.name, change.format, change.tensor.shape) for change in job.changes]
+    entries = [
+        TensorPlan(change.tensor.name, change.format, change.tensor.shape, job.identities[change.format])
+        for change in job.changes
+    ]
     writer = job.reader.create(path, _metadata(job), entries)
     total, done = sum(change.elements for change in job.changes), 0
     try:

@@ -15,12 +15,13 @@ from pathlib import Path
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
-from lumen_core.errors import TargetError
+from lumen_core.errors import TargetError, UnsupportedFormatError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.quant.identity import fingerprint
 from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
@@ -124,6 +125,20 @@ class Session:
     chunk: int
 
 
+def file_formats(registry: Registry, file: ModelFile) -> Formats:
+    """Return the normal forms of a file's formats; a name must mean what it meant when the file was made."""
+    for name, identity in file.identities.items():
+        installed = fingerprint(registry.format(name))
+        if installed != identity.digest:
+            entry = registry.formats[name]
+            raise UnsupportedFormatError(
+                f"two formats are called {name}: the one that {file.path} was made with (digest "
+                f"{identity.digest}) and the one of {entry.distribution} ({installed}, {entry.path}); "
+                "install the package that the file was made with"
+            )
+    return load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
+
+
 def compile_model(
     registry: Registry,
     file: ModelFile,
@@ -135,7 +150,7 @@ def compile_model(
 ) -> Session:
     """Run the compile river for a file; `profile`: programs that measure themselves."""
     module, model = load_page(registry, file.architecture)
-    formats = load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
+    formats = file_formats(registry, file)
     bound = bind(model, file)
     lowered = lower(module, model, bound, formats)
     needs, records = Needs(), Records(profile=Profile() if profile else None)

@@ -24,6 +24,7 @@ from lumen_core.dsl.typed_printer import print_typed
 from lumen_core.engine import session
 from lumen_core.engine.binding import BoundModel, bind
 from lumen_core.engine.shapes import SHAPES
+from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.ir.core import Function, Module
 from lumen_core.ir.kernel import Kernel
@@ -63,7 +64,7 @@ def show(
     tree, path = locate(what, registry)
     if level == "ast":
         return print_module(tree)
-    with registry.reader(path).open(path) if path else nullcontext() as file:
+    with open_model(path, registry) if path else nullcontext() as file:
         subject = _subject(tree, registry, format or "f32", file)
     if level == "typed":
         return print_typed(subject.typed)
@@ -169,7 +170,7 @@ def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
     if not path.exists():
         known = ", ".join([*sorted(registry.models), *sorted(registry.formats), *sorted(registry.files)])
         raise ModelError(f"no file, model or format is named {what}; known: {known}")
-    with registry.reader(path).open(path) as file:
+    with open_model(path, registry) as file:
         return parse(Source.read(registry.model(file.architecture).path)), path
 
 

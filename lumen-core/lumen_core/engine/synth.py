@@ -19,6 +19,7 @@ from lumen_core.dsl.library import load
 from lumen_core.dsl.typed import TypedModel, TypedWeight
 from lumen_core.engine.random_weights import RandomBlocks
 from lumen_core.engine.shapes import Shape, shape
+from lumen_core.engine.sources import open_model
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
@@ -136,7 +137,7 @@ def _vocabulary(registry: Registry, source: str | Path | None, sizes: Shape) -> 
         words = _byte_vocabulary()
     else:
         path = Path(source)
-        with registry.reader(path).open(path) as file:
+        with open_model(path, registry) as file:
             words = {key: value.tolist() if hasattr(value, "tolist") and key.endswith(("tokens", "merges"))
                      else value.copy() if isinstance(value, np.ndarray) else value
                      for key, value in file.metadata.items() if key.startswith("tokenizer.")}  # fmt: skip

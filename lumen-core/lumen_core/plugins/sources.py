@@ -8,6 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lumen_core.text.chat import ChatFamily
+    from lumen_core.weights.mapping import Checkpoint
 
 
 @dataclass(frozen=True)
@@ -23,12 +28,29 @@ class FormatSource:
 
 
 @dataclass(frozen=True)
+class Release:
+    """A published model, recognized by its exact number of parameters.
+
+    verified  how its support was checked, in a few words; empty: not yet
+    """
+
+    name: str
+    parameters: int
+    vendor: str = ""
+    license: str = ""
+    verified: str = ""
+
+
+@dataclass(frozen=True)
 class ModelSource:
     """A `.lum` file with one model.
 
     name           of the model, as in the file and in `lumen models list`
     architectures  names that model files use for it, e.g. `general.architecture` of a GGUF
     files          weights that the package ships, by the name that `lumen.load` takes
+    checkpoints    kinds of checkpoint directories (config.json and safetensors) that are this model
+    chats          chat formats that models of this kind speak
+    releases       published models of this kind, by what their files say
     """
 
     name: str
@@ -39,3 +61,6 @@ class ModelSource:
     license: str = ""
     note: str = ""
     files: Mapping[str, Path] = field(default_factory=dict)
+    checkpoints: tuple[Checkpoint, ...] = ()
+    chats: tuple[ChatFamily, ...] = ()
+    releases: tuple[Release, ...] = ()

@@ -108,6 +108,13 @@ class Encoder:
             self.limit = largest(form.element)
             return
         assert form.scale is not None
+        integers = [scale.integer for scale in (form.scale, form.offset) if scale is not None]
+        plain = all(isinstance(item, BitField) for item in (form.code, *integers) if item is not None)
+        if not plain or getattr(form, "table", None) is not None:
+            raise UnsupportedFormatError(f"{form.name} has codes that no quantizer is derived for yet")
+        fields = [field for scale in (form.scale, form.offset) if scale is not None for field in scale.floats]
+        if any(getattr(field, "count", 1) != 1 for field in fields):
+            raise UnsupportedFormatError(f"{form.name} has scales that no quantizer is derived for yet")
         self.alphabet = Alphabet.of(form)
         self.scale, self.offset = form.scale, form.offset
         if not form.scale.floats and form.scale.integer is None:

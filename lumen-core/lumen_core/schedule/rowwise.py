@@ -92,7 +92,9 @@ class _Rowwise:
 
     def _lanes(self) -> int:
         lanes = self.target.lanes
-        sizes = [self.length, *(self._half(rope) for rope in self.ropes)]
+        sizes = [self.length]
+        for rope in self.ropes:  # a vector holds one half of pairs, or whole pairs
+            sizes.append(self._half(rope) * (1 if rope.attributes["pairs"] == "half" else 2))
         while any(size % lanes for size in sizes):
             lanes //= 2
         return lanes
@@ -230,6 +232,10 @@ class _Rowwise:
                 return b.fma(first, cos, b.neg(b.mul(second, sin)))
             return b.fma(first, sin, b.mul(second, cos))
         lanes = self.vector.lanes
+        if lanes == 1:  # heads of odd length
+            cos, sin = (b.load(self.vector, table, 4 * (at // 2), align=4) for table in (cosine, sine))
+            turned = b.mul(self._pull(x, _Place(None, at ^ 1)), sin)
+            return b.fma(self._pull(x, place), cos, turned if at % 2 else b.neg(turned))
         doubled = [lane // 2 for lane in range(lanes)]
         part = Type("f32", lanes // 2)
         cos = b.load(part, cosine, 2 * at, align=4)

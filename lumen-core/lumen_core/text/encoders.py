@@ -14,28 +14,30 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.pretokenizers import pretokenizer
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
+from lumen_core.text.pretokenizers import PreTokenizer, pretokenizer
 from lumen_core.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, text_list
 
 Encoder = Callable[[str], list[int]]
 
 
 def encoder(vocabulary: Vocabulary) -> Encoder:
+    text = vocabulary.metadata.get(JSON_KEY)
+    if isinstance(text, str):
+        return JsonEncoder(text)
     return byte_level(vocabulary) if vocabulary.byte_level else sentence_piece(vocabulary)
 
 
 def byte_level(vocabulary: Vocabulary) -> Encoder:
     """Cut by regexes, write bytes as printable characters, merge by rank."""
-    from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+    from tokenizers import Tokenizer, normalizers
 
     name = vocabulary.metadata.get("tokenizer.ggml.pre")
     rules = pretokenizer(name if isinstance(name, str) else None)
     pipeline = Tokenizer(_merge_model(vocabulary, rules.whole_words))
     if rules.nfc:
         pipeline.normalizer = normalizers.NFC()
-    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rules.patterns]
-    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    pipeline.pre_tokenizer = pre_tokenizers.Sequence([*cuts, letters])
+    pipeline.pre_tokenizer = cutter(rules)
 
     def encode(text: str) -> list[int]:
         try:
@@ -48,6 +50,15 @@ def byte_level(vocabulary: Vocabulary) -> Encoder:
             ) from None
 
     return encode
+
+
+def cutter(rules: PreTokenizer) -> Any:
+    """The library's form of the rules."""
+    from tokenizers import Regex, pre_tokenizers
+
+    cuts = [pre_tokenizers.Split(Regex(pattern), "isolated") for pattern in rules.patterns]
+    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    return pre_tokenizers.Sequence([*cuts, letters])
 
 
 def _merge_model(vocabulary: Vocabulary, whole_words: bool) -> Any:
@@ -81,8 +92,12 @@ def sentence_piece(vocabulary: Vocabulary) -> Encoder:
     from sentencepiece import SentencePieceProcessor
 
     processor = SentencePieceProcessor()
+    original = vocabulary.metadata.get(PROTO_KEY)
     try:
-        processor.LoadFromSerializedProto(_sentence_piece_model(vocabulary))
+        if isinstance(original, np.ndarray):
+            processor.LoadFromSerializedProto(original.astype(np.uint8).tobytes())
+        else:
+            processor.LoadFromSerializedProto(_sentence_piece_model(vocabulary))
     except (RuntimeError, OSError) as error:
         raise TokenizerError(
             f"tokenizer.ggml.tokens is no usable SentencePiece vocabulary: {error}"

@@ -14,6 +14,7 @@ from functools import cached_property
 
 from lumen_core.errors import TokenizerError
 from lumen_core.text.encoders import Encoder, encoder
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
 from lumen_core.text.pretokenizers import pretokenizer
 from lumen_core.text.special import SpecialTokens
 from lumen_core.text.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary
@@ -38,7 +39,10 @@ class Tokenizer:
         self.chat_template = template if isinstance(template, str) else None
         self._encoder: Encoder | None = None
         self._lock = threading.Lock()
-        self._always = SpecialTokens(words.of_kind(USER_DEFINED))
+        # A tokenizer.json finds its own added tokens and puts its own spaces; so does an original model.
+        self._runs_json = isinstance(words.metadata.get(JSON_KEY), str)
+        self._own_space = self._runs_json or PROTO_KEY in words.metadata
+        self._always = SpecialTokens({} if self._runs_json else words.of_kind(USER_DEFINED))
 
     @property
     def size(self) -> int:
@@ -73,6 +77,9 @@ class Tokenizer:
         if self._encoder is None:
             self.prepare()
         assert self._encoder is not None
+        if isinstance(self._encoder, JsonEncoder):
+            ids = self._by_json(self._encoder, text, parse_special)
+            return [*self._encoder.prefix, *ids, *self._encoder.suffix] if add_special else ids
         ids = [self.bos_id] if add_special and self.add_bos and self.bos_id is not None else []
         fresh = True  # at the begin, and after a special token
         for piece in (self._all_special if parse_special else self._always).split(text):
@@ -82,12 +89,22 @@ class Tokenizer:
                 continue
             if parse_special:
                 piece = piece.replace(SHIELD, "")
-            if fresh and self.add_space_prefix:
+            if fresh and self.add_space_prefix and not self._own_space:
                 piece = " " + piece
             ids += self._encoder(piece)
             fresh = False
         if add_special and self.add_eos and self.eos_id is not None:
             ids.append(self.eos_id)
+        return ids
+
+    def _by_json(self, encoder: JsonEncoder, text: str, parse_special: bool) -> list[int]:
+        if not parse_special:
+            return encoder(text)
+        if SHIELD not in text:
+            return encoder.special(text)
+        ids: list[int] = []
+        for piece in self._all_special.split(text):
+            ids += [piece] if isinstance(piece, int) else encoder(piece.replace(SHIELD, ""))
         return ids
 
     def shield(self, text: str) -> str:

@@ -93,7 +93,7 @@ class Vocabulary:
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.metadata.get(f"tokenizer.ggml.{name}")
-        return default if value is None else bool(value)
+        return bool(value) if isinstance(value, bool | int) else default
 
     def of_kind(self, *kinds: int) -> dict[str, int]:
         """Text -> id of the tokens of these kinds, empty texts left out."""

@@ -29,6 +29,21 @@ class FileTensor:
     format: str
     shape: tuple[int, ...]
     data: np.ndarray = field(repr=False)
+    origin: str = ""  # what the source calls it, if otherwise
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.data.nbytes)
+
+
+@dataclass(frozen=True)
+class FormatIdentity:
+    """Which declaration a format's name stands for: its digest, and the size of a block."""
+
+    name: str
+    digest: str
+    block: int
+    block_bytes: int
 
 
 class MappedFile:
@@ -73,11 +88,13 @@ class ModelFile:
     """An opened model file: `architecture`, `metadata` and `tensors`, checked against its size."""
 
     def __init__(self, path: Path, architecture: str, metadata: Mapping[str, object],
-                 tensors: Mapping[str, FileTensor], sources: Sequence[MappedFile]):  # fmt: skip
+                 tensors: Mapping[str, FileTensor], sources: Sequence[MappedFile],
+                 identities: Mapping[str, FormatIdentity] | None = None):  # fmt: skip
         self.path = path
         self.architecture = architecture
         self.metadata = metadata
         self.tensors = tensors
+        self.identities = identities or {}  # of formats that the container itself does not know
         self._sources = tuple(sources)
 
     @property
@@ -113,11 +130,15 @@ class ModelFile:
 
 @dataclass(frozen=True)
 class TensorPlan:
-    """A tensor that is to be written: its data come later, in the order of the plan."""
+    """A tensor that is to be written: its data come later, in the order of the plan.
+
+    `identity` tells a container that has no number for the format what it is.
+    """
 
     name: str
     format: str
     shape: tuple[int, ...]
+    identity: FormatIdentity | None = None
 
 
 class ModelWriter(Protocol):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import numpy as np
 
@@ -48,12 +47,12 @@ class Packer:
         wanted = list({id(tensor): tensor for tensor in tensors}.values())
         sizes = [self._layout(tensor).matrix_bytes(*tensor.shape) for tensor in wanted]
         memory = allocate(sum(sizes), "the packed weights")
-        total, done, start = sum(tensor.data.nbytes for tensor in wanted), 0, 0
+        total, done, start = sum(tensor.nbytes for tensor in wanted), 0, 0
         for tensor, size in zip(wanted, sizes, strict=True):
             progress("packing weights", done, total)
             self.packed[id(tensor)] = memory[start : start + size]
             self._pack(tensor, self.packed[id(tensor)])
-            done, start = done + tensor.data.nbytes, start + size
+            done, start = done + tensor.nbytes, start + size
         progress("packing weights", total, total)
 
     def _layout(self, tensor: FileTensor) -> WeightLayout:
@@ -63,17 +62,19 @@ class Packer:
         rows, length = tensor.shape
         groups = self._layout(tensor).groups(rows)
         function = self.functions[tensor.format]
+        data = tensor.data  # once: some tensors are put together when they are asked for
 
         def part(first: int) -> None:
-            function(address(tensor.data), address(to), length, rows, first, min(first + _GROUPS, groups))
+            function(address(data), address(to), length, rows, first, min(first + _GROUPS, groups))
 
-        row_bytes = tensor.data.nbytes // rows
+        row_bytes = data.nbytes // rows
         for first in range(0, groups, _GROUPS * _PARTS):
             last = min(first + _GROUPS * _PARTS, groups)
             list(self.pool.map(part, range(first, last, _GROUPS)))
             # Give the file's pages back at once; a table that is also gathered from returns page by page.
-            done = tensor.data[first * self.lanes * row_bytes : last * self.lanes * row_bytes]
-            self.file.release(replace(tensor, data=done))
+            done = data[first * self.lanes * row_bytes : last * self.lanes * row_bytes]
+            self.file.release(FileTensor(tensor.name, tensor.format, tensor.shape, done))
+        self.file.release(tensor)  # what a tensor was put together from
 
     def plain(self, tensor: FileTensor) -> np.ndarray:
         """Return a vector as contiguous f32."""

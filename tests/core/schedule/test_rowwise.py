@@ -175,7 +175,18 @@ def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
 @each_target
 @pytest.mark.parametrize("pairs", ["half", "interleaved"])
 @pytest.mark.parametrize(
-    ("heads", "size", "half"), [(3, 64, 32), (2, 128, 64), (1, 64, 16), (2, 80, 40), (2, 24, 12)]
+    ("heads", "size", "half"),
+    [
+        (3, 64, 32),
+        (2, 128, 64),
+        (1, 64, 16),
+        (2, 80, 40),
+        (2, 24, 12),
+        (2, 32, 1),
+        (1, 30, 3),
+        (2, 33, 2),
+        (1, 6, 1),
+    ],
 )
 def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, half: int, pairs: str) -> None:
     text = HEADS.format(N=heads * size, H=heads, E=size, half=half, pairs=pairs)

@@ -1,0 +1,304 @@
+"""A checkpoint directory (config.json, safetensors, tokenizer files) as a `ModelFile`.
+
+In: the directory, the `Checkpoint` that its `model_type` chose, and the tokenizer's metadata.
+Out: the same names and keys that a single file of that model has.  A tensor whose rows need another order,
+or that is stacked from several, is put together when its bytes are asked for, so that nothing is kept twice.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lumen_core.errors import ModelFormatError
+from lumen_core.weights.mapping import Checkpoint
+from lumen_core.weights.model_file import FileTensor, MappedFile, ModelFile
+from lumen_core.weights.rope_scaling import rope_metadata
+from lumen_core.weights.safetensors import TYPES, open_safetensors, read_json
+
+CONFIG = "config.json"
+_BYTES = dict(TYPES.values())
+_SHOWN = 5
+
+
+class MadeTensor(FileTensor):
+    """A tensor whose bytes are put together from others every time they are asked for."""
+
+    def __init__(self, name: str, format: str, shape: tuple[int, ...], origin: str,
+                 make: Callable[[], np.ndarray], sources: Sequence[FileTensor]):  # fmt: skip
+        for field, value in (("name", name), ("format", format), ("shape", shape), ("origin", origin)):
+            object.__setattr__(self, field, value)
+        object.__setattr__(self, "sources", tuple(sources))
+        object.__setattr__(self, "_make", make)
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._make().reshape(-1).view(np.uint8)  # type: ignore[attr-defined]
+
+    @property
+    def nbytes(self) -> int:
+        return int(np.prod(self.shape, dtype=object)) * _BYTES[self.format]
+
+
+class CheckpointFile(ModelFile):
+    """A directory that was opened; giving back a made tensor's pages means those of its sources."""
+
+    def release(self, tensor: FileTensor) -> None:
+        for source in getattr(tensor, "sources", (tensor,)):
+            super().release(source)
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    config = read_json(directory / CONFIG)
+    if not isinstance(config, dict):
+        raise ModelFormatError(f"{directory / CONFIG} is no table of settings")
+    return config
+
+
+def model_type(directory: Path, config: Mapping[str, Any]) -> str:
+    kind = config.get("model_type")
+    if not isinstance(kind, str) or not kind:
+        raise ModelFormatError(f"{directory / CONFIG}: model_type is missing, so the model is not known")
+    return kind
+
+
+def open_checkpoint(
+    directory: Path, checkpoint: Checkpoint, vocabulary: Mapping[str, object]
+) -> CheckpointFile:
+    """Map a directory's tensors under our names; raises ModelFormatError naming what does not fit."""
+    config = read_config(directory)
+    if checkpoint.section:
+        section = config.get(checkpoint.section)
+        if not isinstance(section, dict):
+            raise ModelFormatError(f"{directory / CONFIG}: the section {checkpoint.section} is missing")
+        shared = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
+        config = {
+            **section,
+            **shared,
+            **({"quantization_config": 1} if config.get("quantization_config") else {}),
+        }
+    _check(directory / CONFIG, config, checkpoint)
+    found, sources = open_safetensors(directory)
+    try:
+        keys, divisors = _metadata(directory / CONFIG, config, checkpoint)
+        tensors = _Names(directory, checkpoint, keys, found).all(
+            bool(config.get("tie_word_embeddings", False))
+        )
+        if divisors is not None:
+            data = divisors.view(np.uint8)
+            tensors["rope_freqs.weight"] = FileTensor("rope_freqs.weight", "f32", divisors.shape, data)
+        name = config.get("_name_or_path")
+        metadata = {
+            "general.architecture": checkpoint.architecture,
+            "general.name": name if isinstance(name, str) and name else directory.resolve().name,
+            **{f"{checkpoint.architecture}.{key}": value for key, value in keys.items()},
+            **padded(directory, vocabulary, tensors),
+        }
+        return CheckpointFile(directory, checkpoint.architecture, metadata, tensors, sources)
+    except BaseException:
+        found.clear()
+        _close(sources)
+        raise
+
+
+def _close(sources: Iterable[MappedFile]) -> None:
+    for source in sources:
+        source.close()
+
+
+def _check(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
+    quantized = config.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method", "unnamed") if isinstance(quantized, dict) else "unnamed"
+        raise ModelFormatError(
+            f"{path}: the weights are quantized ({str(method)[:40]}), which is not read from checkpoint "
+            "directories; take the original checkpoint or a GGUF file"
+        )
+    for key, allowed in checkpoint.required.items():
+        value = _value(config, key)
+        if value is not None and value not in allowed:
+            raise ModelFormatError(
+                f"{path}: {key} is {str(value)[:60]!r}; the model {checkpoint.architecture} computes only "
+                f"{', '.join(map(repr, allowed))}"
+            )
+
+
+def _value(config: Mapping[str, Any], key: str) -> Any:
+    value: Any = config
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _metadata(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[dict[str, object], Any]:
+    """Settings under our keys, and the divisors of the rotary frequencies, if any."""
+    keys: dict[str, object] = {}
+    for ours, theirs in checkpoint.keys.items():
+        value = _value(config, theirs)
+        if value is None:
+            continue
+        if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
+            value = np.array(value)
+            value = value.astype(np.int32 if value.dtype.kind == "i" else value.dtype)
+        if not isinstance(value, bool | int | float | str | np.ndarray):
+            raise ModelFormatError(
+                f"{path}: {theirs} is {str(value)[:60]}, neither a number nor a list of them"
+            )
+        keys[ours] = value
+    keys |= checkpoint.values
+    width, heads = keys.get("embedding_length"), keys.get("attention.head_count")
+    for key in ("block_count", "embedding_length", "attention.head_count"):
+        value = keys.get(key)
+        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 31:
+            raise ModelFormatError(
+                f"{path}: {checkpoint.keys.get(key, key)} is {value!r}, not a positive number"
+            )
+    assert isinstance(width, int) and isinstance(heads, int)
+    head = keys.get("attention.key_length") or width // heads
+    if not isinstance(head, int) or head < 2:
+        raise ModelFormatError(f"{path}: the head size is {head!r}, not a positive number")
+    share = config.get("partial_rotary_factor", 1.0)
+    settings = config.get("rope_parameters")
+    if isinstance(settings, Mapping):
+        share = settings.get("partial_rotary_factor", share)
+    rotated = int(head * (share if isinstance(share, int | float) else 1.0))
+    rope, divisors = rope_metadata(config, rotated)
+    return {**rope, **keys}, divisors
+
+
+class _Names:
+    """Their tensors under our names."""
+
+    def __init__(self, directory: Path, checkpoint: Checkpoint, keys: Mapping[str, object],
+                 found: dict[str, FileTensor]):  # fmt: skip
+        self.directory = directory
+        self.checkpoint = checkpoint
+        self.keys = keys
+        self.found = found
+        self.used: set[str] = set()
+        self.missing: list[str] = []
+
+    def all(self, tied: bool) -> dict[str, FileTensor]:
+        layers = self.keys["block_count"]
+        assert isinstance(layers, int)
+        tensors: dict[str, FileTensor] = {}
+        for ours, theirs in self.checkpoint.tensors.items():
+            if tied and ours == self.checkpoint.head:
+                self.used.add(theirs)  # stored or not, it is the embedding
+                continue
+            for layer in range(layers) if "{layer}" in ours else (0,):
+                name = ours.replace("{layer}", str(layer))
+                tensor = self.one(ours, name, theirs.replace("{layer}", str(layer)))
+                if tensor is not None:
+                    tensors[name] = tensor
+            if len(self.missing) > _SHOWN:
+                break
+        if self.missing:
+            raise ModelFormatError(f"{self.directory}: missing tensor(s): {_some(self.missing)}")
+        self.refuse_surplus()
+        return tensors
+
+    def one(self, pattern: str, name: str, theirs: str) -> FileTensor | None:
+        if "{expert}" in theirs:
+            count = self.keys.get("expert_count")
+            if not isinstance(count, int) or not 0 < count < 1 << 16:
+                raise ModelFormatError(f"{self.directory / CONFIG}: the number of experts is {count!r}")
+            parts = [self.found.get(theirs.replace("{expert}", str(number))) for number in range(count)]
+            if pattern in self.checkpoint.optional and not any(parts):
+                return None
+            for number, part in enumerate(parts):
+                if part is None:
+                    self.missing.append(f"{theirs.replace('{expert}', str(number))} (part of {name})")
+                    return None
+            return self.stacked(name, theirs, [part for part in parts if part is not None])
+        tensor = self.found.get(theirs)
+        if tensor is None:
+            if pattern not in self.checkpoint.optional:
+                self.missing.append(f"{theirs} ({name})")
+            return None
+        self.used.add(theirs)
+        heads_key = self.checkpoint.interleaved.get(pattern)
+        if heads_key is not None:
+            return self.interleaved(name, tensor, heads_key)
+        shape = tensor.shape
+        if len(shape) == 3 and shape[1] == 1:  # a convolution over one channel each
+            shape = (shape[0], shape[2])
+        return FileTensor(name, tensor.format, shape, tensor.data, tensor.name)
+
+    def stacked(self, name: str, theirs: str, parts: list[FileTensor]) -> FileTensor:
+        first = parts[0]
+        for part in parts:
+            self.used.add(part.name)
+            if (part.shape, part.format) != (first.shape, first.format):
+                raise ModelFormatError(
+                    f"{self.directory}: tensor {part.name} is {part.format} {list(part.shape)}, but "
+                    f"{first.name} is {first.format} {list(first.shape)}"
+                )
+        return MadeTensor(name, first.format, (len(parts), *first.shape), theirs,
+                          lambda: np.concatenate([part.data for part in parts]), parts)  # fmt: skip
+
+    def interleaved(self, name: str, tensor: FileTensor, heads_key: str) -> FileTensor:
+        """Rows of each head: first half, second half -> pairs (0, half), (1, half + 1), ..."""
+        heads = self.keys.get(heads_key, self.keys["attention.head_count"])
+        if not isinstance(heads, int) or heads < 1 or not tensor.shape or tensor.shape[0] % (2 * heads):
+            raise ModelFormatError(
+                f"{self.directory}: tensor {tensor.name} with shape {list(tensor.shape)} does not divide "
+                f"into {heads} heads of pairs"
+            )
+        half = tensor.shape[0] // (2 * heads)
+
+        def make() -> np.ndarray:
+            return tensor.data.reshape(heads, 2, half, -1).swapaxes(1, 2).copy()
+
+        return MadeTensor(name, tensor.format, tensor.shape, tensor.name, make, (tensor,))
+
+    def refuse_surplus(self) -> None:
+        surplus = [
+            name
+            for name in sorted(self.found.keys() - self.used)
+            if not any(fnmatchcase(name, pattern) for pattern in self.checkpoint.ignored)
+        ]
+        if surplus:
+            raise ModelFormatError(
+                f"{self.directory}: the model {self.checkpoint.architecture} has no use for the tensor(s) "
+                f"{_some(surplus)}; the checkpoint is of another kind than its model_type says"
+            )
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return ", ".join(name[:120] for name in names[:_SHOWN]) + more
+
+
+def padded(
+    directory: Path, vocabulary: Mapping[str, object], tensors: Mapping[str, FileTensor]
+) -> dict[str, object]:
+    """Give a token to every row of the embedding; rows beyond the tokenizer's are never shown."""
+    tokens, kinds = vocabulary.get("tokenizer.ggml.tokens"), vocabulary.get("tokenizer.ggml.token_type")
+    table = tensors.get("token_embd.weight")
+    result = dict(vocabulary)
+    if table is None or not isinstance(tokens, list) or not isinstance(kinds, np.ndarray) or not table.shape:
+        return result
+    rows, count = table.shape[0], len(tokens)
+    if count > rows:
+        while count > rows and re.fullmatch(r"\[PAD\d+\]", tokens[count - 1]):
+            count -= 1
+        if count > rows:
+            raise ModelFormatError(
+                f"{directory}: the tokenizer has {len(tokens)} tokens, but the embedding ({table.origin}) "
+                f"has {rows} rows; they do not belong together"
+            )
+    result["tokenizer.ggml.tokens"] = tokens[:count] + [f"[PAD{number}]" for number in range(count, rows)]
+    result["tokenizer.ggml.token_type"] = np.concatenate(
+        [kinds[:count], np.full(rows - count, 5, np.int32)]  # 5: never produced nor read
+    )
+    scores = vocabulary.get("tokenizer.ggml.scores")
+    if isinstance(scores, np.ndarray):
+        low = np.full(rows - count, -1e6, np.float32)
+        result["tokenizer.ggml.scores"] = np.concatenate([scores[:count], low])
+    return result

@@ -1,0 +1,166 @@
+"""Checkpoint directories of the models: which tensor and which setting of theirs is which of ours.
+
+Names of tensors and settings are data of the published checkpoints; `lumen_core.weights.mapping` says what
+the fields mean. Rows of query and key weights are paired as single files of that model have them.
+"""
+
+from __future__ import annotations
+
+from lumen_core.weights.mapping import USUAL_KEYS, USUAL_REQUIREMENTS, Checkpoint
+
+_LAYER = "model.layers.{layer}."
+_OUTER = {
+    "token_embd.weight": "model.embed_tokens.weight",
+    "output_norm.weight": "model.norm.weight",
+    "output.weight": "lm_head.weight",
+}
+_NORMS = {
+    "blk.{layer}.attn_norm.weight": _LAYER + "input_layernorm.weight",
+    "blk.{layer}.ffn_norm.weight": _LAYER + "post_attention_layernorm.weight",
+}
+_ATTENTION = {
+    "blk.{layer}.attn_q.weight": _LAYER + "self_attn.q_proj.weight",
+    "blk.{layer}.attn_k.weight": _LAYER + "self_attn.k_proj.weight",
+    "blk.{layer}.attn_v.weight": _LAYER + "self_attn.v_proj.weight",
+    "blk.{layer}.attn_output.weight": _LAYER + "self_attn.o_proj.weight",
+}
+_BIASES = {
+    "blk.{layer}.attn_q.bias": _LAYER + "self_attn.q_proj.bias",
+    "blk.{layer}.attn_k.bias": _LAYER + "self_attn.k_proj.bias",
+    "blk.{layer}.attn_v.bias": _LAYER + "self_attn.v_proj.bias",
+}
+_HEAD_NORMS = {
+    "blk.{layer}.attn_q_norm.weight": _LAYER + "self_attn.q_norm.weight",
+    "blk.{layer}.attn_k_norm.weight": _LAYER + "self_attn.k_norm.weight",
+}
+_DENSE = {
+    "blk.{layer}.ffn_gate.weight": _LAYER + "mlp.gate_proj.weight",
+    "blk.{layer}.ffn_up.weight": _LAYER + "mlp.up_proj.weight",
+    "blk.{layer}.ffn_down.weight": _LAYER + "mlp.down_proj.weight",
+}
+_EXPERTS = {
+    "blk.{layer}.ffn_gate_inp.weight": _LAYER + "mlp.gate.weight",
+    "blk.{layer}.ffn_gate_exps.weight": _LAYER + "mlp.experts.{expert}.gate_proj.weight",
+    "blk.{layer}.ffn_up_exps.weight": _LAYER + "mlp.experts.{expert}.up_proj.weight",
+    "blk.{layer}.ffn_down_exps.weight": _LAYER + "mlp.experts.{expert}.down_proj.weight",
+}
+_ROUTED = {
+    "blk.{layer}.exp_probs_b.bias": _LAYER + "mlp.gate.e_score_correction_bias",
+    "blk.{layer}.ffn_gate_shexp.weight": _LAYER + "mlp.shared_experts.gate_proj.weight",
+    "blk.{layer}.ffn_up_shexp.weight": _LAYER + "mlp.shared_experts.up_proj.weight",
+    "blk.{layer}.ffn_down_shexp.weight": _LAYER + "mlp.shared_experts.down_proj.weight",
+}
+_PAIRED = {
+    "blk.{layer}.attn_q.weight": "attention.head_count",
+    "blk.{layer}.attn_k.weight": "attention.head_count_kv",
+}
+_PLAIN = {**_OUTER, **_NORMS, **_ATTENTION, **_DENSE}
+_EXPERT_KEYS = {
+    "expert_count": "num_experts",
+    "expert_used_count": "num_experts_per_tok",
+    "expert_feed_forward_length": "moe_intermediate_size",
+    "expert_weights_norm": "norm_topk_prob",
+}
+_ROUTED_KEYS = _EXPERT_KEYS | {
+    "expert_shared_count": "n_shared_experts",
+    "expert_weights_scale": "routed_scaling_factor",
+    "expert_group_count": "n_group",
+    "expert_group_used_count": "topk_group",
+}
+
+LLAMA = Checkpoint("llama", ("llama",), _PLAIN, interleaved=_PAIRED)
+QWEN2 = Checkpoint("qwen2", ("qwen2",), {**_PLAIN, **_BIASES})
+QWEN3 = Checkpoint("qwen3", ("qwen3",), {**_PLAIN, **_HEAD_NORMS})
+QWEN3_MOE = Checkpoint(
+    "qwen3moe",
+    ("qwen3_moe",),
+    {**_OUTER, **_NORMS, **_ATTENTION, **_HEAD_NORMS, **_EXPERTS},
+    keys={**USUAL_KEYS, **_EXPERT_KEYS},
+    required={**USUAL_REQUIREMENTS, "decoder_sparse_step": (1,), "mlp_only_layers": ([],)},
+)
+EXAONE = Checkpoint(
+    "exaone",
+    ("exaone",),
+    {
+        "token_embd.weight": "transformer.wte.weight",
+        "output_norm.weight": "transformer.ln_f.weight",
+        "output.weight": "lm_head.weight",
+        **{
+            f"blk.{{layer}}.{ours}.weight": f"transformer.h.{{layer}}.{theirs}.weight"
+            for ours, theirs in {
+                "attn_norm": "ln_1", "attn_q": "attn.attention.q_proj", "attn_k": "attn.attention.k_proj",
+                "attn_v": "attn.attention.v_proj", "attn_output": "attn.attention.out_proj",
+                "ffn_norm": "ln_2", "ffn_gate": "mlp.c_fc_0", "ffn_up": "mlp.c_fc_1",
+                "ffn_down": "mlp.c_proj",
+            }.items()
+        },
+    },
+    keys={
+        **USUAL_KEYS,
+        "block_count": "num_layers",
+        "attention.layer_norm_rms_epsilon": "layer_norm_epsilon",
+    },
+    required={"activation_function": ("silu",)},
+    ignored=("*.rotary.inv_freq", "*.attn.attention.rotary.*"),
+)  # fmt: skip
+EXAONE4 = Checkpoint(
+    "exaone4",
+    ("exaone4",),
+    {
+        **_OUTER, **_ATTENTION, **_HEAD_NORMS, **_DENSE,
+        "blk.{layer}.post_attention_norm.weight": _LAYER + "post_attention_layernorm.weight",
+        "blk.{layer}.post_ffw_norm.weight": _LAYER + "post_feedforward_layernorm.weight",
+    },
+    keys={**USUAL_KEYS, "attention.sliding_window": "sliding_window"},
+    required={"hidden_act": ("silu",)},
+)  # fmt: skip
+EXAONE_MOE = Checkpoint(
+    "exaone-moe",
+    ("exaone_moe",),
+    {**_PLAIN, **_HEAD_NORMS, **_EXPERTS, **_ROUTED},
+    keys={
+        **USUAL_KEYS,
+        **_ROUTED_KEYS,
+        "expert_shared_count": "num_shared_experts",
+        "attention.sliding_window": "sliding_window",
+    },
+    values={"expert_gating_func": 2},
+    optional=frozenset((*_DENSE, *_EXPERTS, *_ROUTED)),
+    ignored=("mtp.*",),
+    required={"hidden_act": ("silu",)},
+)
+HYPERCLOVAX = Checkpoint(
+    "hyperclovax",
+    ("hyperclovax",),
+    {
+        **_PLAIN,
+        "blk.{layer}.post_attention_norm.weight": _LAYER + "post_norm1.weight",
+        "blk.{layer}.post_ffw_norm.weight": _LAYER + "post_norm2.weight",
+    },
+    keys={
+        **USUAL_KEYS,
+        "attention.scale": "attention_multiplier",
+        "embedding_scale": "embedding_multiplier",
+        "residual_scale": "residual_multiplier",
+        "logit_scale": "logits_scaling",
+    },
+    required={**USUAL_REQUIREMENTS, "use_post_norm": (True,)},
+    interleaved=_PAIRED,
+)
+SOLAR_OPEN = Checkpoint(
+    "glm4moe",
+    ("solar_open",),
+    {**_OUTER, **_ATTENTION, **_EXPERTS, **_ROUTED,
+     "blk.{layer}.attn_norm.weight": _LAYER + "input_layernorm.weight",
+     "blk.{layer}.post_attention_norm.weight": _LAYER + "post_attention_layernorm.weight"},
+    keys={**USUAL_KEYS, **_ROUTED_KEYS, "expert_count": "n_routed_experts"},
+    values={"expert_gating_func": 2},
+    required={"hidden_act": ("silu",)},
+)  # fmt: skip
+KANANA2_TINY = Checkpoint(
+    "kanana2_tiny",
+    ("kanana2_tiny",),
+    {**_PLAIN, **_HEAD_NORMS},
+    keys={**USUAL_KEYS, "attention.sliding_window": "sliding_window"},
+    required={"hidden_act": ("silu",)},
+)
