@@ -81,6 +81,21 @@ def show(
         print(f"\npacked for {chosen.name}: {layout_text(form, chosen.lanes)}")
 
 
+@app.command(epilog="Example:\n\n  lumen formats check my_format.lum\n  lumen formats check q4_k")
+def check(
+    file: Annotated[str, typer.Argument(help="A `.lum` file with declarations, or an installed format.")],
+    target: options.TargetName = None,
+    speed: Annotated[bool, typer.Option(help="Measure the kernels' speed too.")] = True,
+    json: options.Json = False,
+) -> None:
+    """Run every derived test on a declaration, and show its quality and speed beside its neighbours."""
+    from lumen_core.cli.format_report import checked
+    from lumen_core.plugins.registry import Registry
+
+    if not checked(file, Registry.load(), target, speed, json):
+        raise typer.Exit(1)
+
+
 def _facts(entry: Entry[ast.Format]) -> dict[str, object]:
     from lumen_core.types import SCALARS
 

@@ -54,3 +54,20 @@ def test_mistakes_are_said_plainly(source: Path, tmp_path: Path, lumen: Any) -> 
         assert message in done.err
         assert "Traceback" not in done.err
     assert list(tmp_path.iterdir()) == [source]
+
+
+def test_formats_check_of_a_file(tmp_path: Path, lumen: Any) -> None:
+    path = tmp_path / "mine.lum"
+    path.write_text("format mine : block 64 { qs: u8[32]  d: f16  value = d * (bits(qs, 4, run=32) - 8) }")
+    done = lumen("formats", "check", str(path), "--no-speed", "--json")
+    assert done.code == 0, done.err
+    (report,) = json.loads(done.out)
+    assert report["name"] == "mine"
+    assert all(finding["passed"] for finding in report["findings"])
+    assert len(report["quality"]) == 5
+    path.write_text(
+        "format mine : block 64 { qs: u8[32]  d: f16  value = d * qs * bits(qs, 4, run=32) * qs }"
+    )
+    done = lumen("formats", "check", str(path))
+    assert done.code == 1
+    assert "mine.lum" in done.err

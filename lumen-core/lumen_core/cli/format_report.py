@@ -1,0 +1,125 @@
+"""What `lumen formats check` prints: findings, quality and speed of the formats of a file."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lumen_core.cli.output import note, print_json, print_table
+from lumen_core.errors import LumenError, SourceError, TargetError
+
+if TYPE_CHECKING:
+    from lumen_core.dsl import ast
+    from lumen_core.plugins.registry import Registry
+    from lumen_core.quant.normal_form import NormalForm
+    from lumen_core.target import Target
+
+
+def checked(file: str, registry: Registry, target: str | None, speed: bool, json: bool) -> bool:
+    """Check every format of a file (or one that is installed); return whether all is well."""
+    declarations = _declarations(file, registry)
+    targets = _targets(registry, target)
+    installed = _installed(registry)
+    reports = [_report(item, targets, installed, speed) for item in declarations]
+    if json:
+        print_json(reports)
+    else:
+        for report in reports:
+            _print(report)
+    good = all(finding["passed"] for report in reports for finding in report["findings"])
+    failed = sum(not finding["passed"] for report in reports for finding in report["findings"])
+    note("every test passed" if good else f"{failed} tests failed")
+    return good
+
+
+def _declarations(file: str, registry: Registry) -> list[ast.Format]:
+    from lumen_core.dsl.parse import parse
+    from lumen_core.source import Source
+
+    if not Path(file).exists() and not file.endswith(".lum"):
+        return [registry.format(file)]
+    found = list(parse(Source.read(Path(file))).formats)
+    if not found:
+        raise LumenError(f"{file} declares no format")
+    return found
+
+
+def _targets(registry: Registry, name: str | None) -> list[Target]:
+    """The named target, or the machine's own: every one it runs, of every backend."""
+    import platform
+
+    from lumen_core.codegen.objects import host_features
+    from lumen_core.engine.session import choose_target
+
+    if name is not None:
+        return [choose_target(registry, name)]
+    features, machine = host_features(), platform.machine()
+    found = [t for entry in registry.backends.values() for t in entry.value.usable(machine, features)]
+    if not found:
+        raise TargetError(f"no installed backend runs on this machine ({machine})")
+    return found
+
+
+def _installed(registry: Registry) -> dict[str, NormalForm]:
+    from lumen_core.quant.analyse import analyse
+
+    found = {}
+    for name, entry in registry.formats.items():
+        try:
+            found[name] = analyse(entry.value)
+        except SourceError:
+            continue  # another's mistake: `lumen formats check NAME` says what it is
+    return found
+
+
+def _report(
+    declaration: ast.Format, targets: list[Target], installed: dict[str, NormalForm], speed: bool
+) -> dict[str, Any]:
+    from lumen_core.engine import format_check, format_quality
+    from lumen_core.quant.analyse import analyse
+
+    form = analyse(declaration)
+    findings = [asdict(finding) for finding in format_check.check(declaration, form, targets)]
+    forms = [form, *format_quality.neighbours(form, installed)]
+    report: dict[str, Any] = {
+        "name": form.name,
+        "findings": findings,
+        "quality": [asdict(format_quality.quality(item)) for item in forms],
+        "target": targets[0].name,
+    }
+    if speed:
+        report["speed"] = [asdict(format_quality.speed(item, targets[0])) for item in forms]
+    return report
+
+
+def _print(report: dict[str, Any]) -> None:
+    rows = [
+        ("ok" if item["passed"] else "FAILED", item["test"], item["detail"]) for item in report["findings"]
+    ]
+    print_table(["", "test", "what was found"], rows, title=f"format {report['name']}")
+    print_table(
+        ["format", ">bits/weight", ">Gaussian", ">Student-t(3)", ">quantizes"],
+        [
+            (item["name"], f"{item['bits_per_weight']:.4g}", _number(item["gaussian"]),
+             _number(item["heavy_tailed"]), _number(item["encode_speed"], ".1f", " M/s"))
+            for item in report["quality"]
+        ],
+        title="relative error of quantized weights",
+    )  # fmt: skip
+    if "speed" in report:
+        print_table(
+            ["format", ">GEMV", ">of bandwidth", ">GEMM", ">of int8 peak"],
+            [
+                (item["name"], f"{item['gemv_bytes_per_second'] / 1e9:.1f} GB/s",
+                 f"{100 * item['of_bandwidth']:.0f} %",
+                 f"{item['gemm_operations_per_second'] / 1e9:.0f} GOPS",
+                 f"{100 * item['of_int8_peak']:.0f} %")
+                for item in report["speed"]
+            ],
+            title=f"one thread, {report['target']}",
+        )  # fmt: skip
+
+
+def _number(value: float | None, form: str = ".5f", unit: str = "") -> str:
+    return "none" if value is None else f"{value:{form}}{unit}"

@@ -1,0 +1,339 @@
+"""Every derived test of one declaration: what `lumen formats check` runs.
+
+In: a declaration and the targets of this machine. Out: one `Finding` a test; nothing is looked up by name.
+Codes are compared with plain arithmetic on the declared expression, storing with reading, kernels with
+decoding and multiplying in f64 (within the bound of rounded sums), the quantizer with its own reading.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumen_core.codegen.llvm import emit_llvm
+from lumen_core.codegen.objects import compile_object
+from lumen_core.dsl import ast
+from lumen_core.errors import LumenError
+from lumen_core.ir.kernel import Kernel
+from lumen_core.quant.direct import evaluate
+from lumen_core.quant.encode import Encoder, encode
+from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
+from lumen_core.quant.normal_form import BitField, NormalForm
+from lumen_core.quant.store import store_integers
+from lumen_core.runtime.link import Library
+from lumen_core.runtime.memory import address, allocate
+from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.schedule.pack import build_pack
+from lumen_core.schedule.rows import build_rows
+from lumen_core.schedule.weights import DotPlan
+from lumen_core.target import Target
+
+ROWS = 37  # no multiple of any row group
+TOKENS = (1, 3, 17)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one test; `detail` says what was covered, or what is wrong."""
+
+    test: str
+    passed: bool
+    detail: str
+
+
+def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) -> Iterator[Finding]:
+    """Run every test."""
+    tests: list[tuple[str, Callable[[], str]]] = [
+        ("codes against the declaration", lambda: _codes(declaration, form)),
+        ("storing is the inverse of reading", lambda: _storing(form)),
+        ("quantizer", lambda: _quantizer(form)),
+    ]
+    for target in targets:
+        tests += [
+            (f"{target.name}: no overflow", lambda t=target: _overflow(form, t)),  # type: ignore[misc]
+            (f"{target.name}: rows", lambda t=target: _rows(form, t)),  # type: ignore[misc]
+            (f"{target.name}: matmul", lambda t=target: _matmul(form, t)),  # type: ignore[misc]
+        ]
+    for name, test in tests:
+        try:
+            yield Finding(name, True, test())
+        except (LumenError, _Failed) as error:
+            yield Finding(name, False, str(error))
+
+
+class _Failed(Exception):
+    """A test found a difference."""
+
+
+def _require(good: object, message: str) -> None:
+    if not good:
+        raise _Failed(message)
+
+
+# ------------------------------------------------------------------------- data
+
+
+def fields(form: NormalForm) -> list[BitField]:
+    """Every plain integer that a block stores."""
+    found = [form.code, *(scale.integer for scale in (form.scale, form.offset) if scale is not None)]
+    return [field for field in dict.fromkeys(found) if isinstance(field, BitField)]
+
+
+def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.ndarray:
+    """Raw rows: random bits, and floats that a quantizer would write. uint8 [rows, row bytes]."""
+    generator = np.random.default_rng(seed)
+    weights = (generator.standard_normal((rows, blocks * form.block)) * 0.02).astype(np.float32)
+    if form.kind == "float":
+        return encode(form, weights)
+    raw = generator.integers(0, 256, (rows * blocks, form.block_bytes), dtype=np.uint8)
+    for scale in (form.scale, form.offset):
+        for field in scale.floats if scale is not None else ():
+            _set_float(field, raw, generator)
+    return raw.reshape(rows, -1)
+
+
+def _set_float(field: object, raw: np.ndarray, generator: np.random.Generator) -> None:
+    """Moderate numbers of both signs in a float field: bits that are neither huge nor tiny."""
+    element, offset = field.element, field.offset  # type: ignore[attr-defined]
+    count = getattr(field, "count", 1)
+    middles = {"f16": 0x2400, "bf16": 0x3C00, "f32": 0x3C000000, "e8m0": 0x78, "ue4m3": 0x20}
+    spans = {"f16": 0x7FF, "bf16": 0x7F, "f32": 0x7FFFFF, "e8m0": 7, "ue4m3": 0x1F}
+    size = {"f16": 2, "bf16": 2, "f32": 4}.get(element, 1)
+    bits = middles[element] + generator.integers(0, spans[element] + 1, (len(raw), count), dtype=np.int64)
+    if size > 1:
+        bits |= generator.integers(0, 2, bits.shape, dtype=np.int64) << (8 * size - 1)
+    if not getattr(field, "whole", True):
+        store = getattr(field.source, "store")  # type: ignore[attr-defined]  # noqa: B009
+        store(raw, bits)
+        return
+    stored = bits.astype(f"<u{size}").view(np.uint8).reshape(len(raw), -1)
+    raw[:, offset : offset + stored.shape[1]] = stored
+
+
+# ------------------------------------------------------------------------ tests
+
+
+def _codes(declaration: ast.Format, form: NormalForm) -> str:
+    """Every value of every stored integer, the others random; and blocks of random bits."""
+    raw = random_rows(form, 64, 1).reshape(64, -1)
+    tried = [raw]
+    values = 0
+    for field in fields(form):
+        width = min(field.width, 8)
+        whole = np.arange(1 << width) << (field.width - width)
+        part = random_rows(form, len(whole), 1, seed=1)
+        low = np.int64(field.low)
+        cleared = _cleared(field, part)
+        wanted = np.broadcast_to(low + whole, (field.count, len(whole)))
+        stored = np.ascontiguousarray(cleared.T)
+        store_integers(field, wanted, stored)
+        tried.append(np.ascontiguousarray(stored.T))
+        values += len(whole)
+    blocks = np.concatenate(tried)
+    with np.errstate(all="ignore"):
+        found, wanted = form.decode(blocks), evaluate(declaration, blocks, np.float64)
+        bound = 4 * 2.0**-24 * (np.abs(wanted) + _magnitudes(form, blocks))
+        same = (np.abs(found - wanted) <= bound + 1e-37) | (np.isnan(found) & np.isnan(wanted))
+    if not same.all():
+        block, weight = np.argwhere(~same)[0]
+        raise _Failed(
+            f"weight {weight} of block {blocks[block].tobytes().hex()} is "
+            f"{found[block, weight]:g}, the declaration gives {wanted[block, weight]:g}"
+        )
+    return f"{values} values of {len(fields(form))} stored integers, {len(raw)} random blocks"
+
+
+def _cleared(field: BitField, blocks: np.ndarray) -> np.ndarray:
+    """Blocks with zeros where the field lies."""
+    made = blocks.copy()
+    for source in field.sources:
+        for bit in source:
+            if bit >= 0:
+                made[:, bit >> 3] &= ~np.uint8(1 << (bit & 7))
+    return made
+
+
+def _storing(form: NormalForm) -> str:
+    generator = np.random.default_rng(2)
+    stored = np.zeros((form.block_bytes, 256), np.uint8)
+    written = {}
+    for field in fields(form):
+        written[field] = generator.integers(field.low, field.high + 1, (field.count, 256))
+        store_integers(field, written[field], stored)
+    blocks = np.ascontiguousarray(stored.T)
+    for field, values in written.items():
+        _require(np.array_equal(field.decode(blocks).T, values), "stored integers read back differently")
+    return f"{len(written)} fields of bits in 256 blocks"
+
+
+def _quantizer(form: NormalForm) -> str:
+    Encoder(form)
+    generator = np.random.default_rng(3)
+    blocks = max(form.block, 32)
+    rows = (generator.standard_normal((64, 4 * blocks)) * 0.02).astype(np.float32)
+    once = form.decode(encode(form, rows))
+    again = form.decode(encode(form, once))
+    error = _relative(once, rows)
+    _require(np.isfinite(once).all(), "it writes numbers that are not finite")
+    drift = _relative(again, once)
+    _require(drift <= 0.5 * error + 1e-7, f"quantizing twice loses {drift:.4f} more, once {error:.4f}")
+    zeros = form.decode(encode(form, np.zeros((1, blocks), np.float32)))
+    _require(np.abs(zeros).max() <= 1e-6, "zeros do not stay zero")
+    return f"error {error:.5f} on Gaussian weights, {drift:.5f} more when quantized again"
+
+
+def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
+    difference = found.astype(np.float64) - wanted
+    return float(np.sqrt(np.square(difference).mean() / np.square(wanted.astype(np.float64)).mean()))
+
+
+def _overflow(form: NormalForm, target: Target) -> str:
+    """The proof is the plan's own; what is added here is the largest sum of a block."""
+    if form.kind == "float":
+        return "no integers"
+    plan = DotPlan.choose(form, target)
+    assert form.code is not None and form.scale is not None
+    largest = _largest_value(form)
+    integer = form.scale.integer
+    factor = max(abs(integer.low), abs(integer.high)) if integer is not None else 1
+    most = largest * 127 * form.block * factor
+    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits")
+    return f"codes enter as `{plan.kind}`; a block adds up to {most} at most"
+
+
+def _largest_value(form: NormalForm) -> int:
+    """The largest magnitude of a weight before it is scaled."""
+    assert form.code is not None
+    table = getattr(form, "table", None)
+    if table is not None:
+        return max(abs(value) for value in table)
+    return max(abs(form.multiplier * code - form.zero) for code in (form.code.low, form.code.high))
+
+
+def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:
+    """Compile a kernel of pointers and 64-bit numbers; arrays are given as they are."""
+    library = Library([compile_object(emit_llvm(kernel, target), target)], [kernel.name])
+    kinds = [ctypes.c_void_p if p.type.element == "ptr" else ctypes.c_int64 for p in kernel.parameters]
+    function = library.function(kernel.name, None, *kinds)
+
+    def call(*arguments: object) -> None:
+        function(*(item.ctypes.data if isinstance(item, np.ndarray) else item for item in arguments))
+
+    call.library = library  # type: ignore[attr-defined]  # code lives as long as its library
+    return call
+
+
+def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
+    """A matrix as the kernels read it."""
+    layout = WeightLayout(form, target.lanes)
+    length = raw.shape[1] // form.block_bytes * form.block
+    made = allocate(layout.matrix_bytes(len(raw), length), "a packed matrix")
+    assert address(made) % ALIGNMENT == 0
+    source = np.ascontiguousarray(raw)
+    compiled(build_pack(form, target), target)(source, made, length, len(raw), 0, layout.groups(len(raw)))
+    return made
+
+
+def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
+    """Activations (codes and scales, or plain f32) in the bytes that a matmul kernel reads."""
+    tokens, length = codes.shape
+    columns, count = layout.columns, -(-tokens // layout.columns)
+    made = allocate(layout.bytes(tokens, length), "activations")
+    codes = np.pad(codes, ((0, count * columns - tokens), (0, 0)))
+    if scales is None:
+        plain = codes.reshape(count, columns, length).transpose(0, 2, 1).astype(np.float32)
+        made[: plain.nbytes] = np.ascontiguousarray(plain).view(np.uint8).reshape(-1)
+        return made
+    groups = length // layout.group
+    spread = np.pad(scales, ((0, count * columns - tokens), (0, 0))).astype(np.float32)
+    spread = spread.reshape(count, columns, groups)
+    pieces = codes.reshape(count, columns, groups, layout.pieces, 32)
+    sums = pieces.sum(-1, dtype=np.int32)
+    halves = codes.reshape(count, columns, groups, -1, 16).sum(-1, dtype=np.int32)
+    blocks = made[: count * groups * layout.block_bytes].reshape(count, groups, layout.block_bytes)
+
+    def put(where: int, values: np.ndarray) -> None:
+        data = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(count, groups, -1).view(np.uint8)
+        blocks[:, :, where : where + data.shape[-1]] = data
+
+    laid = np.ascontiguousarray(pieces.transpose(0, 2, 3, 1, 4)).reshape(count, groups, -1)
+    blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
+    put(layout.scales, spread[..., None])
+    if layout.seeds32 > layout.seeds16:
+        put(layout.seeds16, -128 * halves)
+    put(layout.seeds32, -128 * sums)
+    factor = spread[..., None] if layout.scaled_sums else np.float32(1)
+    put(layout.sums32, (sums * factor).astype(np.float32))
+    return made
+
+
+def _rows(form: NormalForm, target: Target) -> str:
+    raw = random_rows(form, ROWS, 3 if form.block > 1 else 70, seed=4)
+    length = raw.shape[1] // form.block_bytes * form.block
+    ids = np.array([0, ROWS - 1, 5, 5], np.int32)
+    found = np.full((len(ids), length), np.nan, np.float32)
+    compiled(build_rows(form, target), target)(raw, ids, found, 4 * length, length, 0, len(ids))
+    wanted = form.decode(raw)[ids]
+    _require(np.array_equal(found, wanted, equal_nan=True), "gathered rows are not the decoded rows")
+    return f"{len(ids)} gathered rows, to the bit"
+
+
+def _matmul(form: NormalForm, target: Target) -> str:
+    generator = np.random.default_rng(5)
+    length = 96 if form.block == 1 else 3 * form.block
+    group = ActivationLayout(form.activation, 1).group
+    length = -(-length // group) * group
+    raw = random_rows(form, ROWS, length // form.block, seed=6)
+    weights = packed(form, target, raw)
+    values, sizes = form.decode(raw).astype(np.float64), _magnitudes(form, raw)
+    count = 0
+    for columns in (1, tile_columns(target)):
+        kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
+        layout = ActivationLayout(form.activation, columns)
+        for tokens in TOKENS if columns > 1 else (1,):
+            for extreme in (False, True):
+                codes, scales = _activations(form, tokens, length, extreme, generator)
+                x = codes.astype(np.float64)
+                if scales is not None:
+                    x = x * np.repeat(scales.astype(np.float64), group, axis=1)
+                padded = -(-ROWS // target.lanes) * target.lanes
+                found = np.full((tokens, padded), np.nan, np.float32)
+                kernel(weights, panels(layout, codes, scales), found, 4 * padded, length, 0,
+                       padded // target.lanes, tokens)  # fmt: skip
+                bound = length * 2.0**-24 * (np.abs(x) @ sizes.T) + 1e-30
+                difference = np.abs(found[:, :ROWS] - x @ values.T)
+                _require((difference <= bound).all(), f"{tokens} tokens, tile of {columns}: off by "
+                         f"{float(np.nanmax(difference / bound)):.3g} times the rounding bound")  # fmt: skip
+                count += tokens * ROWS
+    return f"{count} sums of {length} products within the bound of rounding"
+
+
+def _activations(
+    form: NormalForm, tokens: int, length: int, extreme: bool, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    if form.activation == "f32":
+        return generator.standard_normal((tokens, length)).astype(np.float32), None
+    group = ActivationLayout(form.activation, 1).group
+    codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)
+    if extreme:
+        codes = np.where(np.arange(length) % 5 == 0, -127, 127).astype(np.int8).repeat(tokens).reshape(
+            length, tokens).T.copy()  # fmt: skip
+    return codes, generator.uniform(1e-3, 1e-2, (tokens, length // group)).astype(np.float32)
+
+
+def _magnitudes(form: NormalForm, raw: np.ndarray) -> np.ndarray:
+    """The size of the terms whose sum a weight is, f64: what rounding is measured by."""
+    if form.kind == "float":
+        return np.abs(form.decode(raw)).astype(np.float64)
+    assert form.scale is not None and form.code is not None
+    blocks = raw.reshape(-1, form.block_bytes)
+    scale = np.abs(form.scale.decode(blocks)).astype(np.float64)
+    largest = _largest_value(form) + abs(form.zero)
+    size = np.repeat(scale, form.block // scale.shape[1], axis=1) * largest
+    if form.offset is not None:
+        offset = np.abs(form.offset.decode(blocks)).astype(np.float64)
+        size = size + np.repeat(offset, form.block // offset.shape[1], axis=1)
+    return size.reshape(len(raw), -1)

@@ -1,0 +1,129 @@
+"""How good and how fast a format is, beside formats of about as many bits: what `lumen formats check` prints.
+
+In: normal forms and a target. Out: errors on seeded weights, and the speed of its kernels on one thread as a
+share of what the machine can do: GEMV of its read bandwidth, GEMM of its int8 multiplications.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from lumen_core.engine.format_check import compiled, packed, panels, random_rows
+from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.encode import encode
+from lumen_core.quant.layout import ActivationLayout
+from lumen_core.quant.normal_form import NormalForm
+from lumen_core.runtime.peaks import measure_peaks
+from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.target import Target
+
+_ROWS, _COLUMNS = 64, 1024  # of the weights that errors are measured on
+_READ = 96 << 20  # packed bytes of a GEMV: more than a cache holds
+_TOKENS = 128  # of a GEMM
+_REPETITIONS = 5
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One row of the table; errors are relative, None where no quantizer is derived."""
+
+    name: str
+    bits_per_weight: float
+    gaussian: float | None
+    heavy_tailed: float | None
+    encode_speed: float | None  # million weights a second, one thread
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Kernels of a format on one thread of a target."""
+
+    name: str
+    gemv_bytes_per_second: float
+    of_bandwidth: float
+    gemm_operations_per_second: float
+    of_int8_peak: float
+
+
+def quality(form: NormalForm) -> Quality:
+    """Errors on Gaussian weights and on weights of a Student-t distribution with 3 degrees of freedom."""
+    generator = np.random.default_rng(11)
+    shape = (_ROWS, -(-_COLUMNS // form.block) * form.block)
+    samples = [generator.standard_normal(shape), generator.standard_t(3, shape)]
+    errors: list[float | None] = []
+    spent = 0.0
+    for sample in samples:
+        rows = (sample * 0.02).astype(np.float32)
+        started = time.perf_counter()
+        try:
+            found = form.decode(encode(form, rows))
+        except UnsupportedFormatError:
+            return Quality(form.name, form.bits_per_weight, None, None, None)
+        spent += time.perf_counter() - started
+        lost = np.square(found.astype(np.float64) - rows).mean() / np.square(rows.astype(np.float64)).mean()
+        errors.append(float(np.sqrt(lost)))
+    return Quality(form.name, form.bits_per_weight, errors[0], errors[1], 2 * rows.size / spent / 1e6)
+
+
+def neighbours(form: NormalForm, installed: Mapping[str, NormalForm], count: int = 4) -> list[NormalForm]:
+    """Installed formats of about as many bits a weight, in order of size."""
+    others = [other for other in installed.values() if other.name != form.name and other.kind != "float"]
+    others.sort(key=lambda other: (abs(other.bits_per_weight - form.bits_per_weight), other.name))
+    return sorted(others[:count], key=lambda other: (other.bits_per_weight, other.name))
+
+
+def speed(form: NormalForm, target: Target) -> Speed:
+    """Time the kernels of a format; the matrix is its bytes again and again.
+
+    The machine's limits are measured beside it: a shared one changes from minute to minute.
+    """
+    before = measure_peaks(target, 1)
+    length = 4096 // form.block * form.block
+    raw = random_rows(form, target.lanes * 4, length // form.block, seed=1)
+    once = packed(form, target, raw)
+    group_bytes = len(once) // 4
+    groups = max(4, _READ // group_bytes)
+    weights = np.resize(once, groups * group_bytes + 64)
+    start = -weights.ctypes.data % 64
+    weights = weights[start : start + groups * group_bytes]
+    weights[:] = np.resize(once, len(weights))
+    gemv = _time(form, target, weights, length, groups, 1, 1)
+    some = max(1, min(groups, (16 << 20) // group_bytes))
+    gemm = _time(form, target, weights, length, some, tile_columns(target), _TOKENS)
+    after = measure_peaks(target, 1)
+    bandwidth = max(before.read_bytes_per_second, after.read_bytes_per_second)
+    peak = max(before.int8_operations_per_second, after.int8_operations_per_second)
+    bytes_per_second = groups * group_bytes / gemv
+    operations = 2 * some * target.lanes * length * _TOKENS / gemm
+    return Speed(
+        form.name,
+        bytes_per_second,
+        bytes_per_second / bandwidth,
+        operations,
+        operations / peak,
+    )
+
+
+def _time(
+    form: NormalForm, target: Target, weights: np.ndarray, length: int, groups: int, columns: int, tokens: int
+) -> float:
+    """The least seconds of some runs."""
+    kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
+    layout = ActivationLayout(form.activation, columns)
+    generator = np.random.default_rng(0)
+    if form.activation == "f32":
+        given = panels(layout, generator.standard_normal((tokens, length)).astype(np.float32), None)
+    else:
+        codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)
+        given = panels(layout, codes, np.full((tokens, length // layout.group), 0.01, np.float32))
+    output = np.zeros((tokens, groups * target.lanes), np.float32)
+    seconds = []
+    for _ in range(_REPETITIONS):
+        started = time.perf_counter()
+        kernel(weights, given, output, output.strides[0], length, 0, groups, tokens)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)

@@ -1,0 +1,78 @@
+"""The kit for authors: sound declarations pass every derived test, and a wrong derivation is caught."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lumen_core.codegen.objects import host_features
+from lumen_core.dsl import ast
+from lumen_core.dsl.parse import parse
+from lumen_core.engine.format_check import check
+from lumen_core.engine.format_quality import neighbours, quality, speed
+from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import analyse
+from lumen_core.quant.normal_form import BitField
+from lumen_core.source import Source
+from lumen_core.target import Target
+
+REGISTRY = Registry.load()
+SOUND = {
+    "mine_sub": """format mine_sub : block 128 {
+        d: f16    scales: u8[4]    qs: u8[64]
+        value = d * scales * (bits(qs, 4, run=16) - 8)
+    }""",
+}
+
+
+def targets() -> list[Target]:
+    import platform
+
+    found = [
+        target
+        for entry in REGISTRY.backends.values()
+        for target in entry.value.usable(platform.machine(), host_features())
+    ]
+    return found[:1] + found[-1:]
+
+
+def declared(name: str) -> ast.Format:
+    return parse(Source("mine.lum", SOUND[name])).formats[0] if name in SOUND else REGISTRY.format(name)
+
+
+@pytest.mark.parametrize("name", ["mine_sub", "q4_k", "q6_k", "q5_1", "q8_0", "bf16"])
+def test_sound_formats_pass(name: str) -> None:
+    declaration = declared(name)
+    findings = list(check(declaration, analyse(declaration), targets()))
+    assert [finding for finding in findings if not finding.passed] == []
+    assert len(findings) == 3 + 3 * len(targets())
+
+
+def test_a_wrong_normal_form_is_caught() -> None:
+    """Two bits of one code exchanged, another zero point: not what the declaration says."""
+    declaration = declared("q4_k")
+    form = analyse(declaration)
+    assert isinstance(form.code, BitField)
+    turned = (form.code.sources[0][::-1], *form.code.sources[1:])
+    for wrong in (replace(form, code=replace(form.code, sources=turned)), replace(form, zero=1)):
+        findings = list(check(declaration, wrong, []))
+        assert not findings[0].passed
+        assert "the declaration gives" in findings[0].detail
+
+
+def test_quality_and_speed_stand_beside_neighbours() -> None:
+    form = analyse(declared("mine_sub"))
+    installed = {name: analyse(entry.value) for name, entry in REGISTRY.formats.items()}
+    near = neighbours(form, installed)
+    assert len(near) == 4
+    assert all(abs(other.bits_per_weight - form.bits_per_weight) <= 1 for other in near)
+    found = quality(form)
+    assert found.gaussian is not None
+    assert found.heavy_tailed is not None
+    assert 0.06 < found.gaussian < 0.1 < found.heavy_tailed < 0.2
+    measured = speed(form, targets()[0])
+    assert measured.gemv_bytes_per_second > 1e8
+    assert 0 < measured.of_int8_peak < 2
+    assert np.isfinite(measured.of_bandwidth)
