@@ -26,7 +26,16 @@ def test_blocks_have_the_size_that_the_container_says(name: str) -> None:
 
 def test_code_books_become_few_bits() -> None:
     """Vectors of a code book are evaluated when weights are packed; kernels see at most 16 values."""
-    bits = {"iq2_xxs": 3, "iq2_xs": 3, "iq2_s": 3, "iq3_xxs": 4, "iq3_s": 4, "iq1_s": 3, "iq1_m": 3, "tq1_0": 2}
+    bits = {
+        "iq2_xxs": 3,
+        "iq2_xs": 3,
+        "iq2_s": 3,
+        "iq3_xxs": 4,
+        "iq3_s": 4,
+        "iq1_s": 3,
+        "iq1_m": 3,
+        "tq1_0": 2,
+    }
     assert {name: form(name).bits for name in bits} == bits
     assert isinstance(form("iq2_xs").code, Lookup)
     assert form("iq2_xs").alphabet == (-43, -25, -8, 8, 25, 43)
