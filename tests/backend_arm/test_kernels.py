@@ -16,8 +16,17 @@ from lumen_core.target import Target
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-each_form = pytest.mark.parametrize("name", sorted(declarations()))
-each_integer_form = pytest.mark.parametrize("name", [n for n in declarations() if form(n).kind == "integer"])
+# The others are of the same kinds; they run with --slow.
+USUAL = ("bf16", "f16", "f32", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k", "q8_0", "iq4_nl", "iq4_xs", "iq3_s")
+
+
+def forms(kind: str = "") -> list[object]:
+    names = [name for name in sorted(declarations()) if form(name).kind.startswith(kind)]
+    return [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.slow]) for name in names]
+
+
+each_form = pytest.mark.parametrize("name", forms())
+each_integer_form = pytest.mark.parametrize("name", forms("integer"))
 
 ROWS = 37  # no multiple of any row group
 
