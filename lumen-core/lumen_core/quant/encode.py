@@ -167,12 +167,12 @@ class Encoder:
             else:
                 self._affine(search, unit, stored)
         codes = self.alphabet.codes(search.values).reshape(form.block, -1)
-        assert form.code is not None
+        assert isinstance(form.code, BitField)
         store_integers(form.code, codes, stored)
         return np.ascontiguousarray(stored.T).reshape(len(rows), -1)
 
     def _symmetric(self, search: Search, unit: np.ndarray, stored: np.ndarray) -> None:
-        integer = self.scale.integer
+        integer = _bits(self.scale)
         signed = bool(self.scale.floats) if integer is None else integer.low < 0
         found = search.scales(signed)
         if integer is None:
@@ -196,7 +196,7 @@ class Encoder:
 
     def _affine(self, search: Search, unit: np.ndarray, stored: np.ndarray) -> None:
         assert self.offset is not None
-        integer, minimum = self.scale.integer, self.offset.integer
+        integer, minimum = _bits(self.scale), _bits(self.offset)
         sign = None
         if minimum is not None and minimum.low >= 0:  # one sign for a block: up only where all weights are
             sign = np.where(search.x.min((0, 1)) > 0, np.float32(1), np.float32(-1))
@@ -291,3 +291,9 @@ def _fitting(
 
 
 __all__ = ["Encoder", "Found", "encode"]
+
+
+def _bits(scale: Scale) -> BitField | None:
+    """The stored integers of a scale."""
+    assert scale.integer is None or isinstance(scale.integer, BitField)
+    return scale.integer

@@ -11,6 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.normal_form import ZERO, BitField, FloatField
 
 _LARGEST = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38}
@@ -57,10 +58,27 @@ def rounded(values: np.ndarray, element: str) -> np.ndarray:
 
 
 def store_float(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
-    """Write one float per block: f32 [n] into uint8 [block_bytes, n]."""
+    """Write one float per block, to every place of the field: f32 [n] into uint8 [block_bytes, n]."""
+    if is_small(field.element) or not field.whole or field.count > 1:
+        stored = _nearest(field, values)
+        for source in field.source.sources:
+            for bit in source:
+                blocks[bit >> 3] &= np.uint8(255 - (1 << (bit & 7)))
+        store_integers(field.source, np.broadcast_to(stored, (field.count, len(stored))), blocks)
+        return
     blocks[field.offset : field.offset + field.bytes] = (
         float_bytes(values, field.element).reshape(-1, field.bytes).T
     )
+
+
+def _nearest(field: FloatField, values: np.ndarray) -> np.ndarray:
+    """The codes of floats as integers; in a type of one byte, of the nearest that is there."""
+    if not is_small(field.element):
+        return float_bytes(values, field.element).view(f"<u{field.bytes}").astype(np.int64)
+    known = small_floats(field.element) * field.factor
+    order = np.argsort(known, kind="stable")
+    ends = (known[order][1:] + known[order][:-1]) / 2
+    return order[np.searchsorted(ends, values)]
 
 
 def store_integers(field: BitField, values: np.ndarray, blocks: np.ndarray) -> None:

@@ -84,6 +84,8 @@ def test_plain_blocks(name: str) -> None:
     for value in (0.0, -0.0, 1.0, -1.0, 0.37, -1000.0):
         rows = np.full((1, width), value, np.float32)
         assert np.allclose(form.decode(encode(form, rows)), rows, rtol=2**-5, atol=0), value
+    if form.kind != "float" and form.offset is None and 0 not in form.alphabet:
+        return  # every weight has a sign
     single = np.zeros((1, width), np.float32)
     single[0, 5] = -3.0
     found = form.decode(encode(form, single))
