@@ -8,6 +8,7 @@ whole ring of cache pages.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from kit import plain_decoder
 from kit import tiny_models as tiny
 from kit.engines import Engine
 
+from lumen_core.engine.model import load
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
 
@@ -117,3 +119,29 @@ def test_a_block_for_further_tokens_is_skipped(open_case: Callable[..., Engine])
 def test_wrong_settings_are_named(settings, message, open_case: Callable[..., Engine]) -> None:
     with pytest.raises(ModelError, match=message):
         open_case(tiny.CASES["exaone4"], settings=settings)
+
+
+def test_the_other_name_of_an_architecture(open_case: Callable[..., Engine]) -> None:
+    case = tiny.CASES["hyperclovax"]
+    ids = tiny.token_ids(case)[:40]
+    with open_case(case) as model:
+        wanted = model.prefill(ids)
+    with open_case(replace(case, architecture="hcx-seed-think")) as model:
+        np.testing.assert_array_equal(model.prefill(ids), wanted)
+
+
+def test_guesses_and_earlier_prompts_behind_a_window(tmp_path: Path) -> None:
+    """Whatever is taken back or reused, the tokens are those of a fresh model."""
+    case = tiny.CASES["exaone4"]
+    path = tiny.write(case, tmp_path / "m.gguf")
+    ids = tiny.token_ids(case)
+    repeated = ids[:30] * 14
+    options = {"max_tokens": 60, "temperature": 0, "ignore_end": True}
+    with load(path, threads=2, context=512) as model:
+        fresh = {}
+        for name, prompt in (("long", ids[:440]), ("short", ids[:100]), ("repeated", repeated)):
+            model.reset()
+            fresh[name] = model.generate(prompt, **options).tokens
+        for name, prompt in (("long", ids[:440]), ("short", ids[:100]), ("long", ids[:440])):
+            assert model.generate(prompt, **options).tokens == fresh[name]
+        assert model.generate(repeated, speculate="lookup", **options).tokens == fresh["repeated"]

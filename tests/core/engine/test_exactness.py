@@ -48,16 +48,16 @@ def agree(found: np.ndarray, wanted: np.ndarray, format: str, few: bool = False,
 
 @each_model
 def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> None:
-    ids = token_ids(17)
+    ids = token_ids(11)
     wanted = None
     for target in TARGETS:
-        with engine(tiny(shape, format), target=target, threads=2) as model:
+        with engine(tiny(shape, format), target=target) as model:
             if wanted is None:
                 reference = oracle(model.session)
-                wanted = [reference.step(ids[:15]), *(reference.step([token]) for token in ids[15:])]
-            agree(model.prefill(ids[:15]), wanted[0], format, deep=shape in KINDS)
+                wanted = [reference.step(ids[:10]), *(reference.step([token]) for token in ids[10:])]
+            agree(model.prefill(ids[:10]), wanted[0], format, deep=shape in KINDS)
             # behind a prefill, tokens one by one, over the cache that it left
-            decoded = model.decode(ids, before=15)
+            decoded = model.decode(ids, before=10)
             agree(decoded, np.concatenate(wanted[1:]), format, few=True, deep=shape in KINDS)
 
 
@@ -66,7 +66,7 @@ def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> Non
 def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> None:
     """To the bit where matrices are quantized: one token or many, the same sums in the same order."""
     ids = token_ids(40, seed=1)
-    with engine(tiny(shape, format), target=target, threads=2) as model:
+    with engine(tiny(shape, format), target=target) as model:
         whole, single = model.prefill(ids), model.decode(ids)
         behind = model.decode(ids, before=21)
     if format == "f32":
@@ -77,11 +77,13 @@ def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> 
         np.testing.assert_array_equal(behind, whole[21:])
 
 
-@each_model
+@pytest.mark.parametrize(
+    ("shape", "format"), [("qwen2-tiny", "f32"), *itertools.product([*SHAPES, *KINDS], ["q4_k_m"])]
+)
 def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine) -> None:
     ids = token_ids(70, seed=2)
     found = []
-    for threads in (1, 2, 3, 5):
+    for threads in (1, 2, 5):
         with engine(tiny(shape, format), threads=threads) as model:
             found.append((model.prefill(ids), model.decode(ids, before=64)))
     for prefilled, decoded in found[1:]:
