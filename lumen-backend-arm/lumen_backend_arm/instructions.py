@@ -37,6 +37,16 @@ fn widen_pairs[N](a: i16[2 * N]) -> i32[N] {
     reshape(sum(reshape(widen(a), N, 2)), N)
 }
 """
+LOOKUP16 = """
+fn lookup16[N](table: u8[16], index: u8[N]) -> u8[N] {
+    select(index < 16, take(table, index & 15), index & 0)
+}
+"""
+LOOKUP16_SVE = """
+fn lookup16[N](table: u8[N], index: u8[N]) -> u8[N] {
+    select(index < N, take(table, index), index & 0)
+}
+"""
 PAUSE = ""  # a hint: it has no value
 
 
@@ -58,11 +68,21 @@ def _sve_dot4(width: int) -> Row:
     return Row(width, Instruction("dot4_s8s8", types, intrinsic, signature, ("sve",), DOT4_S8S8))
 
 
+def _sve_lookup16(width: int) -> Row:
+    types, bytes = (_vector("i8", width),) * 3, "<vscale x 16 x i8>"
+    intrinsic = "llvm.aarch64.sve.tbl.nxv16i8"
+    return Row(width, Instruction("lookup16", types, intrinsic, (bytes,) * 3, ("sve",), LOOKUP16_SVE))
+
+
 ROWS: tuple[Row, ...] = (
     _neon("dot4_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.sdot.v4i32.v16i8", ("dotprod",), DOT4_S8S8),
     _sve_dot4(32),
     _sve_dot4(64),
     _neon("widen_pairs", "i32 i16", "llvm.aarch64.neon.saddlp.v4i32.v8i16", ("neon",), WIDEN_PAIRS),
+    # A table of 16 bytes; a place beyond it gives 0.
+    _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),
+    _sve_lookup16(32),
+    _sve_lookup16(64),
     # Waiting in a loop on another thread: `yield`.
     Row(
         0,

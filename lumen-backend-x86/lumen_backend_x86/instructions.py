@@ -1,8 +1,9 @@
 """The instruction rows of the x86 family, and what each one means.
 
 An operation comes in the widths that a vector register can have: 128, 256 and 512 bits. `N` in a
-meaning is the number of result lanes. Only operations that LLVM does not select from plain vector
-code stand here (absolute value, rounding, f16 conversion and fused multiply-add are plain code).
+meaning is the number of result lanes, `G` that of groups of 16 lanes. Only operations that LLVM does not
+select from plain vector code stand here (absolute value, rounding, f16 conversion and fused multiply-add
+are plain code).
 
 AVX2 has no byte dot product. There acc + sum4(a * b) is written as madd16(maddubs(a, b), 1), which is
 exact while no pair sum leaves the signed 16-bit range: for a <= 128 and |b| <= 127.
@@ -50,6 +51,12 @@ fn madd16[N](a: i16[2 * N], b: i16[2 * N]) -> i32[N] {
 SIGN8 = """
 fn sign8[N](a: i8[N], b: i8[N]) -> i8[N] {
     a * sign(b)
+}
+"""
+LOOKUP16 = """
+fn lookup16[G](table: u8[16 * G], index: u8[16 * G]) -> u8[16 * G] {
+    let place = reshape(index, G, 16)
+    reshape(select(place < 128, take(reshape(table, G, 16), place & 15), place & 0), 16 * G)
 }
 """
 PAUSE = ""  # a hint: it has no value
@@ -110,6 +117,10 @@ ROWS: tuple[Row, ...] = (
     _row("madd16", 16, "i32 i16 i16", "llvm.x86.sse2.pmadd.wd", _AVX2, MADD16),
     _row("sign8", 32, "i8 i8 i8", "llvm.x86.avx2.psign.b", _AVX2, SIGN8),
     _row("sign8", 16, "i8 i8 i8", "llvm.x86.ssse3.psign.b.128", _AVX2, SIGN8),
+    # A table of 16 bytes in every 16 bytes of a register.
+    _row("lookup16", 64, "i8 i8 i8", "llvm.x86.avx512.pshuf.b.512", _AVX512, LOOKUP16),
+    _row("lookup16", 32, "i8 i8 i8", "llvm.x86.avx2.pshuf.b", _AVX2, LOOKUP16),
+    _row("lookup16", 16, "i8 i8 i8", "llvm.x86.ssse3.pshuf.b.128", _AVX2, LOOKUP16),
     # Waiting in a loop on another thread.
     Row(0, Instruction("pause", ("void",), "llvm.x86.sse2.pause", ("void",), (), PAUSE)),
 )

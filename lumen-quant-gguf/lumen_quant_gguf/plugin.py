@@ -14,7 +14,13 @@ if TYPE_CHECKING:
 
 @hookimpl
 def lumen_formats() -> list[FormatSource]:
-    return [FormatSource(Path(__file__).with_name("formats.lum"))]
+    return [FormatSource(Path(__file__).with_name("formats.lum"), _table)]
+
+
+def _table(name: str) -> object:
+    from lumen_quant_gguf.tables import table
+
+    return table(name)
 
 
 @hookimpl

@@ -57,7 +57,8 @@ define void @f(ptr %out, {pointers}) {{
 
 def meaning_of(row: Instruction) -> Function:
     module = load_text(row.meaning, row.op)
-    return lower_function(module, row.op, {"N": lanes(row.types[0])})
+    count = lanes(row.types[0])
+    return lower_function(module, row.op, {"N": count, "G": count // 16})
 
 
 def operands_of(function: Function, random: np.random.Generator, extreme: bool) -> list[np.ndarray]:

@@ -17,6 +17,7 @@ SELECTED = {
     "maddubs": "vpmaddubsw",
     "madd16": "vpmaddwd",
     "sign8": "vpsignb",
+    "lookup16": "vpshufb",
     "pause": "pause",
 }
 

@@ -9,7 +9,9 @@ import numpy as np
 from lumen_core.dsl import ast
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
-from lumen_core.quant.normal_form import ZERO, BitField, FloatField, NormalForm
+from lumen_core.quant.floats import is_small, small_floats
+from lumen_core.quant.integers import ZERO, BitField, bit_sources
+from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.store import float_bytes
 
 
@@ -46,10 +48,27 @@ def random_blocks(form: NormalForm, count: int, seed: int = 0, largest: float = 
 
 
 def set_float(blocks: np.ndarray, field: FloatField, values: np.ndarray | float) -> None:
-    """Write a float field of every block."""
+    """Write every float of a field of every block; in a type of one byte, the nearest that it has."""
     spread = np.broadcast_to(np.asarray(values, np.float32), (len(blocks),))
-    raw = float_bytes(spread, field.element).reshape(len(blocks), field.bytes)
-    blocks[:, field.offset : field.offset + field.bytes] = raw
+    if is_small(field.element):
+        known = small_floats(field.element) * field.factor
+        stored = np.abs(known[None, :] - np.abs(spread[:, None])).argmin(axis=1)
+    else:
+        raw = float_bytes(spread, field.element).reshape(len(blocks), field.bytes)
+        stored = raw.view(f"<u{field.bytes}")[:, 0]
+    field.source.store(blocks, np.repeat(stored[:, None], field.count, axis=1))
+
+
+def set_codes(blocks: np.ndarray, form: NormalForm, highest: bool) -> None:
+    """Write the largest codes, or the least; where codes are computed, ones or zeros into all their bits."""
+    assert form.code is not None
+    if isinstance(form.code, BitField):
+        top = 1 << (form.code.width - 1)
+        stored = 2 * top - 1 if highest else 0
+        set_integers(blocks, form.code, stored ^ top if form.code.signed else stored)
+        return
+    every = BitField(tuple((bit,) for bit in sorted(set(bit_sources(form.code)))))
+    set_integers(blocks, every, int(highest))
 
 
 def set_integers(blocks: np.ndarray, field: BitField, stored: int) -> None:

@@ -8,6 +8,7 @@ LLVM 22 miscompiles addresses that pass through integers.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from lumen_core.codegen.spelling import llvm_conversion, llvm_literal, llvm_suffix, llvm_type
 from lumen_core.codegen.writer import Writer
@@ -169,6 +170,14 @@ class _Emitter(Writer):
         self.entry.append(
             f"  {name} = alloca [{op.attributes['bytes']} x i8], align {op.attributes['align']}"
         )
+
+    def op_data(self, op: Operation) -> None:
+        bytes: Any = op.attributes["bytes"]
+        name = f"@data{self.number()}"
+        text = "".join(f"\\{byte:02X}" for byte in bytes)
+        kind = f"private unnamed_addr constant [{len(bytes)} x i8]"
+        self.declarations[name] = f'{name} = {kind} c"{text}", align 64'
+        self.text[id(op.results[0])] = name
 
     def op_atomic(self, op: Operation) -> None:
         pointer, value = op.operands

@@ -6,6 +6,7 @@ may be a parameter, a size, a weight or an enumerated word (`half`); `check` dec
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -80,11 +81,12 @@ class Index(Node):
 
 @dataclass(frozen=True)
 class Slice(Node):
-    """`value[start:stop]`; a bound that is left out is None."""
+    """`value[start:stop]` or `value[start:stop:step]`; what is left out is None."""
 
     value: Expression
     start: Expression | None
     stop: Expression | None
+    step: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,22 @@ class Field(Node):
 
 
 @dataclass(frozen=True)
+class Table(Node):
+    """`table name: i8[256, 8]`: constants that the package of this file supplies, rows of the last size.
+
+    supply  gives the values by the table's name; None where nobody does
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    doc: str = ""
+    supply: Callable[[str], object] | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True)
 class Format(Node):
-    """`format name : block N { fields  lets  value = expression }`."""
+    """`format name : block N { fields  lets  value = expression }`; `tables` are those of its file."""
 
     name: str
     block: int
@@ -152,6 +168,7 @@ class Format(Node):
     lets: tuple[Let, ...]
     value: Expression
     doc: str = ""
+    tables: tuple[Table, ...] = field(default=(), compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -227,7 +244,7 @@ class Model(Node):
     doc: str = ""
 
 
-Item: TypeAlias = Format | Function | Model
+Item: TypeAlias = Format | Function | Model | Table
 
 
 @dataclass(frozen=True)
@@ -239,6 +256,10 @@ class Module(Node):
     @property
     def formats(self) -> tuple[Format, ...]:
         return tuple(item for item in self.items if isinstance(item, Format))
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        return tuple(item for item in self.items if isinstance(item, Table))
 
     @property
     def functions(self) -> tuple[Function, ...]:

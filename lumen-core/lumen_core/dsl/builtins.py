@@ -19,6 +19,8 @@ from lumen_core.source import Source
 SIGNATURES = """
 # The rows of a table, by number.
 fn rows[*B, V, D, F](table: F[V, D], ids: i32[*B]) -> f32[*B, D] { 0 }
+# Bytes of a table by their places, table by table.
+fn take[*B, V, N](table: u8[*B, V], index: u8[*B, N]) -> u8[*B, N] { 0 }
 # A product with a weight matrix, whose rows are outputs.
 fn matmul[*B, N, K](x: f32[*B, K], w: f32[N, K]) -> f32[*B, N] { 0 }
 # A weight's codes and scales, as its format stores them.
@@ -82,7 +84,7 @@ CONVERSIONS: Mapping[str, tuple[str, str]] = {
 IRREGULAR = ("reshape", "convert", "select")
 
 # Functions that only a format may use; `check_format.py` has their rules.
-FORMAT_FUNCTIONS = ("bits", "concat")
+FORMAT_FUNCTIONS = ("bits", "concat", "reinterpret")
 
 # Words that look like names but are an argument's choice or a fallback.
 RESERVED = frozenset({"ones", "size", "weight", "T", "P"})

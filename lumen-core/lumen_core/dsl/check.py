@@ -20,6 +20,7 @@ from lumen_core.source import Diagnostics
 from lumen_core.types import SCALARS
 
 _EMPTY = ast.Module(())
+_KINDS = {ast.Format: "format", ast.Function: "function", ast.Model: "model", ast.Table: "table"}
 
 
 def check(module: ast.Module, standard: ast.Module, formats: Collection[str] = ()) -> TypedModule:
@@ -85,7 +86,7 @@ def _names(module: ast.Module, library: TypedModule, diagnostics: Diagnostics) -
     """Report items whose name is taken."""
     taken: dict[tuple[str, str], ast.Item] = {}
     for item in module.items:
-        kind = {ast.Format: "format", ast.Function: "function", ast.Model: "model"}[type(item)]
+        kind = _KINDS[type(item)]
         first = taken.setdefault((kind, item.name), item)
         if first is not item:
             line = first.span.source.position(first.span.start)[0]

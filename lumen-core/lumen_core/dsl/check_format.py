@@ -16,6 +16,8 @@ from lumen_core.types import SCALARS
 
 FIELD_TYPES = frozenset(SCALARS) - {"i1"}
 LONGEST_BLOCK = 1 << 16  # elements of a block, bytes of a block, elements of a vector
+SMALL_FLOATS = {"e8m0": 8, "ue4m3": 8}  # types that only a format's fields have, and their bits
+FLOAT_TYPES = frozenset({"f16", "bf16", "f32", *SMALL_FLOATS})
 _INTEGER_OPERATORS = frozenset({"|", "^", "&", "<<", ">>", "%"})
 
 
@@ -27,6 +29,7 @@ class Vector:
     integer: bool
     field: ast.Field | None = None
     constant: int | None = None
+    dimension: int = 1  # of a table: elements of one entry
 
 
 @dataclass
@@ -43,6 +46,8 @@ def check_format(format: ast.Format, diagnostics: Diagnostics) -> None:
     block = _Block(diagnostics)
     if not 1 <= format.block <= LONGEST_BLOCK:
         block.error(f"a block has 1 to {LONGEST_BLOCK} elements, not {format.block}", format)
+    for table in format.tables:
+        _table(table, block)
     size = sum(_field(entry, block) for entry in format.fields)
     if not format.fields:
         block.error(f"format `{format.name}` has no fields", format, help="name its bytes in order: d: f16")
@@ -59,12 +64,25 @@ def check_format(format: ast.Format, diagnostics: Diagnostics) -> None:
         block.error(f"the value has {elements}, the block has {format.block}", format.value, help=help)
 
 
+def _table(table: ast.Table, block: _Block) -> None:
+    """Bring a table into scope."""
+    block.names[table.name] = None
+    if table.dtype not in ("i8", "u8", "i16"):
+        block.error(f"a table holds i8, u8 or i16, not `{table.dtype}`", table)
+    elif not all(1 <= size <= LONGEST_BLOCK for size in table.shape):
+        block.error(f"the sizes of a table are 1 to {LONGEST_BLOCK}", table)
+    elif len(table.shape) == 2 and table.shape[1] not in (1, 2, 4, 8, 16):
+        block.error(f"an entry of a table has 1, 2, 4, 8 or 16 elements, not {table.shape[1]}", table)
+    else:
+        block.names[table.name] = Vector(table.shape[0], True, dimension=(*table.shape, 1)[1])
+
+
 def _field(entry: ast.Field, block: _Block) -> int:
     """Bring a field into scope and return its bytes."""
     if entry.name in block.names:
         block.error(f"the field `{entry.name}` is declared twice", entry)
     count = 1 if entry.count is None else entry.count
-    if entry.dtype not in FIELD_TYPES:
+    if entry.dtype not in FIELD_TYPES | set(SMALL_FLOATS):
         help = suggestion(entry.dtype, FIELD_TYPES) or f"there are {', '.join(sorted(FIELD_TYPES))}"
         block.error(f"unknown element type `{entry.dtype}`", entry, help=help)
         block.names[entry.name] = None
@@ -74,7 +92,7 @@ def _field(entry: ast.Field, block: _Block) -> int:
         block.names[entry.name] = None
         return 0
     block.names[entry.name] = Vector(count, entry.dtype in builtins.INTEGERS, entry)
-    return count * SCALARS[entry.dtype] // 8
+    return count * (SMALL_FLOATS.get(entry.dtype) or SCALARS[entry.dtype]) // 8
 
 
 def _vector(node: ast.Expression, block: _Block) -> Vector | None:
@@ -152,13 +170,17 @@ def _slice(node: ast.Slice, block: _Block) -> Vector | None:
     if value is None:
         return None
     stop = value.length if node.stop is None else _constant(node.stop, "the end of a slice", block)
-    if start is None or stop is None:
+    step = 1 if node.step is None else _constant(node.step, "the step of a slice", block)
+    if start is None or stop is None or step is None:
+        return None
+    if step < 1:
+        block.error(f"the step of a slice is 1 or more, found {step}", node)
         return None
     if not 0 <= start < stop <= value.length:
         note = f"`{print_expression(node.value)}` has {value.length} element{'s' * (value.length != 1)}"
         block.error(f"the slice {start}:{stop} is out of range", node, note)
         return None
-    return Vector(stop - start, value.integer, value.field)
+    return Vector(len(range(start, stop, step)), value.integer, value.field)
 
 
 def _index(node: ast.Index, block: _Block) -> Vector | None:
@@ -172,13 +194,15 @@ def _index(node: ast.Index, block: _Block) -> Vector | None:
         note = f"`{print_expression(node.value)}` has {value.length} element{'s' * (value.length != 1)}"
         block.error(f"the index {index.constant} is out of range", node, note)
         return None
-    return Vector(index.length, value.integer)
+    return Vector(index.length * value.dimension, value.integer)
 
 
 def _call(node: ast.Call, block: _Block) -> Vector | None:
     name = node.function
     if name == "bits":
         return _bits(node, block)
+    if name == "reinterpret":
+        return _reinterpret(node, block)
     parts = [_vector(argument, block) for argument in node.arguments]
     for keyword in node.keywords:
         block.error(f"`{name}` has no argument `{keyword.name}`", keyword)
@@ -207,9 +231,27 @@ def _call(node: ast.Call, block: _Block) -> Vector | None:
     return Vector(result.length, False) if result is not None and real else result
 
 
+def _reinterpret(node: ast.Call, block: _Block) -> Vector | None:
+    """`reinterpret(x, f16)`: the float whose bits are an integer's."""
+    value = _vector(node.arguments[0], block) if node.arguments else None
+    known = len(node.arguments) == 2 and isinstance(node.arguments[1], ast.Name)
+    if not known or node.arguments[1].name not in FLOAT_TYPES:  # type: ignore[union-attr]
+        block.error(
+            "`reinterpret` takes integers and a type of floats", node, help="write reinterpret(x, f16)"
+        )
+        return None
+    if value is not None and not value.integer:
+        block.error("`reinterpret` needs integers, found real numbers", node.arguments[0])
+        return None
+    return Vector(value.length, False) if value is not None else None
+
+
 def _bits(node: ast.Call, block: _Block) -> Vector | None:
-    """`bits(field, width, run=r)`: the parts of each chunk of r bytes, lowest bits first."""
-    if len(node.arguments) != 2 or any(keyword.name != "run" for keyword in node.keywords):
+    """`bits(field, width, run=r)`: the parts of each chunk of r integers, lowest bits first.
+
+    `parts=n` takes only the lowest n parts of each integer.
+    """
+    if len(node.arguments) != 2 or any(keyword.name not in ("run", "parts") for keyword in node.keywords):
         help = "write bits(field, width, run=r)"
         block.error("`bits` takes a field of bytes, a width and `run`", node, help=help)
         return None
@@ -219,14 +261,21 @@ def _bits(node: ast.Call, block: _Block) -> Vector | None:
     run = _constant(run_node, "`run`", block) if run_node is not None else source.length if source else None
     if source is None or width is None or run is None:
         return None
-    if not source.integer or (source.field is not None and source.field.dtype != "u8"):
-        block.error("`bits` takes bytes apart", node.arguments[0], help="declare the field as u8[...]")
+    stored = source.field.dtype if source.field is not None else "u8"
+    if not source.integer or stored[0] != "u":
+        block.error("`bits` takes unsigned integers apart", node.arguments[0], help="declare it as u8[...]")
         return None
-    if width not in {1, 2, 4, 8}:
-        block.error(f"the width must be 1, 2, 4 or 8, found {width}", node.arguments[1])
+    parts_node = node.keyword("parts")
+    whole = SCALARS[stored]
+    parts = _constant(parts_node, "`parts`", block) if parts_node is not None else whole // max(width, 1)
+    if parts is None:
+        return None
+    if width < 1 or parts < 1 or width * parts > whole or (parts_node is None and width * parts != whole):
+        help = "say with parts= how many parts to take" if parts_node is None else None
+        block.error(f"{whole} bits are not {parts} parts of {width}", node.arguments[1], help=help)
         return None
     if run < 1 or source.length % run:
         place = run_node if run_node is not None else node
-        block.error(f"`run` must divide the {source.length} bytes of the field, found {run}", place)
+        block.error(f"`run` must divide the {source.length} integers of the field, found {run}", place)
         return None
-    return Vector(source.length * 8 // width, True)
+    return Vector(source.length * parts, True)

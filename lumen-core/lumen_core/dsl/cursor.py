@@ -248,15 +248,19 @@ class Cursor:
         self.inside += 1
         start = None if self.token.text == ":" else parse_expression(self)
         stop: ast.Expression | None = None
+        step: ast.Expression | None = None
         is_slice = self.token.text == ":"
         if is_slice:
             self.advance()
-            stop = None if self.token.text == "]" else parse_expression(self)
+            stop = None if self.token.text in {"]", ":"} else parse_expression(self)
+            if self.token.text == ":":
+                self.advance()
+                step = parse_expression(self)
         self.inside -= 1
         end = self.expect("]", "after the index")
         span = left.span.to(end.span)
         if is_slice:
-            return self.built(ast.Slice(left, start, stop, span=span), left, start, stop)
+            return self.built(ast.Slice(left, start, stop, step, span=span), left, start, stop, step)
         assert start is not None
         return self.built(ast.Index(left, start, span=span), left, start)
 

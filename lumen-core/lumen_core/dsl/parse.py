@@ -2,8 +2,9 @@
 
 In: a Source. Out: an ast.Module, or one SourceError with every finding.
 
-    module   = (format | function | model)*
+    module   = (format | table | function | model)*
     format   = "format" NAME ":" "block" INT "{" (field | let | "value" "=" expression)* "}"
+    table    = "table" NAME ":" NAME "[" INT ["," INT] "]"
     field    = NAME ":" NAME ["[" INT "]"]
     function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" results "{" let* expression "}"
     results  = type | "(" type,+ ")"
@@ -22,6 +23,7 @@ the operators.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from lumen_core.dsl import ast
 from lumen_core.dsl.cursor import Abandon, Cursor
@@ -59,11 +61,15 @@ def parse_sound(source: Source, diagnostics: Diagnostics) -> tuple[ast.Module, f
             items += [item] if cursor.failures == failures else []
         if cursor.failures > failures:
             broken.add(name)
+    tables = tuple(item for item in items if isinstance(item, ast.Table))
+    items = [replace(item, tables=tables) if isinstance(item, ast.Format) else item for item in items]
     return ast.Module(tuple(items), span=start.to(cursor.token.span)), frozenset(broken)
 
 
 def _item(cursor: Cursor) -> ast.Item:
     parsers: dict[str, Callable[[Cursor], ast.Item]] = {"format": _format, "fn": _function, "model": _model}
+    if cursor.token.kind == "name" and cursor.token.text == "table":  # elsewhere a name like others
+        return _table(cursor)
     parser = parsers.get(cursor.token.text) if cursor.token.kind == "keyword" else None
     if parser is None:
         cursor.fail(f"expected `format`, `fn` or `model`, found {cursor.token}")
@@ -71,6 +77,17 @@ def _item(cursor: Cursor) -> ast.Item:
 
 
 # Formats
+
+
+def _table(cursor: Cursor) -> ast.Table:
+    doc, start = cursor.doc(), cursor.advance().span
+    name = cursor.name("the table's name")
+    cursor.expect(":", "after the table's name", help=f"write `table {name.text}: i8[16]`")
+    dtype = cursor.name("the table's element type")
+    sizes = list(cursor.listed("[", "]", lambda: cursor.integer("a size of the table")))
+    if len(sizes) not in (1, 2):
+        cursor.complain("a table has one or two sizes", name, help=f"write `table {name.text}: i8[256, 8]`")
+    return ast.Table(name.text, dtype.text, tuple(sizes), doc, span=start.to(cursor.previous.span))
 
 
 def _format(cursor: Cursor) -> ast.Format:

@@ -24,6 +24,8 @@ def print_item(item: ast.Item) -> str:
             return _function(item, "")
         case ast.Model():
             return _model(item)
+        case ast.Table(name, dtype, shape, doc):
+            return f"{_doc(doc, '')}table {name}: {dtype}[{', '.join(map(str, shape))}]"
 
 
 def _doc(doc: str, indent: str) -> str:
@@ -120,8 +122,9 @@ def print_expression(expression: ast.Expression, power: int = 0) -> str:
             return f"{function}({', '.join(parts)})"
         case ast.Index(value, index):
             return f"{print_expression(value, POSTFIX)}[{print_expression(index)}]"
-        case ast.Slice(value, start, stop):
+        case ast.Slice(value, start, stop, step):
             bounds = ["" if bound is None else print_expression(bound) for bound in (start, stop)]
+            bounds += [print_expression(step)] if step is not None else []
             return f"{print_expression(value, POSTFIX)}[{':'.join(bounds)}]"
         case ast.List(items):
             return f"[{', '.join(map(print_expression, items))}]"

@@ -35,6 +35,7 @@ class Builder:
         self.kernel = kernel
         self._region = kernel.body
         self._count = 0
+        self._data: dict[bytes, Value] = {}
         self._constants: dict[tuple[Type, object], Value] = {}
 
     # ------------------------------------------------------------------ values
@@ -211,6 +212,13 @@ class Builder:
         """
         return self.emit("dot4", (accumulator, left, right), accumulator.type, kind=kind)
 
+    def lookup16(self, table: Sequence[int], index: Value) -> Value:
+        """table[index[i]], bytes; the table has at most 16 of them, an index is below 16."""
+        lanes = index.type.lanes
+        padded = [value - 256 if value > 127 else value for value in (*table, *[0] * (16 - len(table)))]
+        tables = self.vector_constant(index.type, [padded[lane % 16] for lane in range(lanes)])
+        return self.instruction("lookup16", (tables, index), index.type)
+
     def instruction(self, op: str, operands: tuple[Value, ...], type: Type | None) -> Value:
         """An operation that only a backend's row can do."""
         return self.emit("instruction", operands, type, op=op)
@@ -243,6 +251,12 @@ class Builder:
     def stack(self, bytes: int, align: int = 64) -> Value:
         """Scratch memory that lives as long as the call."""
         return self.emit("stack", (), PTR, bytes=bytes, align=align)
+
+    def data(self, bytes: bytes) -> Value:
+        """The address of constant bytes, aligned to a cache line."""
+        if bytes not in self._data:
+            self._data[bytes] = self.emit("data", (), PTR, bytes=bytes)
+        return self._data[bytes]
 
     def atomic(self, kind: str, pointer: Value, value: Value) -> Value:
         """`add` or `xchg`, sequentially consistent; gives the old value."""

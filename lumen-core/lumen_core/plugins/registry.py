@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -115,7 +115,11 @@ class Registry:
             except (LumenError, OSError) as error:
                 self.problems.append(Problem(entry.distribution, str(entry.value.path), reason(error)))
                 continue
-            declared += [Entry(item, entry.distribution, entry.value.path) for item in module.formats]
+            tables = tuple(replace(table, supply=entry.value.tables) for table in module.tables)
+            declared += [
+                Entry(replace(item, tables=tables), entry.distribution, entry.value.path)
+                for item in module.formats
+            ]
         return self.named("format", declared, lambda value: [value.name])
 
     def check(self) -> list[Problem]:

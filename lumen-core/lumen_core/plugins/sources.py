@@ -5,7 +5,7 @@ Nothing is parsed here: the registry reads a file when its names are first asked
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,9 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FormatSource:
-    """A `.lum` file that declares one or many formats."""
+    """A `.lum` file that declares one or many formats.
+
+    tables  gives the values of a `table` of the file by its name, as an integer array of the declared shape;
+            it is called when a format that reads the table is first used
+    """
 
     path: Path
+    tables: Callable[[str], object] | None = None
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lumen_core.quant.normal_form import ZERO, BitField
+from lumen_core.quant.integers import ZERO, BitField
 
 
 class NotBits(Exception):
@@ -84,10 +84,10 @@ def shift_right(field: BitField, count: int) -> BitField:
     return _field([source[count:] or (ZERO,) for source in plain(field).sources])
 
 
-def take(field: BitField, start: int, stop: int) -> BitField:
+def take(field: BitField, start: int, stop: int, step: int = 1) -> BitField:
     if not 0 <= start < stop <= field.count:
         raise NotBits(f"elements {start} to {stop} of {field.count}")
-    return BitField(field.sources[start:stop], field.signed, field.add)
+    return BitField(field.sources[start:stop:step], field.signed, field.add)
 
 
 def concatenate(fields: Sequence[BitField]) -> BitField:
@@ -100,14 +100,16 @@ def concatenate(fields: Sequence[BitField]) -> BitField:
     return BitField(sources, fields[0].signed, fields[0].add)
 
 
-def spread(field: BitField, width: int, run: int) -> BitField:
+def spread(field: BitField, width: int, run: int, parts: int | None) -> BitField:
     """`bits(field, width, run=run)`: cut the integers' storage in codes of `width` bits.
 
-    Chunks of `run` integers give first the lowest bits of each in order, then the next.
+    Chunks of `run` integers give first the lowest bits of each in order, then the next; at most `parts`.
     """
-    storage = plain(field).width
+    storage = plain(field).width if parts is None else width * parts
     if width < 1 or storage % width:
         raise NotBits(f"{storage} bits are not a whole number of {width}-bit codes")
+    if storage > field.width:
+        raise NotBits(f"{storage} bits of integers that have {field.width}")
     if run < 1 or field.count % run:
         raise NotBits(f"{field.count} integers are not a whole number of runs of {run}")
     sources = []

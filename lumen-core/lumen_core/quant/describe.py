@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup
 from lumen_core.quant.layout import WeightLayout
-from lumen_core.quant.normal_form import ZERO, BitField, NormalForm, Scale
+from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 
 
 def normal_form_text(form: NormalForm) -> str:
@@ -15,21 +16,38 @@ def normal_form_text(form: NormalForm) -> str:
     if form.kind == "float":
         return f"{head}\n  w = {form.element}, activations {form.activation}"
     assert form.code is not None
-    multiplier = "" if form.multiplier == 1 else f"{form.multiplier} * "
-    zero = f" - {form.zero}" if form.zero > 0 else f" + {-form.zero}" if form.zero else ""
-    code = f"({multiplier}code{zero})" if zero else f"{multiplier}code"
+    if form.table is not None:
+        code = "table[code]"
+    else:
+        code = _affine(form)
     value = f"{_factor('scale', form.scale)} * {code}"
     if form.offset is not None:
         value += f" + {_factor('offset', form.offset)}".replace("+ -1 * ", "- ")
     lines = [head, f"  w = {value}"]
     lines += [f"  one scale for {form.sub} weights, activations {form.activation}"]
-    lines += [f"  code: {_range(form.code)}", *_places(form.code)]
+    if form.table is not None:
+        lines.append(f"  table: {' '.join(map(str, form.table))}")
+    lines += [f"  code: {_range(form.code)}", *_origin(form.code)]
     for name, scale in (("scale", form.scale), ("offset", form.offset)):
         for field in scale.floats if scale else ():
-            lines.append(f"  {name} float {field.name}: {field.element} at byte {field.offset}")
+            lines += [f"  {name} float {field.name}: {_stored(field)}"]
         if scale is not None and scale.integer is not None:
-            lines += [f"  {name} integer: {_range(scale.integer)}", *_places(scale.integer)]
+            lines += [f"  {name} integer: {_range(scale.integer)}", *_origin(scale.integer)]
     return "\n".join(lines)
+
+
+def _affine(form: NormalForm) -> str:
+    multiplier = "" if form.multiplier == 1 else f"{form.multiplier} * "
+    zero = f" - {form.zero}" if form.zero > 0 else f" + {-form.zero}" if form.zero else ""
+    return f"({multiplier}code{zero})" if zero else f"{multiplier}code"
+
+
+def _stored(field: FloatField) -> str:
+    count = f"{field.count} x " if field.count > 1 else ""
+    factor = f", times {field.factor:g}" if field.factor != 1 else ""
+    if field.whole:
+        return f"{count}{field.element} at byte {field.offset}{factor}"
+    return f"{count}{field.element}{factor}, bits {_bits(field.source.sources[0])}"
 
 
 def _factor(name: str, scale: Scale | None) -> str:
@@ -40,8 +58,42 @@ def _factor(name: str, scale: Scale | None) -> str:
     return " * ".join(parts) or "1"
 
 
-def _range(field: BitField) -> str:
-    return f"{field.count} integers of {field.width} bits, {field.low} to {field.high}"
+def _range(field: Integers) -> str:
+    count = "1 integer" if field.count == 1 else f"{field.count} integers"
+    width = f" of {field.width} bits" if isinstance(field, BitField) else ""
+    return f"{count}{width}, {field.low} to {field.high}"
+
+
+def _origin(node: Integers) -> Iterator[str]:
+    """How integers are computed, the fields of bits below."""
+    if isinstance(node, BitField):
+        yield from _places(node)
+        return
+    fields: list[BitField] = []
+    yield f"    computed when packed: {_expression(node, fields)}"
+    for number, field in enumerate(fields):
+        yield f"    {chr(ord('a') + number)}: {_range(field)}"
+        yield from (f"  {line}" for line in _places(field))
+
+
+def _expression(node: Integers | int, fields: list[BitField]) -> str:
+    match node:
+        case int():
+            return str(node)
+        case BitField():
+            if node not in fields:
+                fields.append(node)
+            return chr(ord("a") + fields.index(node))
+        case Lookup(table, index):
+            return f"{table.name}[{_expression(index, fields)}]"
+        case Joined(parts):
+            return f"concat({', '.join(_expression(part, fields) for part in parts)})"
+        case Combined(symbol, left, right):
+            return f"({_expression(left, fields)} {symbol} {_expression(right, fields)})"
+
+
+def _bits(source: tuple[int, ...]) -> str:
+    return " ".join("0" if bit == ZERO else f"{bit >> 3}.{bit & 7}" for bit in source)
 
 
 def _places(field: BitField) -> Iterator[str]:
@@ -55,7 +107,7 @@ def _places(field: BitField) -> Iterator[str]:
             if moved != (steps or moved):
                 break
             steps, stop = moved, stop + 1
-        bits = " ".join("0" if bit == ZERO else f"{bit >> 3}.{bit & 7}" for bit in field.sources[start])
+        bits = _bits(field.sources[start])
         then = f", then {' '.join(map(str, dict.fromkeys(steps)))} bits on" if steps else ""
         yield f"    {start}..{stop - 1}: bits {bits}{then}"
         start = stop
@@ -79,7 +131,8 @@ def layout_text(form: NormalForm, rows: int) -> str:
         lines.append(f"    unit byte {plane.offset}: {which} of every code, {vectors}, {shared}")
     lines.append(f"  scales: {layout.scale_bytes} bytes, after the codes of all blocks of the row group")
     for field in layout.floats:
-        lines.append(f"    byte {layout.float_offsets[field.name]}: {field.name}, {rows} x {field.element}")
+        where, count = layout.float_offsets[field.name], field.count * rows
+        lines.append(f"    byte {where}: {field.name}, {count} x {field.packed}")
     tables = (("scales", form.scale, layout.scale_offset), ("offsets", form.offset, layout.minimum_offset))
     for name, scale, offset in tables:
         if scale is not None and scale.integer is not None:

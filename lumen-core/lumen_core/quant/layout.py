@@ -2,7 +2,7 @@
 
 Weights ("R layout"): R rows are packed together, R = 32-bit lanes of the target's vectors. A row group
 holds the codes of all its blocks and then, block by block, what scales them: the float fields (R values
-each), the integer sub-scales and sub-offsets (one byte a row, [sub-block][row]). So every load of codes
+each, of every sub-block that has its own), the integer sub-scales and sub-offsets (one byte a row, [sub-block][row]). So every load of codes
 is a whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
 A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.normal_form import FloatField, NormalForm
 
 ALIGNMENT = 64
@@ -67,11 +68,11 @@ class WeightLayout:
 
     @cached_property
     def float_offsets(self) -> dict[str, int]:
-        """Byte offset of each float field (R values of its element type)."""
+        """Byte offset of each float field, [sub-block][row] in the element type that kernels read."""
         offsets, offset = {}, 0
         for field in self._floats:
             offsets[field.name] = offset
-            offset += field.bytes * self.rows
+            offset += FLOAT_BYTES[field.packed] * field.count * self.rows
         return offsets
 
     @property
@@ -87,7 +88,7 @@ class WeightLayout:
     @cached_property
     def scale_offset(self) -> int:
         """Byte offset of the integer sub-scales, [sub-block][row]."""
-        return sum(field.bytes for field in self._floats) * self.rows
+        return sum(FLOAT_BYTES[field.packed] * field.count for field in self._floats) * self.rows
 
     @cached_property
     def minimum_offset(self) -> int:
@@ -126,7 +127,7 @@ class WeightLayout:
 class ActivationLayout:
     """The bytes of one panel of `columns` tokens in an activation format.
 
-    seeds  -128 * sum of the codes, i32, per 16 (only group 256) and per 32 elements
+    seeds  -128 * sum of the codes, i32, per 16 (group 256, and where the name ends in `s16`) and per 32
     sums   sum of the codes, f32, per 32 elements; times the scale where a scale is that fine
     """
 
@@ -136,7 +137,12 @@ class ActivationLayout:
     @property
     def group(self) -> int:
         """Elements that share a scale (1 for plain f32)."""
-        return {"f32": 1, "i8g32": 32, "i8g256": 256}[self.name]
+        return {"f32": 1, "i8g32": 32, "i8g32s16": 32, "i8g256": 256}[self.name]
+
+    @property
+    def halves(self) -> bool:
+        """Tell whether there are seeds of 16 elements."""
+        return self.group == 256 or self.name.endswith("s16")
 
     @property
     def pieces(self) -> int:
@@ -156,7 +162,7 @@ class ActivationLayout:
 
     @property
     def seeds32(self) -> int:
-        return self.seeds16 + (64 * self.columns if self.group == 256 else 0)
+        return self.seeds16 + (8 * self.pieces * self.columns if self.halves else 0)
 
     @property
     def sums32(self) -> int:

@@ -12,77 +12,65 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small, packed_element, small_floats
+from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup, Table, values
 
-ZERO = -1  # a bit source that is constant 0
-
-
-@dataclass(frozen=True)
-class BitField:
-    """`count` integers of `width` bits plus `add`; `sources[i][j]` is the block's bit for bit j of integer i.
-
-    A signed field is two's complement of that width.
-    """
-
-    sources: tuple[tuple[int, ...], ...]
-    signed: bool = False
-    add: int = 0
-
-    @property
-    def count(self) -> int:
-        return len(self.sources)
-
-    @property
-    def width(self) -> int:
-        return len(self.sources[0])
-
-    @property
-    def low(self) -> int:
-        return self.add - ((1 << (self.width - 1)) if self.signed else 0)
-
-    @property
-    def high(self) -> int:
-        return self.low + (1 << self.width) - 1
-
-    def decode(self, blocks: np.ndarray) -> np.ndarray:
-        """Integers of raw blocks: uint8 [..., block_bytes] -> int32 [..., count]."""
-        sources = np.array(self.sources, np.int64)
-        result = np.full((*blocks.shape[:-1], self.count), self.add, np.int32)
-        for position in range(self.width):
-            bit = sources[:, position]
-            taken = (blocks[..., np.maximum(bit, 0) >> 3] >> (np.maximum(bit, 0) & 7).astype(np.uint8)) & 1
-            weight = -(1 << position) if self.signed and position == self.width - 1 else 1 << position
-            result += np.where(bit >= 0, taken, 0).astype(np.int32) * weight
-        return result
-
-
-_FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4}
+__all__ = [
+    "ZERO", "BitField", "Combined", "FloatField", "Integers", "Joined", "Lookup", "NormalForm", "Scale",
+    "Table",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
 class FloatField:
-    """One float of the block, stored at a byte offset."""
+    """Floats of the block, `count` of them, each over a group; `source` names their bits.
+
+    factor  multiplies a float of one byte: the table of its values takes it in, so nothing is rounded
+    """
 
     name: str
     element: str
-    offset: int
+    source: BitField
+    factor: float = 1.0
+
+    @property
+    def count(self) -> int:
+        return self.source.count
 
     @property
     def bytes(self) -> int:
-        return _FLOAT_BYTES[self.element]
+        """Bytes of one of them in the file."""
+        return FLOAT_BYTES[self.element]
+
+    @property
+    def offset(self) -> int:
+        """Byte of the block where they start (meaningful when they lie in whole bytes)."""
+        return self.source.sources[0][0] >> 3
+
+    @property
+    def whole(self) -> bool:
+        """Tell whether they lie side by side in whole bytes of the block."""
+        first = 8 * self.offset
+        return [bit for source in self.source.sources for bit in source] == list(
+            range(first, first + 8 * self.bytes * self.count)
+        )
+
+    @property
+    def packed(self) -> str:
+        """The element type that kernels read."""
+        return packed_element(self.element, self.factor)
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
-        """uint8 [..., block_bytes] -> f32 [..., 1]."""
-        raw = np.ascontiguousarray(blocks[..., self.offset : self.offset + self.bytes])
-        return float_values(raw, self.element)
-
-
-def float_values(raw: np.ndarray, element: str) -> np.ndarray:
-    """Little-endian floats as f32: uint8 [..., n * bytes] -> f32 [..., n]."""
-    if element == "f32":
-        return raw.view("<f4").astype(np.float32)
-    if element == "f16":
-        return raw.view("<f2").astype(np.float32)
-    return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+        """uint8 [..., block_bytes] -> f32 [..., count]."""
+        if is_small(self.element):
+            codes = self.source.decode(blocks)
+            with np.errstate(over="ignore"):
+                return (small_floats(self.element) * self.factor).astype(np.float32)[codes]
+        if self.whole:
+            raw = blocks[..., self.offset : self.offset + self.bytes * self.count]
+            return float_values(np.ascontiguousarray(raw), self.element)
+        stored = self.source.decode(blocks).astype(f"<u{self.bytes}")
+        return float_values(stored.view(np.uint8), self.element)
 
 
 @dataclass(frozen=True)
@@ -91,13 +79,19 @@ class Scale:
 
     constant: float
     floats: tuple[FloatField, ...]
-    integer: BitField | None = None
+    integer: Integers | None = None
+
+    @property
+    def count(self) -> int:
+        """Sub-blocks with a factor of their own; 1 where the whole block shares it."""
+        counts = [field.count for field in self.floats]
+        return max([*counts, self.integer.count if self.integer is not None else 1])
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         """f32 [..., sub-blocks or 1]."""
-        value = np.ones((*blocks.shape[:-1], 1), np.float32)
+        value = np.ones((*blocks.shape[:-1], self.count), np.float32)
         for field in self.floats:
-            value = value * field.decode(blocks)
+            value = value * field.decode(blocks).repeat(self.count // field.count, -1)
         if self.integer is not None:
             value = value * self.integer.decode(blocks).astype(np.float32)
         return value if self.constant == 1 else value * np.float32(self.constant)
@@ -107,7 +101,9 @@ class Scale:
 class NormalForm:
     """What the compiler knows of a format.
 
-    kind "integer": w = scale * (multiplier * code - zero) + offset.
+    kind "integer": w = scale * v + offset, where v = multiplier * code - zero, or table[code] with a table
+                    of at most 16 values. Codes have at most 8 bits; they are bits of the block, or a tree
+                    that is evaluated once, when weights are packed.
     kind "float":   w is stored as `element`; block is 1.
     sub  elements that share a scale and an offset.
     """
@@ -117,7 +113,8 @@ class NormalForm:
     block_bytes: int
     kind: str
     element: str = ""
-    code: BitField | None = None
+    code: Integers | None = None
+    table: tuple[int, ...] | None = None
     multiplier: int = 1
     zero: int = 0
     sub: int = 1
@@ -127,13 +124,23 @@ class NormalForm:
     @property
     def bits(self) -> int:
         """Bits of a code; for a float format, of an element."""
-        return self.code.width if self.code is not None else 8 * self.block_bytes
+        if isinstance(self.code, BitField):
+            return self.code.width
+        return max(1, self.code.high.bit_length()) if self.code is not None else 8 * self.block_bytes
 
     @property
     def zero_of_code(self) -> int:
         """The zero point z of unsigned codes u (signed: code - low): v = multiplier * u - z."""
         assert self.code is not None
-        return self.zero - self.multiplier * self.code.low
+        return self.zero - self.multiplier * (self.code.low if isinstance(self.code, BitField) else 0)
+
+    @property
+    def alphabet(self) -> tuple[int, ...]:
+        """Every value v that a weight can have before it is scaled, ascending."""
+        assert self.code is not None
+        if self.table is not None:
+            return tuple(sorted(set(self.table)))
+        return tuple(sorted(self.multiplier * code - self.zero for code in values(self.code)))
 
     @property
     def bits_per_weight(self) -> float:
@@ -144,7 +151,9 @@ class NormalForm:
         """The activation format whose scales are as fine as the block's, as ggml pairs them."""
         if self.kind == "float":
             return "f32"
-        return "i8g256" if self.block == 256 else "i8g32"
+        if self.block == 256:
+            return "i8g256"
+        return "i8g32s16" if self.sub == 16 else "i8g32"
 
     def row_bytes(self, columns: int) -> int:
         """Bytes of a row of `columns` weights; raises where it is not a whole number of blocks."""
@@ -160,12 +169,12 @@ class NormalForm:
             return float_values(np.ascontiguousarray(rows), self.element)
         assert self.code is not None and self.scale is not None
         blocks = rows.reshape(*rows.shape[:-1], -1, self.block_bytes)
-        value = (self.code.decode(blocks) * self.multiplier - self.zero).astype(np.float32)
-        value = self.scale.decode(blocks).repeat(self.block // self._groups(self.scale), -1) * value
+        code = self.code.decode(blocks)
+        if self.table is not None:
+            value = np.array(self.table, np.float32)[code]
+        else:
+            value = (code * self.multiplier - self.zero).astype(np.float32)
+        value = self.scale.decode(blocks).repeat(self.block // self.scale.count, -1) * value
         if self.offset is not None:
-            value = value + self.offset.decode(blocks).repeat(self.block // self._groups(self.offset), -1)
+            value = value + self.offset.decode(blocks).repeat(self.block // self.offset.count, -1)
         return value.reshape(*rows.shape[:-1], -1)
-
-    @staticmethod
-    def _groups(scale: Scale) -> int:
-        return scale.integer.count if scale.integer is not None else 1

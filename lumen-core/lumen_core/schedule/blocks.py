@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.normal_form import ZERO, BitField, NormalForm, Scale
+from lumen_core.quant.normal_form import ZERO, BitField, NormalForm
 
 
 def load_bits(b: Builder, form: NormalForm, field: BitField, block: Value, start: int, lanes: int) -> Value:
@@ -69,18 +69,3 @@ def _bytes(b: Builder, form: NormalForm, block: Value, places: list[int]) -> Val
     for lane, place in enumerate(places):
         vector = b.insert(vector, b.load(Type("i8"), block, place), lane)
     return vector
-
-
-def load_factor(b: Builder, scale: Scale, block: Value) -> Value:
-    """constant * product(floats) of a block, an f32 scalar."""
-    value = b.f32(scale.constant)
-    for field in scale.floats:
-        if field.element == "f32":
-            loaded = b.load(Type("f32"), block, field.offset)
-        elif field.element == "f16":
-            loaded = b.convert(b.load(Type("f16"), block, field.offset), "f32")
-        else:
-            raw = b.convert(b.load(Type("i16"), block, field.offset), "i32", signed=False)
-            loaded = b.bitcast(b.shl(raw, 16), Type("f32"))
-        value = loaded if value.literal == 1 else b.mul(value, loaded)
-    return value

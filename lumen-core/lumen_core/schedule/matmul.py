@@ -215,7 +215,11 @@ class _Matmul:
                     # At once: a finished total must not hold a register.
                     factor = b.mul(scale, scales[column]) if act.group == PIECE else scale
                     sums[column] = b.fma(b.convert(total, "f32"), factor, sums[column])
-                    if beta is not None:
+                    if beta is not None and sub < PIECE:
+                        by = b.mul(beta, scales[column]) if act.group == PIECE else beta
+                        seeds = b.convert(self.seeds(metadata, index, start, sub, column), "f32")
+                        sums[column] = b.fma(by, seeds, sums[column])
+                    elif beta is not None:
                         if totals_of is None:
                             where = (
                                 columns if act.group == PIECE else b.offset(columns, b.mul(index, 4 * self.m))
@@ -233,15 +237,14 @@ class _Matmul:
         self, scale: Scale | None, factor: Value, base: Value, where: int, index: Value, start: int
     ) -> Value:
         """The factor of the sub-block that holds element `start` of piece `index`."""
-        if scale is None or scale.integer is None:
+        if scale is None or (scale.integer is None and scale.count == 1):
             return factor
         b = self.b
         per_piece = max(1, PIECE // self.form.sub)
         number = b.add(b.mul(index, per_piece), start // self.form.sub)
         if self.form.sub > PIECE:
             number = b.div(index, self.form.sub // PIECE)
-        where_now = b.offset(base, b.mul(number, self.rows))
-        return b.mul(factor, self.reader.integers(scale, where_now, where))
+        return self.reader.sub_factor(scale, factor, base, number, where)
 
     def beta(self, base: Value, index: Value, start: int, scale: Value, offset: Value | None) -> Value | None:
         """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
@@ -252,8 +255,8 @@ class _Matmul:
         if self.plan.kind == "corrected":
             shifted = b.mul(scale, -float(self.plan.zero(self.form)) / self.form.multiplier)
             beta = shifted if beta is None else b.add(beta, shifted)
-        if beta is not None and min(self.form.sub, PIECE) != PIECE:
-            raise NotImplementedError("offsets of sub-blocks under 32 need finer activation sums")
+        if beta is not None and self.form.sub < PIECE:  # the sums of 16 are had from their seeds
+            beta = b.mul(beta, -1.0 / 128)
         return beta
 
     def operands(self, codes: Value, part: range) -> list[Value]:
@@ -300,17 +303,22 @@ class _Matmul:
 
     def seed(self, metadata: Value, index: Value, start: int, sub: int, column: int) -> Value:
         """What an integer sum starts from: the zero point's share, or 0."""
+        b = self.b
+        if self.plan.kind != "seeded":
+            return b.constant(Type("i32", self.rows), 0)
+        return b.sar(self.seeds(metadata, index, start, sub, column), self.plan.seed_shift)
+
+    def seeds(self, metadata: Value, index: Value, start: int, sub: int, column: int) -> Value:
+        """-128 * sum of a column's activations over `sub` elements, 32 or 16, in every lane."""
         b, act = self.b, self.activation
         lanes = Type("i32", self.rows)
-        if self.plan.kind != "seeded":
-            return b.constant(lanes, 0)
         if sub == PIECE:
             where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 4 * self.m))
             first = act.seeds32
         else:
-            where = b.offset(metadata, b.mul(index, 8 * self.m))
+            where = metadata if act.group == PIECE else b.offset(metadata, b.mul(index, 8 * self.m))
             first = act.seeds16 + start // 16 * 4 * self.m
-        return b.sar(b.load_splat(lanes, where, first + 4 * column), self.plan.seed_shift)
+        return b.load_splat(lanes, where, first + 4 * column)
 
     # -------------------------------------------------------------------- float
 

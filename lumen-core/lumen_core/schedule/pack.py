@@ -1,15 +1,20 @@
 """The pack program: file blocks -> the layout that the matmul kernels read, derived from the normal form.
 
-It copies float scales, spreads sub-scales to bytes and re-cuts the codes into planes; nothing is rounded.
+It copies float scales, spreads sub-scales to bytes and re-cuts the codes into planes; codes that the
+declaration computes (vectors of a code book, signs, digits) are evaluated here once. Nothing is rounded.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import WeightLayout
-from lumen_core.quant.normal_form import BitField, NormalForm
-from lumen_core.schedule.blocks import load_bits
+from lumen_core.quant.normal_form import Integers, Lookup, NormalForm
+from lumen_core.schedule.trees import load_codes, load_integers, load_stored_float
 from lumen_core.schedule.weights import DotPlan, emit_group_bytes
 from lumen_core.target import Target
 
@@ -59,8 +64,11 @@ def _pack_scales(
     b: Builder, form: NormalForm, layout: WeightLayout, source: Value, to: Value, lane: Value
 ) -> None:
     for field in layout.floats:
-        item = b.load(Type(f"i{8 * field.bytes}"), source, field.offset)
-        b.store(item, b.offset(to, b.mul(lane, field.bytes)), layout.float_offsets[field.name])
+        size = Type(field.packed).bytes
+        for place in range(field.count):
+            item = load_stored_float(b, form, field, source, place)
+            where = layout.float_offsets[field.name] + place * size * layout.rows
+            b.store(item, b.offset(to, b.mul(lane, size)), where)
     by_row = b.offset(to, lane)
     for scale, where in ((form.scale, layout.scale_offset), (form.offset, layout.minimum_offset)):
         if scale is not None and scale.integer is not None:
@@ -69,12 +77,21 @@ def _pack_scales(
 
 def _load_codes(b: Builder, form: NormalForm, turned: bool, source: Value, codes: Value) -> None:
     """Write a block's codes to scratch, a byte each; `turned`: with their highest bit turned."""
-    assert form.code is not None
+    code = form.code
+    assert code is not None
+    last = code if isinstance(code, Lookup) and code.table.dimension == 1 and code.index.high < 256 else None
+    inner = replace(form, code=last.index) if last is not None else form
+    sign = -128 if form.bits == 8 else 1 << (form.bits - 1)
     for start in range(0, form.block, CHUNK):
-        part = load_bits(b, form, form.code, source, start, CHUNK)
-        if turned:
-            part = b.bitxor(part, -128 if form.bits == 8 else 1 << (form.bits - 1))
-        b.store(part, codes, start)
+        part = load_codes(b, inner, source, start, CHUNK)
+        b.store(b.bitxor(part, sign) if turned and last is None else part, codes, start)
+    if last is not None:  # what is looked up last, byte by byte, is a loop and not so much code
+        entries = last.table.array.astype(np.uint8)
+        data = b.data((entries ^ np.uint8(sign & 0xFF) if turned else entries).tobytes())
+        with b.loop(0, form.block) as element:
+            place = b.offset(codes, element.index)
+            index = b.convert(b.load(Type("i8"), place), "i64", signed=False)
+            b.store(b.load(Type("i8"), b.offset(data, index)), place)
 
 
 def _pack_codes(
@@ -86,14 +103,13 @@ def _pack_codes(
 
 
 def _spread(
-    b: Builder, form: NormalForm, field: BitField, block: Value, to: Value, where: int, stride: int
+    b: Builder, form: NormalForm, field: Integers, block: Value, to: Value, where: int, stride: int
 ) -> None:
     """Write every integer of a field as one byte, `stride` bytes apart."""
-    values = load_bits(b, form, field, block, 0, field.count)
-    if field.low:  # load_bits counts from the lowest value; a packed sub-scale is the value itself
-        values = b.add(values, field.low)
+    values = b.convert(load_integers(b, form, field, block, 0, field.count), "i8")
     for index in range(field.count):
-        b.store(b.extract(values, index), to, where + index * stride)
+        item = b.extract(values, index) if field.count > 1 else values
+        b.store(item, to, where + index * stride)
 
 
 def _pack_unit(b: Builder, layout: WeightLayout, codes: Value, start: int, to: Value, where: int) -> None:

@@ -96,7 +96,7 @@ class QuantizedRow:
             quads = builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quads)
             sums.append(builder.reduce("add", quads))
         step = 4 * layout.columns
-        if layout.group > PIECE:
+        if layout.halves:
             for half, value in enumerate(sums):
                 builder.store(
                     builder.mul(value, -128), words, layout.seeds16 + (2 * piece + half) * step, align=4

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.normal_form import NormalForm, Scale
-from lumen_core.schedule.blocks import load_bits, load_factor
+from lumen_core.schedule.trees import joined, load_codes, load_float_value, load_integers, look_up_bytes
 from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
@@ -28,6 +28,7 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
     scales = b.stack(4 * max(16, form.block)) if form.kind == "integer" else table
     offsets = b.stack(4 * max(16, form.block)) if form.offset is not None else table
     blocks = b.div(length, form.block)
+    looks_up = any(row.op == "lookup16" and row.types[0] == f"<{CHUNK} x i8>" for row in target.instructions)
     with b.loop(first, last) as token:
         identifier = b.convert(b.load(I32, ids, b.mul(token.index, 4), align=4), "i64")
         row = b.offset(table, b.mul(identifier, b.mul(blocks, form.block_bytes)))
@@ -40,35 +41,47 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
             with b.loop(0, blocks) as block:
                 from_block = b.offset(row, b.mul(block.index, form.block_bytes))
                 to_block = b.offset(to, b.mul(block.index, 4 * form.block))
-                _decode(b, form, from_block, to_block, scales, offsets)
+                _decode(b, form, looks_up, from_block, to_block, scales, offsets)
     return kernel
 
 
 def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: Value) -> int:
     """Write the factor of every sub-block to scratch; return how many there are."""
-    factor = load_factor(b, scale, block)
-    if scale.integer is None:
-        b.store(factor, scratch, 0, align=4)
-        return 1
-    count = scale.integer.count
-    raw = load_bits(b, form, scale.integer, block, 0, count)
-    wide = b.convert(raw, "i32", signed=False)
-    wide = b.add(wide, scale.integer.low) if scale.integer.low else wide
-    b.store(b.mul(b.splat(factor, count), b.convert(wide, "f32")), scratch, 0, align=4)
+    factor = b.f32(scale.constant)
+    for field in scale.floats:
+        if field.count == 1:
+            loaded = load_float_value(b, form, field, block, 0)
+            factor = loaded if factor.literal == 1 else b.mul(factor, loaded)
+    count = scale.count
+    factors = b.splat(factor, count)
+    for field in scale.floats:
+        if field.count > 1:
+            own = joined(b, [load_float_value(b, form, field, block, place) for place in range(count)])
+            factors = b.mul(factors, own)
+    if scale.integer is not None:
+        integers = b.convert(load_integers(b, form, scale.integer, block, 0, scale.integer.count), "f32")
+        factors = b.mul(factors, b.splat(integers, count) if scale.integer.count < count else integers)
+    b.store(factors, scratch, 0, align=4)
     return count
 
 
-def _decode(b: Builder, form: NormalForm, block: Value, to: Value, scales: Value, offsets: Value) -> None:
+def _decode(
+    b: Builder, form: NormalForm, looks_up: bool, block: Value, to: Value, scales: Value, offsets: Value
+) -> None:
     assert form.code is not None and form.scale is not None
     vector = Type("f32", CHUNK)
     scale_count = _factors(b, form, form.scale, block, scales)
     offset_count = _factors(b, form, form.offset, block, offsets) if form.offset is not None else 1
     for start in range(0, form.block, CHUNK):
-        codes = b.convert(load_bits(b, form, form.code, block, start, CHUNK), "i32", signed=False)
-        if form.multiplier != 1:
-            codes = b.mul(codes, form.multiplier)
-        if form.zero_of_code:
-            codes = b.sub(codes, form.zero_of_code)
+        bytes = load_codes(b, form, block, start, CHUNK)
+        if form.table is not None:
+            codes = look_up_bytes(b, looks_up, form.table, bytes)
+        else:
+            codes = b.convert(bytes, "i32", signed=False)
+            if form.multiplier != 1:
+                codes = b.mul(codes, form.multiplier)
+            if form.zero_of_code:
+                codes = b.sub(codes, form.zero_of_code)
         scale = b.load_splat(vector, scales, start * scale_count // form.block * 4)
         value = b.mul(scale, b.convert(codes, "f32"))
         if form.offset is not None:

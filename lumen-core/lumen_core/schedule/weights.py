@@ -22,12 +22,13 @@ class DotPlan:
     seeded     u = code << shift, so that the zero point is 128; the accumulator starts at -128 * sum(q)
                (shifted right by what `shift` lacks to 8 bits when the target cannot take large bytes)
     magnitude  u = |v|, and the sign of v moves to the activation
-    signed     v << shift, `turned`
+    signed     v << shift, `turned`, or what the table holds
     corrected  u = code (`turned`: less half its range); -zero * scale * sum(q) is added as a float
 
     left    what the bytes are for the dot product: "unsigned", "signed", or "small" where that is the same
     chain   dot products whose sums of pairs fit 16 bits (0: the target has a dot product of its own)
     turned  codes are packed with their highest bit turned, which makes it the sign of a signed byte
+    table   what enters for each code instead of the code; zero points are then free to choose
     """
 
     kind: str
@@ -36,6 +37,7 @@ class DotPlan:
     left: str = "unsigned"
     chain: int = 0
     turned: bool = False
+    table: tuple[int, ...] | None = None
 
     def zero(self, form: NormalForm) -> int:
         """The zero point of the bytes as they enter the dot product (for `corrected`)."""
@@ -44,23 +46,16 @@ class DotPlan:
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
         """Pick the cheapest way that provably never overflows on `target`; raises UnsupportedFormatError."""
-        plan = DotPlan._cheapest(form, target)
-        coarse = plan.kind == "corrected" or (plan.kind == "seeded" and form.activation != "i8g256")
-        if form.sub < 32 and coarse:
-            raise UnsupportedFormatError(
-                f"{form.name}: zero points of sub-blocks of {form.sub} need finer sums of activations"
-            )
-        return plan
-
-    @staticmethod
-    def _cheapest(form: NormalForm, target: Target) -> DotPlan:
+        if form.table is not None:
+            return DotPlan._with_table(form, target)
         largest = (1 << form.bits) - 1
-        centered = form.multiplier == 1 and form.zero_of_code == 1 << (form.bits - 1)
+        zero, multiplier = form.zero_of_code, form.multiplier
+        centered = multiplier == 1 and zero == 1 << (form.bits - 1)
         if target.find("dot4_s8s8") is not None:
             if centered:
                 return DotPlan("signed", 8 - form.bits, left="signed", turned=True)
             if largest <= 127:
-                return DotPlan("corrected" if form.zero_of_code else "plain", left="small")
+                return DotPlan("corrected" if zero else "plain", left="small")
             if target.find("dot4_u8s8") is None:
                 return DotPlan("corrected", left="signed", turned=True)
         bound = 255
@@ -69,12 +64,14 @@ class DotPlan:
             if row is None:
                 return DotPlan._widening(form, target, largest, centered)
             bound = row.bound
-        if form.zero_of_code == 0 and largest <= bound:
+        if zero == 0 and largest <= bound:
             return DotPlan("plain")
-        if centered and largest << (8 - form.bits) <= bound:
-            return DotPlan("seeded", 8 - form.bits, 0)
-        if centered and largest <= bound:
-            return DotPlan("seeded", 0, 8 - form.bits)
+        if _is_power(zero) and zero <= 128 and _is_power(multiplier) and largest * multiplier <= bound:
+            doubled = multiplier.bit_length() - 1
+            lacking = 8 - zero.bit_length()
+            if largest * multiplier << lacking <= bound:
+                return DotPlan("seeded", doubled + lacking, 0)
+            return DotPlan("seeded", doubled, lacking)
         if centered and 1 << (form.bits - 1) <= bound:
             return DotPlan("magnitude")
         if largest <= bound:
@@ -91,13 +88,42 @@ class DotPlan:
             raise LumenBug(f"target {target.name} has no byte dot product")
         if largest <= 127:
             chain = 0x7FFF // (2 * 127 * largest)
-            if centered and (form.sub >= 32 or form.activation == "i8g256"):
+            if centered:
                 return DotPlan("seeded", 0, 8 - form.bits, "small", chain)
-            if centered:  # activations without sums as fine as the scales
-                return DotPlan("signed", 8 - form.bits, left="signed", chain=1, turned=True)
             return DotPlan("corrected" if form.zero_of_code else "plain", left="small", chain=chain)
         # 2 * 127 * 128 fits
         return DotPlan("signed" if centered else "corrected", left="signed", chain=1, turned=True)
+
+    @staticmethod
+    def _with_table(form: NormalForm, target: Target) -> DotPlan:
+        assert form.table is not None
+        if target.find("lookup16") is None:
+            raise UnsupportedFormatError(f"{form.name}: {target.name} has no instruction that looks up bytes")
+        low, high = min(form.table), max(form.table)
+        if target.find("dot4_s8s8") is not None:
+            return DotPlan("signed", left="signed", table=form.table)
+        bound = 255
+        if target.find("dot4_u8s8") is None:
+            row = target.find("maddubs")
+            if row is None:  # products of 16 bits
+                chain = 0x7FFF // (2 * 127 * max(-low, high, 1))
+                return DotPlan("signed", left="signed", chain=chain, table=form.table)
+            bound = row.bound
+        if low >= 0 and high <= bound:
+            return DotPlan("plain", table=form.table)
+        for lacking in range(8):
+            zero = 128 >> lacking
+            if low + zero >= 0 and high + zero <= bound:
+                return DotPlan("seeded", 0, lacking, table=tuple(value + zero for value in form.table))
+        if max(-low, high) <= bound:
+            return DotPlan("magnitude", table=tuple(value + 128 for value in form.table))
+        raise UnsupportedFormatError(
+            f"{form.name}: {target.name} has no exact dot product for values from {low} to {high}"
+        )
+
+
+def _is_power(value: int) -> bool:
+    return value > 0 and not value & value - 1
 
 
 class WeightReader:
@@ -132,6 +158,9 @@ class WeightReader:
             code = parts[0]
             for part in parts[1:]:
                 code = b.bitor(code, part)
+            if self.plan.table is not None:
+                places = b.bitcast(code, self._bytes)
+                code = b.bitcast(b.lookup16(self.plan.table, places), self.lanes)
             vectors.append(code)
         return vectors
 
@@ -157,24 +186,42 @@ class WeightReader:
         return b.bitcast(moved, self.lanes)
 
     def floats(self, base: Value) -> dict[str, Value]:
-        """The float fields of the block, one f32 lane a row."""
+        """The float fields that the whole block shares, one f32 lane a row."""
         b, rows = self.builder, self.layout.rows
         found = {}
         for field in self.layout.floats:
-            where = self.layout.float_offsets[field.name]
-            found[field.name] = load_float(b, field.element, rows, base, where)
+            if field.count == 1:
+                where = self.layout.float_offsets[field.name]
+                found[field.name] = load_float(b, field.packed, rows, base, where)
         return found
 
     def factor(self, scale: Scale, floats: dict[str, Value], extra: float) -> Value:
-        """constant * product(floats) of the block, times `extra`."""
+        """constant * product(floats) that the whole block shares, times `extra`."""
         b = self.builder
         value: Value | None = None
         for field in scale.floats:
+            if field.count > 1:
+                continue
             value = floats[field.name] if value is None else b.mul(value, floats[field.name])
         constant = scale.constant * extra
         if value is None:
             return b.constant(Type("f32", self.layout.rows), constant)
         return value if constant == 1 else b.mul(value, constant)
+
+    def sub_factor(self, scale: Scale, factor: Value, base: Value, number: Value, where: int) -> Value:
+        """`factor` times what scales sub-block `number` alone; its integers lie at byte offset `where`."""
+        b, rows = self.builder, self.layout.rows
+        for field in scale.floats:
+            if field.count > 1:
+                bytes = Type(field.packed).bytes * rows
+                place = b.offset(base, b.mul(number, bytes))
+                own = load_float(b, field.packed, rows, place, self.layout.float_offsets[field.name])
+                factor = b.mul(factor, own)
+        if scale.integer is None:
+            return factor
+        if scale.integer.count == 1:
+            number = b.i64(0)
+        return b.mul(factor, self.integers(scale, b.offset(base, b.mul(number, rows)), where))
 
     def integers(self, scale: Scale, base: Value, where: int) -> Value:
         """The integer sub-scale at byte offset `where` as f32 lanes."""

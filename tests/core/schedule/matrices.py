@@ -94,7 +94,7 @@ class Activations:
         blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
         put(layout.scales, scales[..., None])
         put(layout.seeds32, -128 * totals)
-        if layout.group == 256:
+        if layout.halves:
             put(layout.seeds16, -128 * halves)
         factor = scales[..., None] if layout.scaled_sums else np.float32(1)
         put(layout.sums32, (totals * factor).astype(np.float32))

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from kit.forms import declarations, form
 
+from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small
+from lumen_core.quant.integers import BitField, Integers, values
 from lumen_core.quant.layout import WeightLayout
-from lumen_core.quant.normal_form import BitField, NormalForm
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.target import Target
 
 from .compiled import TARGETS
@@ -31,7 +33,7 @@ def unpacked_codes(layout: WeightLayout, bytes: np.ndarray, blocks: int) -> np.n
     return codes.transpose(2, 0, 1, 3).reshape(rows, blocks * form.block)
 
 
-def bytes_of(field: BitField, blocks: np.ndarray) -> np.ndarray:
+def bytes_of(field: Integers, blocks: np.ndarray) -> np.ndarray:
     """The integers of a field as the bytes that packing makes of them."""
     return field.decode(blocks).astype(np.int64).astype(np.uint8)
 
@@ -60,18 +62,23 @@ def check_group(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blo
     assert normal.code is not None
     rows, count = blocks.shape[:2]
     codes = unpacked_codes(layout, group, count)
-    np.testing.assert_array_equal(
-        codes[:rows].reshape(rows, count, -1), normal.code.decode(blocks) - normal.code.low
-    )
+    low = normal.code.low if isinstance(normal.code, BitField) else 0
+    np.testing.assert_array_equal(codes[:rows].reshape(rows, count, -1), normal.code.decode(blocks) - low)
     assert not codes[rows:].any()
     start = count * layout.code_bytes
     scales = group[start : start + count * layout.scale_bytes].reshape(count, layout.scale_bytes)
     for field in layout.floats:
         where = layout.float_offsets[field.name]
-        found = scales[:, where : where + field.bytes * layout.rows].reshape(count, layout.rows, field.bytes)
-        wanted = blocks[:, :, field.offset : field.offset + field.bytes]
-        np.testing.assert_array_equal(found.transpose(1, 0, 2)[:rows], wanted)
-        assert not found[:, rows:].any()
+        size = FLOAT_BYTES[field.packed]
+        bytes = np.ascontiguousarray(scales[:, where : where + size * field.count * layout.rows])
+        found = bytes.view(f"<u{size}").reshape(count, field.count, layout.rows).transpose(2, 0, 1)
+        if is_small(field.element):  # the same numbers in a wider type
+            values = float_values(np.ascontiguousarray(found).view(np.uint8), field.packed)
+            np.testing.assert_array_equal(values[:rows], field.decode(blocks))
+        else:
+            stored = field.source.decode(blocks).astype(f"<u{size}")
+            np.testing.assert_array_equal(found[:rows], stored)
+        assert not found[rows:].any()
     for scale, where in ((normal.scale, layout.scale_offset), (normal.offset, layout.minimum_offset)):
         if scale is None or scale.integer is None:
             continue
@@ -83,8 +90,16 @@ def check_group(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blo
 
 @pytest.mark.parametrize("name", sorted(declarations()))
 def test_packed_size(name: str) -> None:
-    """Packed weights take the file's bits, plus what widening scales to bytes costs: at most 3 %."""
+    """Codes take the bits that their values need, scales whole bytes, and nothing else is there."""
     normal = form(name)
+    scales = [scale for scale in (normal.scale, normal.offset) if scale is not None]
+    floats = {field: FLOAT_BYTES[field.packed] * field.count for scale in scales for field in scale.floats}
+    bytes = sum(floats.values()) + sum(scale.integer.count for scale in scales if scale.integer is not None)
+    size = 1024 // normal.block * (normal.block * normal.bits / 8 + bytes) * 1024
     for lanes in (8, 16):
         layout = WeightLayout(normal, lanes)
-        assert layout.matrix_bytes(1024, 1024) <= 1.03 * 1024 * normal.row_bytes(1024)
+        assert size <= layout.matrix_bytes(1024, 1024) <= size + 1024 * 64 // lanes
+    if normal.kind == "integer" and not isinstance(normal.code, BitField):
+        assert normal.code is not None
+        assert normal.bits <= 4
+        assert (1 << normal.bits - 1) < max(2, len(values(normal.code)))

@@ -86,6 +86,20 @@ def _slice_rule(operation: Operation) -> tuple[TensorType, ...]:
     return (TensorType(type.element, (*type.shape[:-1], Dim.of(stop - start))),)
 
 
+def _take_rule(operation: Operation) -> tuple[TensorType, ...]:
+    table, index = (value.type for value in operation.operands)
+    fit = table.element == index.element == "u8" and len(table.shape) == len(index.shape) > 0
+    require(
+        fit and table.shape[:-1] == index.shape[:-1], f"take needs bytes of one shape, found {table}, {index}"
+    )
+    return (index,)
+
+
+def _take(context: Context, operation: Operation, arrays: Sequence[Any]) -> tuple:
+    table, index = arrays
+    return (np.take_along_axis(table, index.astype(np.int64) % table.shape[-1], axis=-1),)
+
+
 OPERATIONS = (
     Definition(
         "reshape", ("x",), _reshape_rule, _reshape, "shape",
@@ -101,5 +115,9 @@ OPERATIONS = (
         lambda context, operation, arrays: (
             arrays[0][..., operation.attributes["start"] : operation.attributes["stop"]],
         ), "shape", {"start": REQUIRED, "stop": REQUIRED}, summary="a part of the last axis",
+    ),
+    Definition(
+        "take", ("table", "index"), _take_rule, _take, "shape",
+        summary="elements of the table's last axis by their places, which wrap around",
     ),
 )  # fmt: skip

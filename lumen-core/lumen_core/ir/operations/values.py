@@ -25,7 +25,7 @@ MOST_AXES = 6  # of a tensor; together with MOST_TERMS it bounds the work of com
 MOST_TERMS = 4  # of a size, such as the two of `P + T`
 FLOATS = frozenset({"f16", "bf16", "f32", "f64"})
 INTEGERS = frozenset(SCALARS) - FLOATS
-_ACTIVATION = re.compile(r"i8g([1-9][0-9]{0,4})")
+_ACTIVATION = re.compile(r"i8g([1-9][0-9]{0,4})(?:s16)?")
 _UNPACKED = re.compile(r"unpacked<(.+)>")
 
 
@@ -71,7 +71,7 @@ class Context:
 
 
 def group_of(element: str) -> int | None:
-    """Return n for the activation format `i8g<n>`, else None."""
+    """Return n for the activation format `i8g<n>` (`i8g<n>s16`: kernels want sums of 16), else None."""
     match = _ACTIVATION.fullmatch(element)
     return int(match[1]) if match else None
 

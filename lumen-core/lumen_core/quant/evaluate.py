@@ -1,0 +1,333 @@
+"""The declared expression of a format, evaluated over the origin of every bit.
+
+In: a declaration. Out: its value as a sum of terms, each a constant times stored floats times integers
+(trees over bits of the block), so that what comes out is exact. Nothing looks at a format's name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from lumen_core.dsl import ast
+from lumen_core.quant import bits
+from lumen_core.quant.floats import FLOAT_BYTES
+from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup, Table, values
+from lumen_core.quant.normal_form import FloatField
+from lumen_core.source import Span
+
+FINEST = 16  # the least elements that share a scale
+INTEGERS = {  # bytes, signed
+    "u8": (1, False), "i8": (1, True),
+    "u16": (2, False), "i16": (2, True),
+    "u32": (4, False), "i32": (4, True),
+}  # fmt: skip
+_TABLES = {"i8": (-128, 127), "u8": (0, 255), "i16": (-32768, 32767)}
+
+
+@dataclass(frozen=True)
+class Term:
+    """constant * product of floats * product of integers."""
+
+    constant: float
+    floats: tuple[FloatField, ...] = ()
+    integers: tuple[Integers, ...] = ()
+
+    @property
+    def whole(self) -> bool:
+        return not self.floats and self.constant == int(self.constant)
+
+    def times(self, factor: float) -> Term:
+        return Term(self.constant * factor, self.floats, self.integers)
+
+
+Value = tuple[Term, ...]  # a sum
+
+
+class Wrong(Exception):
+    """A finding at a place of the declaration."""
+
+    def __init__(self, message: str, span: Span, help: str | None = None):
+        super().__init__(message)
+        self.span = span
+        self.help = help
+
+
+class Evaluation:
+    """What the names of one declaration stand for."""
+
+    def __init__(self, declaration: ast.Format):
+        self.declaration = declaration
+        self.names: dict[str, Value] = {}
+        self.tables: dict[str, Table] = {}
+        self.external = {table.name: table for table in declaration.tables}
+        offset = 0
+        for field in declaration.fields:
+            count = field.count or 1
+            if field.dtype in FLOAT_BYTES:
+                source = bits.of_bytes(offset, count, FLOAT_BYTES[field.dtype], False)
+                self.names[field.name] = (Term(1, (FloatField(field.name, field.dtype, source),)),)
+                offset += FLOAT_BYTES[field.dtype] * count
+            elif field.dtype in INTEGERS:
+                size, signed = INTEGERS[field.dtype]
+                self.names[field.name] = (Term(1, (), (bits.of_bytes(offset, count, size, signed),)),)
+                offset += size * count
+            else:
+                known = ", ".join([*FLOAT_BYTES, *INTEGERS])
+                raise Wrong(f"unknown element type {field.dtype}", field.span, f"known are {known}")
+        self.bytes = offset
+        for let in declaration.lets:
+            if len(let.names) != 1:
+                raise Wrong("a format's `let` names one value", let.span)
+            if isinstance(let.value, ast.List):
+                self.tables[let.names[0]] = self.listed(let.names[0], let.value)
+                continue
+            value = self.evaluate(let.value)
+            if isinstance(let.value, ast.Call) and let.value.function == "reinterpret":
+                value = (Term(1, (replace(value[0].floats[0], name=let.names[0]),)),)
+            self.names[let.names[0]] = value
+
+    # --------------------------------------------------------------- evaluation
+
+    def evaluate(self, node: ast.Expression) -> Value:
+        match node:
+            case ast.Number(value=value):
+                return (Term(float(value)),)
+            case ast.Name(name=name):
+                if name not in self.names:
+                    raise Wrong(f"unknown name {name}", node.span, f"known are {', '.join(self.names)}")
+                return self.names[name]
+            case ast.Unary(operator="-", operand=operand):
+                return tuple(term.times(-1) for term in self.evaluate(operand))
+            case ast.Binary(operator="+" | "-"):
+                return self.sum(node)
+            case ast.Binary(operator="*", left=left, right=right):
+                return self.multiplied(self.evaluate(left), self.evaluate(right))
+            case ast.Binary(operator="/", left=left, right=right):
+                divisor = self.constant(right)
+                if divisor == 0:
+                    raise Wrong("division by zero", right.span)
+                return tuple(Term(t.constant / divisor, t.floats, t.integers) for t in self.evaluate(left))
+            case ast.Call(function="reinterpret", arguments=(stored, ast.Name(name=element))):
+                return (Term(1, (FloatField(element, element, self.float_bits(stored, element)),)),)
+            case ast.Binary() | ast.Slice() | ast.Index() | ast.Call():
+                try:
+                    return (Term(1, (), (self.bit_operation(node),)),)
+                except bits.NotBits as reason:
+                    raise Wrong(str(reason), node.span) from None
+        raise Wrong("this expression is not understood in a format", node.span)
+
+    def sum(self, node: ast.Binary) -> Value:
+        left, right = self.evaluate(node.left), self.evaluate(node.right)
+        right = tuple(term.times(1 if node.operator == "+" else -1) for term in right)
+        # A stored integer plus a constant stays one integer, so that it can scale or be scaled as such.
+        for one, other in ((left, right), (right, left)):
+            field = self.single(one)
+            if not isinstance(field, BitField) or len(other) != 1 or other[0].floats or other[0].integers:
+                continue
+            added = other[0].constant
+            if added == int(added):
+                return (Term(1, (), (BitField(field.sources, field.signed, field.add + int(added)),)),)
+        both = left + right
+        varying = [term for term in both if term.integers]
+        if not varying or not all(term.whole for term in both):
+            return both
+        # Whole numbers: one node where two are added, or a constant to what scales a sub-block.
+        if len(varying) > 1 or self.is_shared(self.product(varying[0].integers)):
+            return self.gathered(both)
+        return both
+
+    def multiplied(self, left: Value, right: Value) -> Value:
+        # A sum of whole numbers that multiplies codes is one integer: distributed, it would be two codes.
+        if any(not self.is_shared(node) for term in left for node in term.integers):
+            right = self.gathered(right)
+        if any(not self.is_shared(node) for term in right for node in term.integers):
+            left = self.gathered(left)
+        return tuple(
+            Term(a.constant * b.constant, a.floats + b.floats, a.integers + b.integers)
+            for a in left
+            for b in right
+        )
+
+    def gathered(self, value: Value) -> Value:
+        """A sum of whole numbers as one node."""
+        varying = tuple(term for term in value if term.integers)
+        if len(value) < 2 or not varying or not all(term.whole for term in value):
+            return value
+        total = self.integer(varying)
+        assert total is not None
+        return (Term(1, (), (_plus(total, sum(int(term.constant) for term in value if not term.integers)),)),)
+
+    def is_shared(self, node: Integers) -> bool:
+        """Tell whether a node has so few integers that it can scale sub-blocks."""
+        return node.count * FINEST <= self.declaration.block
+
+    @staticmethod
+    def product(integers: tuple[Integers, ...]) -> Integers:
+        result = integers[0]
+        for other in integers[1:]:
+            result = Combined("*", result, other)
+        return result
+
+    def integer(self, value: Value) -> Integers | None:
+        """The one node that a value of whole numbers is, without its constant terms; None if it is none."""
+        result: Integers | None = None
+        for term in value:
+            if not term.whole or not term.integers:
+                return None
+            part = _times(self.product(term.integers), int(term.constant))
+            result = part if result is None else Combined("+", result, part)
+        return result
+
+    @staticmethod
+    def single(value: Value) -> Integers | None:
+        if len(value) == 1 and value[0].constant == 1 and not value[0].floats and len(value[0].integers) == 1:
+            return value[0].integers[0]
+        return None
+
+    def field(self, node: ast.Expression) -> Integers:
+        value = self.evaluate(node)
+        found = self.single(value) or self.integer(value)
+        if found is None:
+            raise Wrong("expected integers of the block", node.span)
+        return found
+
+    def stored(self, node: ast.Expression) -> BitField:
+        found = self.field(node)
+        if not isinstance(found, BitField):
+            raise Wrong("expected bits of the block, found a computed integer", node.span)
+        return found
+
+    def float_bits(self, node: ast.Expression, element: str) -> BitField:
+        if element not in FLOAT_BYTES:
+            raise Wrong(f"{element} is no type of floats", node.span, f"known are {', '.join(FLOAT_BYTES)}")
+        field, width = bits.plain(self.stored(node)), 8 * FLOAT_BYTES[element]
+        if field.width != width or any(ZERO in source for source in field.sources):
+            raise Wrong(f"{element} has {width} bits, found {field.width}", node.span)
+        return BitField(field.sources)
+
+    def table(self, node: ast.Expression) -> Table | None:
+        """The table that an expression names or lists."""
+        if isinstance(node, ast.List):
+            return self.listed("table", node)
+        if not isinstance(node, ast.Name) or node.name in self.names:
+            return None
+        if node.name not in self.tables and node.name in self.external:
+            self.tables[node.name] = _supplied(self.external[node.name])
+        return self.tables.get(node.name)
+
+    def listed(self, name: str, node: ast.List) -> Table:
+        entries = [self.whole(item) for item in node.items]
+        wrong = next((i for i, entry in enumerate(entries) if not -32768 <= entry <= 32767), None)
+        if wrong is not None:
+            raise Wrong("an element of a table has at most 16 bits", node.items[wrong].span)
+        return Table.of(name, np.array(entries))
+
+    def look_up(self, table: Table, node: ast.Index) -> Integers:
+        index = self.field(node.index)
+        low, high = values(index)[0], values(index)[-1]
+        if low < 0 or high >= table.entries:
+            raise Wrong(
+                f"the index goes from {low} to {high}, the table {table.name} from 0 to {table.entries - 1}",
+                node.index.span,
+                "mask the index, or give the table an entry for every one",
+            )
+        return Lookup(table, index)
+
+    def constant(self, node: ast.Expression) -> float:
+        value = self.evaluate(node)
+        if len(value) != 1 or value[0].floats or value[0].integers:
+            raise Wrong("expected a constant", node.span)
+        return value[0].constant
+
+    def whole(self, node: ast.Expression) -> int:
+        value = self.constant(node)
+        if value != int(value):
+            raise Wrong("expected a whole number", node.span)
+        return int(value)
+
+    def bit_operation(self, node: ast.Expression) -> Integers:
+        match node:
+            case ast.Binary(operator="&" | "|" | "<<" | ">>" | "^" as symbol, left=left, right=right):
+                return self.bitwise(symbol, self.field(left), right)
+            case ast.Slice(value=value, start=start, stop=stop, step=step):
+                field = self.stored(value)
+                first = self.whole(start) if start is not None else 0
+                last = self.whole(stop) if stop is not None else field.count
+                return bits.take(field, first, last, self.whole(step) if step is not None else 1)
+            case ast.Index(value=value, index=index):
+                table = self.table(value)
+                if table is not None:
+                    return self.look_up(table, node)
+                position = self.whole(index)
+                return bits.take(self.stored(value), position, position + 1)
+            case ast.Call(function="concat", arguments=arguments) if arguments:
+                parts = [self.field(argument) for argument in arguments]
+                fields = [part for part in parts if isinstance(part, BitField)]
+                return bits.concatenate(fields) if len(fields) == len(parts) else Joined(tuple(parts))
+            case ast.Call(function="bits", arguments=(field, width)):
+                run, parts_node = node.keyword("run"), node.keyword("parts")
+                if run is None:
+                    raise Wrong(
+                        "bits() needs run=: how many integers give their lowest bits first", node.span
+                    )
+                count = self.whole(parts_node) if parts_node is not None else None
+                return bits.spread(self.stored(field), self.whole(width), self.whole(run), count)
+            case ast.Call(function=name):
+                known = "known: bits, concat, reinterpret"
+                raise Wrong(f"unknown function {name}, or wrong arguments", node.span, known)
+        raise Wrong("this operator is not understood on the bits of a block", node.span)
+
+    def bitwise(self, symbol: str, left: Integers, right: ast.Expression) -> Integers:
+        if isinstance(left, BitField):
+            match symbol:
+                case "&":
+                    return bits.mask(left, self.whole(right))
+                case "|":
+                    return bits.merge(left, self.stored(right))
+                case "<<":
+                    return bits.shift_left(left, self.whole(right))
+                case ">>":
+                    return bits.shift_right(left, self.whole(right))
+        if symbol in ("<<", ">>") and not 0 <= self.whole(right) <= 31:
+            raise bits.NotBits("a shift takes 0 to 31 bits")
+        other = self.evaluate(right)
+        constant = len(other) == 1 and not other[0].integers
+        return Combined(symbol, left, self.whole(right) if constant else self.field(right))
+
+
+def _plus(node: Integers, added: int) -> Integers:
+    if isinstance(node, BitField):
+        return BitField(node.sources, node.signed, node.add + added)
+    return Combined("+", node, added) if added else node
+
+
+def _times(node: Integers, factor: int) -> Integers:
+    """factor * node; a power of two moves the bits of a stored integer."""
+    if factor == 1:
+        return node
+    if isinstance(node, BitField) and not node.signed and factor > 0 and not factor & factor - 1:
+        moved = (ZERO,) * (factor.bit_length() - 1)
+        return BitField(tuple(moved + source for source in node.sources), False, node.add * factor)
+    return Combined("*", node, factor)
+
+
+def _supplied(table: ast.Table) -> Table:
+    """The values of a table that a package supplies, checked against what the file declares."""
+    if table.supply is None:
+        help = "return FormatSource(path, tables=...) from the package's hook"
+        raise Wrong(f"nobody supplies the values of the table {table.name}", table.span, help)
+    try:
+        array = np.asarray(table.supply(table.name))
+    except Exception as error:  # a foreign function may raise anything
+        raise Wrong(
+            f"the table {table.name} cannot be had: {error or type(error).__name__}", table.span
+        ) from None
+    if array.dtype.kind not in "iu" or array.shape != table.shape:
+        wanted = f"{table.dtype}[{', '.join(map(str, table.shape))}]"
+        raise Wrong(f"the table {table.name} is {array.dtype}{list(array.shape)}, not {wanted}", table.span)
+    low, high = _TABLES[table.dtype]
+    if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
+        raise Wrong(f"the table {table.name} does not fit in {table.dtype}", table.span)
+    return Table.of(table.name, array)

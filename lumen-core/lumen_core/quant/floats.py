@@ -1,0 +1,51 @@
+"""Element types of stored floats: their bits, and what the bits stand for.
+
+Types of one byte are tables of 256 values: `e8m0` is a power of two, 2^(code - 127); `ue4m3` has 4 bits of
+exponent and 3 of mantissa and no sign (its highest bit is not read), and 0x7F, where others have a NaN, is 0.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1}
+
+
+def is_small(element: str) -> bool:
+    """Tell whether a type has so few codes that a table holds all their values."""
+    return FLOAT_BYTES[element] == 1
+
+
+@cache
+def small_floats(element: str) -> np.ndarray:
+    """The 256 values of a type of one byte, f64."""
+    codes = np.arange(256)
+    if element == "e8m0":
+        return np.exp2(codes - 127.0)
+    exponent, mantissa = codes >> 3 & 15, codes & 7
+    normal = (1 + mantissa / 8) * np.exp2(exponent - 7.0)
+    found = np.where(exponent == 0, mantissa * 2.0**-9, normal)
+    found[0x7F] = 0
+    return found
+
+
+def float_values(raw: np.ndarray, element: str) -> np.ndarray:
+    """Little-endian floats as f32: uint8 [..., n * bytes] -> f32 [..., n]."""
+    if element == "f32":
+        return raw.view("<f4").astype(np.float32)
+    if element == "f16":
+        return raw.view("<f2").astype(np.float32)
+    if element == "bf16":
+        return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
+    return small_floats(element)[raw].astype(np.float32)
+
+
+def packed_element(element: str, factor: float) -> str:
+    """The type in which kernels read a float that the file stores as `element`; nothing is rounded."""
+    if not is_small(element):
+        return element
+    with np.errstate(over="ignore"):
+        single = (small_floats(element) * factor).astype(np.float32)
+    return "f32" if (single.view(np.uint32) & 0xFFFF).any() else "bf16"

@@ -1,0 +1,216 @@
+"""Integers of a block, as trees: fields of bits, rows of a table chosen by an index, and plain arithmetic.
+
+A node gives `count` integers of every block; one with fewer than another repeats each over a group. What a
+node can give (`values`) is found by evaluation, so every range and every alphabet past this point is exact
+or, where two operands share bits, larger than what occurs.
+Bits are numbered within the block: bit i of byte j is `8 * j + i`.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import TypeAlias
+
+import numpy as np
+
+ZERO = -1  # a bit source that is constant 0
+MOST_VALUES = 1 << 16  # different values of a node
+
+OPERATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "+": operator.add, "-": operator.sub, "*": operator.mul,
+    "&": operator.and_, "|": operator.or_, "^": operator.xor, "<<": operator.lshift, ">>": operator.rshift,
+}  # fmt: skip
+
+
+class TooManyValues(Exception):
+    """A node that can give more than MOST_VALUES different integers."""
+
+
+@dataclass(frozen=True)
+class BitField:
+    """`count` integers of `width` bits plus `add`; `sources[i][j]` is the block's bit for bit j of integer i.
+
+    A signed field is two's complement of that width.
+    """
+
+    sources: tuple[tuple[int, ...], ...]
+    signed: bool = False
+    add: int = 0
+
+    @property
+    def count(self) -> int:
+        return len(self.sources)
+
+    @property
+    def width(self) -> int:
+        return len(self.sources[0])
+
+    @property
+    def low(self) -> int:
+        return self.add - ((1 << (self.width - 1)) if self.signed else 0)
+
+    @property
+    def high(self) -> int:
+        return self.low + (1 << self.width) - 1
+
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        """Integers of raw blocks: uint8 [..., block_bytes] -> int32 [..., count]."""
+        sources = np.array(self.sources, np.int64)
+        result = np.full((*blocks.shape[:-1], self.count), self.add, np.int64)
+        for position in range(self.width):
+            bit = sources[:, position]
+            taken = (blocks[..., np.maximum(bit, 0) >> 3] >> (np.maximum(bit, 0) & 7).astype(np.uint8)) & 1
+            weight = -(1 << position) if self.signed and position == self.width - 1 else 1 << position
+            result += np.where(bit >= 0, taken, 0).astype(np.int64) * weight
+        return result.astype(np.int32)
+
+    def store(self, blocks: np.ndarray, stored: np.ndarray) -> None:
+        """Write the raw bits of every integer: the inverse of decode, before `add`."""
+        for index, source in enumerate(self.sources):
+            for position, bit in enumerate(source):
+                if bit != ZERO:
+                    taken = (stored[..., index].astype(np.int64) >> position & 1).astype(np.uint8)
+                    blocks[..., bit >> 3] &= ~np.uint8(1 << (bit & 7))
+                    blocks[..., bit >> 3] |= taken << np.uint8(bit & 7)
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of `dimension` integers; `data` holds them as little-endian int16."""
+
+    name: str
+    data: bytes
+    dimension: int = 1
+
+    @property
+    def array(self) -> np.ndarray:
+        return np.frombuffer(self.data, "<i2").reshape(-1, self.dimension)
+
+    @property
+    def entries(self) -> int:
+        return len(self.data) // 2 // self.dimension
+
+    @staticmethod
+    def of(name: str, values: np.ndarray) -> Table:
+        return Table(name, values.astype("<i2").tobytes(), values.shape[1] if values.ndim == 2 else 1)
+
+
+class _Derived:
+    """What nodes that are no fields of bits have in common."""
+
+    @property
+    def low(self) -> int:
+        return values(self)[0]
+
+    @property
+    def high(self) -> int:
+        return values(self)[-1]
+
+
+@dataclass(frozen=True)
+class Lookup(_Derived):
+    """For every index its row of a table."""
+
+    table: Table
+    index: Integers
+
+    @property
+    def count(self) -> int:
+        return self.index.count * self.table.dimension
+
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        rows = self.table.array[self.index.decode(blocks)]
+        return rows.reshape(*blocks.shape[:-1], -1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class Joined(_Derived):
+    """The integers of the parts, one part after the other."""
+
+    parts: tuple[Integers, ...]
+
+    @property
+    def count(self) -> int:
+        return sum(part.count for part in self.parts)
+
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        return np.concatenate([part.decode(blocks) for part in self.parts], axis=-1)
+
+
+@dataclass(frozen=True)
+class Combined(_Derived):
+    """`left operator right`, element by element."""
+
+    operator: str
+    left: Integers
+    right: Integers | int
+
+    @property
+    def count(self) -> int:
+        return self.left.count if isinstance(self.right, int) else max(self.left.count, self.right.count)
+
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        left = _repeated(self.left.decode(blocks), self.count)
+        right = (
+            self.right if isinstance(self.right, int) else _repeated(self.right.decode(blocks), self.count)
+        )
+        return np.asarray(OPERATORS[self.operator](left, np.asarray(right, np.int32))).astype(np.int32)
+
+
+Integers: TypeAlias = BitField | Lookup | Joined | Combined
+
+
+def _repeated(array: np.ndarray, count: int) -> np.ndarray:
+    return array.repeat(count // array.shape[-1], -1)
+
+
+@cache
+def values(node: Integers) -> tuple[int, ...]:
+    """Every integer that a node can give, ascending; raises TooManyValues."""
+    found: np.ndarray
+    match node:
+        case BitField():
+            found = np.array([], np.int64)
+            for used in {tuple(bit != ZERO for bit in source) for source in node.sources}:
+                some = np.array([node.add], np.int64)
+                for position, is_used in enumerate(used):
+                    weight = -(1 << position) if node.signed and position == node.width - 1 else 1 << position
+                    some = np.concatenate([some, some + weight]) if is_used else some
+                    _check(len(some))
+                found = np.concatenate([found, some])
+        case Lookup():
+            found = node.table.array[list(values(node.index))].reshape(-1).astype(np.int64)
+        case Joined():
+            found = np.concatenate([values(part) for part in node.parts])
+        case Combined():
+            right = [node.right] if isinstance(node.right, int) else values(node.right)
+            left = values(node.left)
+            _check(len(left) * len(right) // 64)
+            pairs = OPERATORS[node.operator](np.array(left, np.int64)[:, None], np.array(right, np.int64))
+            found = np.asarray(pairs).reshape(-1)
+    found = np.unique(found)
+    _check(len(found))
+    return tuple(int(value) for value in found)
+
+
+def _check(count: int) -> None:
+    if count > MOST_VALUES:
+        raise TooManyValues
+
+
+def bit_sources(node: Integers | int) -> Iterator[int]:
+    """Every bit of the block that a node reads."""
+    match node:
+        case BitField():
+            yield from (bit for source in node.sources for bit in source if bit != ZERO)
+        case Lookup():
+            yield from bit_sources(node.index)
+        case Joined():
+            for part in node.parts:
+                yield from bit_sources(part)
+        case Combined():
+            yield from bit_sources(node.left)
+            yield from bit_sources(node.right)
