@@ -271,8 +271,8 @@ def _bits(node: ast.Call, block: _Block) -> Vector | None:
     if parts is None:
         return None
     if width < 1 or parts < 1 or width * parts > whole or (parts_node is None and width * parts != whole):
-        help = "say with parts= how many parts to take" if parts_node is None else None
-        block.error(f"{whole} bits are not {parts} parts of {width}", node.arguments[1], help=help)
+        advice = "say with parts= how many parts to take" if parts_node is None else None
+        block.error(f"{whole} bits are not {parts} parts of {width}", node.arguments[1], help=advice)
         return None
     if run < 1 or source.length % run:
         place = run_node if run_node is not None else node

@@ -116,19 +116,20 @@ class _Analysis(Evaluation):
         )
 
     def sub_block(self, scale: Scale, offset: Scale | None) -> int:
-        counts = [s.count for s in (scale, offset) if s is not None and s.count > 1]
+        finest = [s.count for s in (scale, offset) if s is not None and s.count > 1]
         where = self.declaration.value.span
-        if len(set(counts)) > 1:
+        if len(set(finest)) > 1:
             raise Wrong("scales and offsets have different sub-blocks", where)
         if self.declaration.block % 32:
             raise Wrong(f"a block of {self.declaration.block} is no multiple of 32", where)
-        sub = self.declaration.block // (counts[0] if counts else 1)
+        sub = self.declaration.block // (finest[0] if finest else 1)
         if sub != 16 and sub % 32:
             raise Wrong(f"a sub-block of {sub} is neither 16 nor a multiple of 32", where)
         for one in (scale, offset):
             if one is None:
                 continue
-            if any(part.count not in (1, one.count) for part in (*one.floats, *filter(None, [one.integer]))):
+            counts = [field.count for field in one.floats] + ([one.integer.count] if one.integer else [])
+            if any(count not in (1, one.count) for count in counts):
                 raise Wrong("the factors of a scale have different sub-blocks", where)
             integer = one.integer
             if integer is not None and not (

@@ -131,8 +131,8 @@ def layout_text(form: NormalForm, rows: int) -> str:
         lines.append(f"    unit byte {plane.offset}: {which} of every code, {vectors}, {shared}")
     lines.append(f"  scales: {layout.scale_bytes} bytes, after the codes of all blocks of the row group")
     for field in layout.floats:
-        where, count = layout.float_offsets[field.name], field.count * rows
-        lines.append(f"    byte {where}: {field.name}, {count} x {field.packed}")
+        place, each = layout.float_offsets[field.name], field.count * rows
+        lines.append(f"    byte {place}: {field.name}, {each} x {field.packed}")
     tables = (("scales", form.scale, layout.scale_offset), ("offsets", form.offset, layout.minimum_offset))
     for name, scale, offset in tables:
         if scale is not None and scale.integer is not None:

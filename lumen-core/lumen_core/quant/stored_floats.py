@@ -69,3 +69,15 @@ def store(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
     size = FLOAT_BYTES[field.element]
     raw = float_bytes(np.ascontiguousarray(values), field.element).reshape(-1).view(f"<u{size}")
     store_bits(field.source, raw.reshape(values.shape).astype(np.int64), blocks)
+
+
+def store_everywhere(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
+    """Write one number per block, f32 [n], as nearly as it goes to every place of the field."""
+    for source in field.source.sources:
+        for bit in source:
+            blocks[bit >> 3] &= np.uint8(255 - (1 << (bit & 7)))
+    near = rounded(field, values)
+    if is_small(field.element):
+        above = rounded(field, values, 1)
+        near = np.where(np.abs(above - values) < np.abs(near - values), above, near)
+    store(field, np.broadcast_to(near, (field.count, len(near))), blocks)
