@@ -60,7 +60,7 @@ def save(model: Model, chosen: list[torch.optim.Optimizer], step: int, path: Pat
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=2300)
     parser.add_argument("--stop", type=int, help="stop early, after this step (for measuring)")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--layers", type=int, default=Shape.layers)

@@ -10,22 +10,7 @@ pair of products (2 * 128 * 127), and of more where codes are small; `widen_pair
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from lumen_core.target import Instruction
-
-
-@dataclass(frozen=True)
-class Row:
-    """An instruction and the bytes of the vectors it works on."""
-
-    width: int
-    instruction: Instruction
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        return self.instruction.features
-
+from lumen_core.target import Instruction, Row
 
 DOT4_S8S8 = """
 fn dot4_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {

@@ -10,7 +10,7 @@ from __future__ import annotations
 import platform
 
 from lumen_backend_arm.instructions import ROWS
-from lumen_core.target import Instruction, Target
+from lumen_core.target import Target, usable_rows
 
 MACHINES = ("aarch64", "arm64")
 # How LLVM orders instructions, not which it may use: for a processor that reorders them itself, so that no
@@ -21,12 +21,6 @@ LINUX = "aarch64-unknown-linux-gnu"
 _NEON = ("neon",)
 _DOTPROD = (*_NEON, "dotprod", "lse")
 _SVE = (*_NEON, "lse", "sve")
-
-
-def rows(features: tuple[str, ...], vector_bytes: int) -> tuple[Instruction, ...]:
-    """Return the rows that these features allow and whose vectors fit, widest first."""
-    allowed = [row for row in ROWS if set(row.features) <= set(features) and row.width <= vector_bytes]
-    return tuple(row.instruction for row in sorted(allowed, key=lambda row: -row.width))
 
 
 def _target(
@@ -45,7 +39,7 @@ def _target(
         registers=32,
         broadcast_memory=False,
         cache_bytes=cache_bytes,
-        instructions=rows(features, vector_bytes),
+        instructions=usable_rows(ROWS, features, vector_bytes),
         lane_operands=scale == 1,
         byte_shifts=True,
         attributes=f"vscale_range({scale},{scale})" if scale > 1 else TUNING,

@@ -11,22 +11,7 @@ exact while no pair sum leaves the signed 16-bit range: for a <= 128 and |b| <= 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from lumen_core.target import Instruction
-
-
-@dataclass(frozen=True)
-class Row:
-    """An instruction and the bytes of the vectors it works on."""
-
-    width: int
-    instruction: Instruction
-
-    @property
-    def features(self) -> tuple[str, ...]:
-        return self.instruction.features
-
+from lumen_core.target import Instruction, Row
 
 DOT4_U8S8 = """
 fn dot4_u8s8[N](acc: i32[N], a: u8[4 * N], b: i8[4 * N]) -> i32[N] {

@@ -10,19 +10,13 @@ from __future__ import annotations
 import platform
 
 from lumen_backend_x86.instructions import ROWS
-from lumen_core.target import Instruction, Target
+from lumen_core.target import Target, usable_rows
 
 MACHINES = ("x86_64", "amd64")
 LINUX = "x86_64-unknown-linux-gnu"
 
 _LEVEL_3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _LEVEL_4 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
-
-
-def rows(features: tuple[str, ...], vector_bytes: int) -> tuple[Instruction, ...]:
-    """Return the rows that these features allow and whose vectors fit, widest first."""
-    allowed = [row for row in ROWS if set(row.features) <= set(features) and row.width <= vector_bytes]
-    return tuple(row.instruction for row in sorted(allowed, key=lambda row: -row.width))
 
 
 def _target(
@@ -38,7 +32,7 @@ def _target(
         registers=32 if wide else 16,
         broadcast_memory=wide,
         cache_bytes=cache_bytes,
-        instructions=rows(features, vector_bytes),
+        instructions=usable_rows(ROWS, features, vector_bytes),
     )
 
 

@@ -7,7 +7,7 @@ language, so that a generic test can execute every row against it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 
@@ -33,6 +33,21 @@ class Instruction:
     meaning: str
     bound: int = 0
     immediates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a backend's table: an instruction and the bytes of the vectors it works on (0: none)."""
+
+    width: int
+    instruction: Instruction
+
+
+def usable_rows(rows: Iterable[Row], features: Iterable[str], vector_bytes: int) -> tuple[Instruction, ...]:
+    """Return the instructions that these features allow and whose vectors fit, widest first."""
+    has = frozenset(features)
+    usable = [row for row in rows if has.issuperset(row.instruction.features) and row.width <= vector_bytes]
+    return tuple(row.instruction for row in sorted(usable, key=lambda row: -row.width))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lumen_core.plugins.hookspecs import hookimpl
 from lumen_core.plugins.sources import ModelSource
-from lumen_models_korean import checkpoints
+from lumen_models_korean import chats, checkpoints
 
 HERE = Path(__file__).parent
 
@@ -19,6 +19,7 @@ def lumen_models() -> list[ModelSource]:
             path=HERE / "llama.lum",
             architectures=("llama",),
             checkpoints=(checkpoints.LLAMA,),
+            chats=(chats.LLAMA3, chats.HYPERCLOVA_X),
             family="Llama",
             vendor="Meta",
             license="Llama Community License",
@@ -29,6 +30,7 @@ def lumen_models() -> list[ModelSource]:
             path=HERE / "qwen2.lum",
             architectures=("qwen2",),
             checkpoints=(checkpoints.QWEN2,),
+            chats=(chats.QWEN, chats.A_X),
             family="Qwen2",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
@@ -39,6 +41,7 @@ def lumen_models() -> list[ModelSource]:
             path=HERE / "qwen3.lum",
             architectures=("qwen3",),
             checkpoints=(checkpoints.QWEN3,),
+            chats=(chats.QWEN, chats.KANANA2),
             family="Qwen3",
             vendor="Alibaba Cloud",
             license="Apache-2.0",

@@ -81,7 +81,7 @@ def test_a_missing_file_in_a_process_of_its_own(program, tmp_path) -> None:
 
 
 def test_file_names(lumen, tmp_path) -> None:
-    refused(lumen("run", str(tmp_path), "abc"), "is a directory")
+    refused(lumen("run", str(tmp_path), "abc"), "no config.json and no model file")
     (tmp_path / "empty.gguf").touch()
     refused(lumen("run", str(tmp_path / "empty.gguf"), "abc"), "empty.gguf")
     (tmp_path / "text.gguf").write_text("no model\n" * 100)

@@ -46,7 +46,7 @@ def config(kind: str, **changes: Any) -> dict[str, Any]:
         "hidden_size": WIDTH, "intermediate_size": INNER, "num_hidden_layers": LAYERS,
         "num_attention_heads": HEADS, "num_key_value_heads": GROUPS, "head_dim": HEAD, "vocab_size": ROWS,
         "max_position_embeddings": 256, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "hidden_act": "silu",
-        "tie_word_embeddings": False, "eos_token_id": 257, **KINDS[kind], **changes,
+        "tie_word_embeddings": False, "eos_token_id": 258, **KINDS[kind], **changes,
     }  # fmt: skip
 
 
@@ -86,19 +86,20 @@ def tokenizer_json(normalizer: str | None = "NFC", pattern: str = PATTERN) -> di
     letters = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     names = ("<|begin|>", "<|im_end|>", "<|im_start|>", "<think>", "</think>")
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
-    added = [{"id": 256 + i, "content": name, "special": i < 3, **flags} for i, name in enumerate(names)]
+    added = [{"id": 257 + i, "content": name, "special": i < 3, **flags} for i, name in enumerate(names)]
     return {
         "version": "1.0", "added_tokens": added, "normalizer": {"type": normalizer} if normalizer else None,
         "pre_tokenizer": {"type": "Sequence", "pretokenizers": [cut, letters]}, "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
-        "model": {"type": "BPE", "vocab": vocabulary | {"ab": 261}, "merges": [["a", "b"]]},
+        "model": {"type": "BPE", "vocab": vocabulary | {"ab": 256}, "merges": [["a", "b"]]},
     }  # fmt: skip
 
 
 TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n"
-    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n{% endif %}{% endif %}"
+    "{% if enable_thinking is defined and not enable_thinking %}<think>\n\n</think>\n\n"
+    "{% elif enable_thinking is defined %}<think>\n{% endif %}{% endif %}"
 )
 
 
@@ -107,7 +108,7 @@ def write(directory: Path, kind: str, shards: int = 1, **changes: Any) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     arrays = weights(kind)
     (directory / "config.json").write_text(json.dumps(config(kind, **changes)))
-    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": [257, 256]}))
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": [258, 257]}))
     (directory / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
     settings = {"eos_token": {"content": "<|im_end|>"}, "chat_template": TEMPLATE}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))

@@ -31,7 +31,6 @@ LIBRARIES = "/usr/aarch64-linux-gnu"
 PROCESSORS = {
     "arm-neon": "cortex-a53",
     "arm-dotprod": "neoverse-n1",
-    "arm-i8mm": "max,sve=off",
     "arm-sve-256": "max,sve-default-vector-length=32",
     "arm-sve-512": "max,sve-default-vector-length=64",
 }

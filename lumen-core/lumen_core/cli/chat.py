@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lumen_core.cli import options
-from lumen_core.cli.output import note, write
+from lumen_core.cli.output import Speech, note
 from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 HELP = """/bye            leave (also Ctrl-D)
 /clear          forget the conversation
 /system TEXT    set the system message and start anew
+/think, /nothink  turn thinking on or off, where the model has it
 /stats          how fast the last answer was
 /help           this list
 Three double quotes begin and end a message of several lines. Ctrl-C stops an answer."""
@@ -33,6 +34,8 @@ def chat(
     model: options.ModelName = "demo",
     system: Annotated[str | None, typer.Option("--system", "-sys", help="A system message.")] = None,
     max_tokens: options.MaxTokens = 1024,
+    think: options.Think = None,
+    think_budget: options.ThinkBudget = None,
     temperature: options.Temperature = 0.7,
     top_k: options.TopK = 40,
     top_p: options.TopP = 0.95,
@@ -61,7 +64,8 @@ def chat(
         if sys.stdin.isatty():
             _line_editing()
             note("/help lists the commands, /bye leaves.")
-        Conversation(loaded, system, {"max_tokens": max_tokens, **sampling, **guesses}).talk()
+        thinking = options.given(think=think if think_budget is None else think_budget)
+        Conversation(loaded, system, {"max_tokens": max_tokens, **thinking, **sampling, **guesses}).talk()
 
 
 class Conversation:
@@ -99,6 +103,8 @@ class Conversation:
             self.start(self.system)
         elif name == "/system":
             self.start(rest.strip() or None)
+        elif name in ("/think", "/nothink"):
+            self.sampling["think"] = name == "/think"
         elif name == "/stats":
             from lumen_core.cli.run import summary
 
@@ -110,17 +116,19 @@ class Conversation:
         """Stream the model's answer; what was stopped or failed leaves the conversation usable."""
         asked = [*self.messages, {"role": "user", "content": text}]
         pieces: list[str] = []
+        speech = Speech()
         try:
-            for piece in self.model.stream_chat(asked, **self.sampling):
-                pieces.append(piece)
-                write(piece)
+            for part in self.model.stream_parts(asked, **self.sampling):
+                speech.write(part.channel, part.text)
+                if part.channel == "answer":  # earlier thoughts are no part of the conversation
+                    pieces.append(part.text)
         except KeyboardInterrupt:
             note(" (stopped)")
         except LumenError as error:
             note(f"error: {error}")
             return
         finally:
-            write("\n")
+            speech.end()
         self.messages = [*asked, {"role": "assistant", "content": "".join(pieces)}]
 
 

@@ -70,6 +70,16 @@ TargetName = Annotated[
 ]  # fmt: skip
 
 
+Think = Annotated[
+    bool | None,
+    typer.Option("--think/--no-think", help="Turn thinking on or off, where the model has it."),
+]
+ThinkBudget = Annotated[
+    int | None,
+    typer.Option("--think-budget", min=1, help="Think for at most so many tokens; implies --think."),
+]
+
+
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that have a value, so that the engine's own defaults hold for the others."""
     return {name: value for name, value in options.items() if value is not None}

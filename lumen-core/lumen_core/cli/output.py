@@ -23,6 +23,36 @@ def write(text: str) -> None:
     sys.stdout.flush()
 
 
+class Speech:
+    """Writes an answer to standard output and the thoughts before it, dimmed, to standard error."""
+
+    def __init__(self) -> None:
+        self._channel = ""
+        self._dim = sys.stderr.isatty()
+
+    def write(self, channel: str, text: str) -> None:
+        if channel != self._channel:
+            if self._channel:
+                self.end()
+            if channel == "reasoning" and self._dim:
+                sys.stderr.write("\x1b[2m")
+            self._channel = channel
+        if channel == "reasoning":
+            sys.stderr.write(text)
+            sys.stderr.flush()
+        else:
+            write(text)
+
+    def end(self) -> None:
+        """Close what was begun, so that the next words stand on a line of their own."""
+        if self._channel == "reasoning":
+            sys.stderr.write("\x1b[0m\n\n" if self._dim else "\n\n")
+            sys.stderr.flush()
+        else:
+            write("\n")
+        self._channel = ""
+
+
 def note(text: str) -> None:
     """Tell the user something beside the answer."""
     print(text, file=sys.stderr, flush=True)

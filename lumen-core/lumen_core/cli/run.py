@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lumen_core.cli import options
-from lumen_core.cli.output import note, print_json, write
+from lumen_core.cli.output import Speech, note, print_json, write
 
 PROMPT = "옛날 옛적에"  # what `lumen run` alone continues
 
@@ -19,6 +19,7 @@ EPILOG = """Examples:
   lumen run demo "오늘 아침에" -n 64
   lumen run model.gguf "대한민국의 수도는" --temp 0.7 --seed 1
   lumen run model.gguf "한 문장으로 자기소개를 해 줘." --chat
+  lumen run Qwen/Qwen3-0.6B "17 x 23?" --think
   cat letter.txt | lumen run model.gguf -       the prompt from standard input
 """
 
@@ -31,6 +32,8 @@ def run(
     system: Annotated[
         str | None, typer.Option("--system", "-sys", help="A system message; implies --chat.")
     ] = None,
+    think: options.Think = None,
+    think_budget: options.ThinkBudget = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -66,20 +69,27 @@ def run(
         if system is not None:
             options.valid_text(system, "the system message")
             messages.insert(0, {"role": "system", "content": system})
-        with_template = chat or system is not None
+        thinking = think if think_budget is None else think_budget
+        with_template = chat or system is not None or thinking is not None
+        if with_template and thinking is not None:
+            sampling["think"] = thinking
         if json:
-            call: Any = loaded.chat if with_template else loaded.generate
+            call: Any = loaded.reply if with_template else loaded.generate
             completion = call(messages if with_template else text, max_tokens=max_tokens, **sampling)
             print_json(completion)
             return
-        stream: Any = loaded.stream_chat if with_template else loaded.stream
+        speech = Speech()
         try:
-            if not with_template and sys.stdout.isatty():  # people want the sentence, pipes the answer
-                write(text)
-            for piece in stream(messages if with_template else text, max_tokens=max_tokens, **sampling):
-                write(piece)
+            if with_template:
+                for part in loaded.stream_parts(messages, max_tokens=max_tokens, **sampling):
+                    speech.write(part.channel, part.text)
+            else:
+                if sys.stdout.isatty():  # people want the sentence, pipes the answer
+                    write(text)
+                for piece in loaded.stream(text, max_tokens=max_tokens, **sampling):
+                    write(piece)
         finally:
-            write("\n")
+            speech.end() if with_template else write("\n")
             if not quiet and loaded.statistics is not None:
                 note(summary(loaded.statistics, load_seconds))
 

@@ -159,6 +159,10 @@ class Memory:
         else:
             self._set_layer(layer, name, address(array))
 
+    def arrays(self) -> list[np.ndarray]:
+        """Everything that a slot may point into, and the tables of slots themselves."""
+        return [self.frame, self.layer_records, *self._alive]
+
     def look_back(self, recent: np.ndarray) -> None:
         """Say which ids the repetition penalty applies to."""
         self.recents = len(recent)

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.engine.binding import context_length
+from lumen_core.engine.chat import Part, Reply, chat_prompt, reply, turn
 from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
 from lumen_core.engine.memory import Memory
 from lumen_core.engine.memory import Sequence as Cached
@@ -29,12 +30,12 @@ from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.engine.sources import open_model, read_vocabulary
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
 from lumen_core.engine.turns import Turns
-from lumen_core.errors import LumenError, TemplateError
+from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.runtime.team import Team, available_threads
+from lumen_core.text.chat import ChatFamily, family_of
 from lumen_core.text.stream import StreamDecoder
-from lumen_core.text.template import render
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.weights.model_file import ModelFile
 
@@ -90,7 +91,8 @@ def load(
             memory = Memory(session, file, window, threads, team.yield_function, progress or _silent)
         finally:
             preparing.join()
-        return Model(file, session, memory, team, tokenizer)
+        family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+        return Model(file, session, memory, team, tokenizer, family)
     except BaseException:
         file.close()
         raise
@@ -121,9 +123,11 @@ def _threads(asked: int | None) -> int:
 class Model:
     """A model that is ready to run; `close` it, or use it as a context manager."""
 
-    def __init__(self, file: ModelFile, session: Session, memory: Memory, team: Team, tokenizer: Tokenizer):
+    def __init__(self, file: ModelFile, session: Session, memory: Memory, team: Team, tokenizer: Tokenizer,
+                 family: ChatFamily | None = None):  # fmt: skip
         self.path = file.path
         self.tokenizer = tokenizer
+        self.family = family
         self.statistics: Statistics | None = None
         self._file = file
         self._session = session
@@ -159,7 +163,7 @@ class Model:
                 the same tokens, found several at a time.
             sampling: settings of `Sampling`: temperature, top_k, top_p, min_p, repeat_penalty, seed, ...
         """
-        return self._pieces(
+        return self.pieces(
             self._generation(
                 prompt, max_tokens, stop, ignore_end, add_special, speculate, Sampling(**sampling)
             )
@@ -172,7 +176,7 @@ class Model:
         """Return the whole continuation; options as for `stream`."""
         settings = Sampling(**sampling)
         run = self._generation(prompt, max_tokens, stop, ignore_end, add_special, speculate, settings)
-        text = "".join(self._pieces(run))
+        text = "".join(self.pieces(run))
         return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None,
@@ -186,27 +190,29 @@ class Model:
         """Return the whole answer to a conversation; options as for `stream_chat`."""
         return self.generate(self.chat_ids(messages, **(template or {})), max_tokens=max_tokens, **options)
 
+    def stream_parts(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[Part]:
+        """Yield the next turn of a conversation in parts: "reasoning", "answer" and "tool" apart.
+
+        Args:
+            think: True or False turns thinking on or off, a number limits it to so many tokens;
+                None leaves it to the model.
+            tools: descriptions of functions that the model may call, for its chat template.
+            template, max_tokens, and others as for `stream_chat`.
+        """
+        return turn(self, messages, **options).parts()
+
+    def reply(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
+        """Return the whole next turn, its tool calls read; options as for `stream_parts`."""
+        return reply(turn(self, messages, **options))
+
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         """Return the prompt that the file's chat template makes of a conversation, as token ids."""
-        tokenizer = self.tokenizer
-        if tokenizer.chat_template is None:
-            raise TemplateError(f"{self.path} has no chat template; use plain prompts with it")
+        prompt = self.chat_prompt(messages, **variables)
+        return self.tokenizer.encode(prompt, add_special=False, parse_special=True)
 
-        def text(token: int | None) -> str:
-            return tokenizer.vocabulary[token] if token is not None else ""
-
-        def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
-            if isinstance(message, Mapping) and message.get("role") in ("user", "tool"):
-                content = message.get("content")
-                if isinstance(content, str):  # what others wrote must not act as a control token
-                    return {**message, "content": tokenizer.shield(content)}
-            return message
-
-        prompt = render(
-            tokenizer.chat_template, [shielded(message) for message in messages],
-            bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
-        )  # fmt: skip
-        return tokenizer.encode(prompt, add_special=False, parse_special=True)
+    def chat_prompt(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
+        """Return that prompt as text, in which names of control tokens that others wrote are shielded."""
+        return chat_prompt(self.path, self.tokenizer, messages, variables)
 
     # ----------------------------------------------------------------- numbers
 
@@ -337,10 +343,25 @@ class Model:
         limit = self.context - len(checked)
         limit = limit if max_tokens is None else min(limit, max_tokens)
         decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop)
-        ends = frozenset() if ignore_end else frozenset(self.tokenizer.eos_ids)
+        ends = frozenset() if ignore_end else self._ends()
         return Run(checked, limit, ends, decoder, sampling, speculation(speculate, self))
 
-    def _pieces(self, run: Run) -> Iterator[str]:
+    def _ends(self) -> frozenset[int]:
+        """What ends a generation: what the family says, where it says something."""
+        if self.family is None or not self.family.ends:
+            return frozenset(self.tokenizer.eos_ids)
+        names = set(self.family.ends)
+        return frozenset(number for number, text in enumerate(self.tokenizer.vocabulary) if text in names)
+
+    def begin(self, ids: Sequence[int], max_tokens: int | None, *, stop: Sequence[str], ignore_end: bool,
+              speculate: Speculation | Model | str | None, sampling: Sampling,
+              shown: frozenset[int]) -> Run:  # fmt: skip
+        """Prepare a generation in which the control tokens of `shown` are text; `pieces` carries it out."""
+        run = self._generation(ids, max_tokens, stop, ignore_end, False, speculate, sampling)
+        run.decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop, special=shown)
+        return run
+
+    def pieces(self, run: Run) -> Iterator[str]:
         with self._lock:
             self._require_open()
             try:

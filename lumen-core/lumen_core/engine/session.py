@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from lumen_core.weights.model_file import ModelFile
 
 CHUNK = 256  # tokens of a prefill step
 FEW = 8  # tokens that the program for a handful takes at most
+Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
 
 
@@ -147,8 +148,13 @@ def compile_model(
     cache: ObjectCache,
     chunk: int = CHUNK,
     profile: bool = False,
+    linker: Linker | None = None,
 ) -> Session:
-    """Run the compile river for a file; `profile`: programs that measure themselves."""
+    """Run the compile river for a file.
+
+    profile  programs that measure themselves
+    linker   makes the library instead of `link`, for programs that do not run in this process
+    """
     module, model = load_page(registry, file.architecture)
     formats = file_formats(registry, file)
     bound = bind(model, file)
@@ -159,7 +165,7 @@ def compile_model(
     requests = dict(needs.kernels)
     for request in (*steps, *support_kernels(target, formats, needs, bound)):
         requests[request.symbol] = request
-    library = link(requests, target, cache)
+    library = (linker or link)(requests, target, cache)
     return Session(target, formats, bound, lowered, needs, records, requests, library, cache, chunk)
 
 
@@ -242,15 +248,18 @@ def support_kernels(target: Target, formats: Formats, needs: Needs, bound: Bound
 
 def link(requests: Mapping[str, Request], target: Target, cache: ObjectCache) -> Library:
     """Compile every kernel (or take it from the cache) and link them."""
-    objects = []
-    for request in requests.values():
-        objects.append(cache.get(cache_key(request.content, target), partial(_compile, request, target)))
+    objects = [compile_request(request, target, cache) for request in requests.values()]
     exported = [*PROGRAMS, "serve", "publish", *(s for s in requests if s.startswith(("pack_", "sample_")))]
     return Library(objects, [symbol for symbol in exported if symbol in requests])
 
 
-def _compile(request: Request, target: Target) -> bytes:
-    return compile_object(emit_llvm(request.build(), target), target)
+def compile_request(request: Request, target: Target, cache: ObjectCache) -> bytes:
+    """Return a kernel's object."""
+
+    def make() -> bytes:
+        return compile_object(emit_llvm(request.build(), target), target)
+
+    return cache.get(cache_key(request.content, target), make)
 
 
 def cache_key(content: str, target: Target) -> bytes:

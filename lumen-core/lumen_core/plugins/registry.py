@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from lumen_core.dsl import ast
     from lumen_core.target import Backend
+    from lumen_core.text.chat import ChatFamily
     from lumen_core.weights.model_file import Reader
 
 
@@ -93,6 +94,11 @@ class Registry:
     def architectures(self) -> dict[str, Entry[ModelSource]]:
         """Models by the architecture names that model files use."""
         return self.named("architecture", self.models.values(), lambda value: value.architectures)
+
+    @property
+    def chats(self) -> list[ChatFamily]:
+        """The chat formats of all models; one may stand at several of them."""
+        return list({id(chat): chat for e in self.models.values() for chat in e.value.chats}.values())
 
     @cached_property
     def files(self) -> dict[str, Entry[Path]]:

@@ -231,6 +231,15 @@ class JsonEncoder:
         """Names of control tokens in the text are text."""
         return self._run(self._plain, text, False)
 
+    def check(self, tokens: Sequence[str], kinds: np.ndarray) -> None:
+        """The library numbers added tokens itself; the file must say the same numbers."""
+        for number in np.flatnonzero(np.isin(kinds, (CONTROL, USER_DEFINED))).tolist():
+            if (given := self._plain.token_to_id(tokens[number])) != number:
+                raise TokenizerError(
+                    f"tokenizer.json: the token {tokens[number][:80]!r} has the id {number}, but by its "
+                    f"place in the file it would be {given}"
+                )
+
     def special(self, text: str) -> list[int]:
         """Names of control tokens in the text are these tokens."""
         return self._run(self._special, text, False)

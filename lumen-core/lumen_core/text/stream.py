@@ -7,7 +7,7 @@ A character may be spread over several tokens, and a stop string too: what may s
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from lumen_core.errors import TokenizerError
@@ -27,11 +27,11 @@ class StreamDecoder:
 
     stop      strings that end the stream; they and what follows are not part of the text
     at_start  the ids begin a text (no prompt before), so that SentencePiece's leading space is dropped
-    special   show control tokens
+    special   show control tokens, or those of these ids
     """
 
     def __init__(self, tokenizer: Pieces, stop: Sequence[str] = (), at_start: bool = False,
-                 special: bool = False):  # fmt: skip
+                 special: bool | Collection[int] = False):  # fmt: skip
         if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
             raise TokenizerError("stop strings are a list of texts that are not empty")
         self._tokenizer = tokenizer
@@ -49,7 +49,7 @@ class StreamDecoder:
             return ""
         control = self._tokenizer.is_control(token)
         data = self._tokenizer.token_bytes(token)
-        if control and not self._special:
+        if control and self._special is not True and (not self._special or token not in self._special):
             return ""
         if not control:
             if self._strip and data[:1] == b" ":

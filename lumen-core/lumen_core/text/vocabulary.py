@@ -111,11 +111,6 @@ class Vocabulary:
         declared = {self.special(name) for name in ("eos", "eot", "eom")} - {None}
         marks = self.of_kind(CONTROL, USER_DEFINED, UNUSED)
         found = {text: i for text, i in marks.items() if text in _ENDS}
-        if "<|flush|>" in marks and "<|calls|>" in marks:  # there, <|end|> ends a section, not the answer
-            found.pop("<|end|>", None)
-        if "<|endofturn|>" in marks and "<|stop|>" in marks and "<|im_end|>" in marks:
-            # there, <|im_end|> stands between thoughts, answer and tool call, and the turn ends by these two
-            return frozenset((marks["<|endofturn|>"], marks["<|stop|>"]))
         return frozenset(found.values()) | frozenset(i for i in declared if i is not None)
 
     def bytes_of(self, token: int) -> bytes:

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lumen_core.errors import ModelFormatError, TokenizerError
 from lumen_core.text.huggingface import JSON_KEY, JsonEncoder, from_json, from_sentence_piece, with_added
 from lumen_core.weights.safetensors import LARGEST_JSON, read_json
@@ -108,6 +110,9 @@ def _begin(result: dict[str, object], config: Mapping[str, Any], settings: Mappi
     text = result.get(JSON_KEY)
     if isinstance(text, str):
         encoder = JsonEncoder(text)
+        kinds = result["tokenizer.ggml.token_type"]
+        assert isinstance(kinds, np.ndarray)
+        encoder.check(tokens, kinds)
         if encoder.prefix:
             result["tokenizer.ggml.bos_token_id"] = encoder.prefix[0]
         result["tokenizer.ggml.add_bos_token"] = bool(encoder.prefix)

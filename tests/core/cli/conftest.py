@@ -39,9 +39,13 @@ class FakeModel:
             decode_seconds=0.25, first_token_seconds=0.6, proposed_tokens=0, accepted_tokens=0,
         )  # fmt: skip
 
-    def stream_chat(self, messages: list[dict[str, str]], **options: Any) -> Iterator[str]:
-        yield from self.stream(messages[-1]["content"], **options)
-        self.asked[-1] = (messages, options)
+    def stream_parts(self, messages: list[dict[str, str]], **options: Any) -> Iterator[SimpleNamespace]:
+        thinking = options.pop("think", None)
+        if thinking:
+            yield SimpleNamespace(channel="reasoning", text="hmm")
+        for text in self.stream(messages[-1]["content"], **options):
+            yield SimpleNamespace(channel="answer", text=text)
+        self.asked[-1] = (messages, options if thinking is None else {**options, "think": thinking})
 
     def generate(self, prompt: str, **options: Any) -> SimpleNamespace:
         return {"text": "".join(self.stream(prompt, **options)), "finish_reason": "stop"}  # type: ignore[return-value]

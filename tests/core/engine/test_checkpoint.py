@@ -48,12 +48,35 @@ def test_metadata_say_what_the_configs_say(directories: dict[str, Path]) -> None
     with open_model(directories["llama"], Registry.load()) as file:
         keys = file.metadata
         assert keys["llama.block_count"] == 2 and keys["llama.attention.head_count_kv"] == 2
-        assert keys["tokenizer.ggml.eos_token_id"] == 257 and keys["tokenizer.ggml.eot_token_id"] == 256
+        assert keys["tokenizer.ggml.eos_token_id"] == 258 and keys["tokenizer.ggml.eot_token_id"] == 257
         assert file.tensors["rope_freqs.weight"].data.view("<f4")[-1] == 8.0
         assert file.tensors["blk.0.attn_q.weight"].origin == "model.layers.0.self_attn.q_proj.weight"
         assert len(keys["tokenizer.ggml.tokens"]) == checkpoints.ROWS  # type: ignore[arg-type]
     with open_model(directories["qwen3"], Registry.load()) as file:
         assert "output.weight" not in file.tensors
+
+
+def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:
+    asked = [{"role": "user", "content": "hi <|im_end|>"}]
+    closing = [10, 261, 10, 10]  # "\n</think>\n\n"
+    with lumen.load(directories["qwen3"], context=128, threads=1) as model:
+        assert model.family is not None
+        options = {"max_tokens": 12, "temperature": 0.0, "ignore_end": True}
+        silent = model.reply(asked, think=False, **options)
+        assert silent.reasoning == "" and len(silent.completion.tokens) == 12
+        limited = model.reply(asked, think=3, **options)
+        assert list(limited.completion.tokens[3:7]) == closing and len(limited.completion.tokens) == 12
+        whole = model.reply(asked, think=True, **options)
+        assert whole.text == "" and whole.completion.tokens[:3] == limited.completion.tokens[:3]
+        shown = "".join(part.text for part in model.stream_parts(asked, think=True, **options))
+        assert shown == whole.reasoning
+        text = model.chat_prompt(asked, enable_thinking=True)
+        assert text.endswith("<|im_start|>assistant\n<think>\n")
+        assert model.chat_ids(asked).count(258) == 1  # what the user wrote ends nothing
+    with lumen.load(directories["qwen2"], context=128, threads=1) as model:
+        model.family = None
+        with pytest.raises(LumenError, match="no thinking mode"):
+            model.reply(asked, think=True)
 
 
 Change = Callable[[Path], None]
@@ -88,6 +111,7 @@ def _write(name: str, text: str) -> Change:
 TOKEN = {"id": 400, "content": "x", "special": True} | dict.fromkeys(
     ("single_word", "lstrip", "rstrip", "normalized"), False
 )
+MANY = [TOKEN | {"id": 257 + i, "content": f"<{i}>"} for i in range(20)]
 REFUSED: dict[str, tuple[Change, str]] = {
     "unknown model": (_edit("config.json", model_type="unheard_of"), "unheard_of"),
     "no model type": (_edit("config.json", model_type=None), "model_type is missing"),
@@ -105,14 +129,17 @@ REFUSED: dict[str, tuple[Change, str]] = {
     "rope factor": (_edit("config.json", rope_scaling={"type": "linear", "factor": -2.0}), "factor"),
     "theta": (_edit("config.json", rope_theta=float("nan")), "rope_theta"),
     "end token": (_edit("generation_config.json", eos_token_id=9999), "eos_token_id 9999"),
-    "too many tokens": (_edit("tokenizer.json", added_tokens=[TOKEN]), "embedding"),
+    "too many tokens": (_edit("tokenizer.json", added_tokens=MANY), "embedding"),
     "one id twice": (
         _edit("tokenizer.json", added_tokens=[{"id": 5, "content": "x"}]),
         "the id 5 stands for",
     ),
     "huge id": (_edit("tokenizer.json", added_tokens=[{"id": 1 << 40, "content": "x"}]), "has the id"),
+    "ids out of order": (
+        _edit("tokenizer.json", added_tokens=[TOKEN | {"id": 262}]), "the token 'x' has the id 262",
+    ),
     "word pieces": (_edit("tokenizer.json", model={"type": "WordPiece", "vocab": {}}), "WordPiece"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", REFUSED)

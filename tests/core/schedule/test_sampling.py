@@ -16,9 +16,7 @@ from .sampling_reference import kept_weights, sample, uniform
 Sampler = Callable[..., int]
 
 
-@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.name)
-def sampler(request: pytest.FixtureRequest) -> Sampler:
-    target: Target = request.param
+def sampler_of(target: Target) -> Sampler:
     call = compiled(build_sample(target), target)
 
     def run(logits: np.ndarray, recent: object = (), position: int = 0, **settings: float) -> int:
@@ -32,6 +30,11 @@ def sampler(request: pytest.FixtureRequest) -> Sampler:
         return int(call(buffer, len(logits), ids, len(ids), filled, position, scratch))  # type: ignore[call-overload]
 
     return run
+
+
+@pytest.fixture(scope="module", params=TARGETS, ids=lambda target: target.name)
+def sampler(request: pytest.FixtureRequest) -> Sampler:
+    return sampler_of(request.param)
 
 
 def random_logits(size: int, seed: int, spread: float = 3.0) -> np.ndarray:

@@ -1,0 +1,180 @@
+"""Conversations: thoughts, answers and tool calls apart, as the model's family writes them.
+
+In: a model and messages.  Out: `Part`s while they come, or a whole `Reply`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lumen_core.engine.generation import Completion, Run
+from lumen_core.engine.sampling import Sampling
+from lumen_core.errors import LumenError, TemplateError
+from lumen_core.text.chat import ANSWER, REASONING, TOOL, Channels, ChatFamily
+from lumen_core.text.template import render
+from lumen_core.text.tokenizer import Tokenizer
+from lumen_core.text.tools import ToolCall, parse_calls
+
+if TYPE_CHECKING:
+    from lumen_core.engine.model import Model
+
+Messages = Sequence[Mapping[str, Any]]
+_PLAIN = ChatFamily("plain", ())
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some text of one channel: "answer", "reasoning" or "tool"."""
+
+    channel: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A whole turn. `text` is the answer; `unread` are tool calls that the model wrote wrongly."""
+
+    text: str
+    reasoning: str
+    tool_calls: tuple[ToolCall, ...]
+    unread: tuple[str, ...]
+    completion: Completion
+
+
+@dataclass
+class Turn:
+    """One turn while it goes on."""
+
+    model: Model
+    messages: Messages
+    think: bool | int | None
+    tools: Sequence[Mapping[str, Any]] | None
+    template: Mapping[str, Any]
+    max_tokens: int | None
+    options: dict[str, Any]
+    run: Run | None = None
+
+    @property
+    def family(self) -> ChatFamily:
+        return self.model.family or _PLAIN
+
+    def parts(self) -> Iterator[Part]:
+        prompt = self.prompt()
+        channels = Channels(self.family.marks, prompt)
+        ids = self.model.tokenizer.encode(prompt, add_special=False, parse_special=True)
+        budget = self.think if isinstance(self.think, int) and not isinstance(self.think, bool) else None
+        written: list[int] = []
+        if budget is not None and self.family.end_thinking and channels.channel == REASONING:
+            limit = budget if self.max_tokens is None else min(budget, self.max_tokens)
+            yield from self._some(ids, limit, channels)
+            assert self.run is not None
+            written = self.run.tokens
+            if channels.channel != REASONING or self.run.finish_reason == "stop":
+                if self.run.finish_reason == "stop" or limit == self.max_tokens:
+                    yield from (Part(*part) for part in channels.finish())
+                    return
+            else:
+                closing = self.model.tokenizer.encode(
+                    self.family.end_thinking, add_special=False, parse_special=True
+                )
+                yield from (Part(*part) for part in channels.push(self.family.end_thinking))
+                written = written + closing
+        rest = None if self.max_tokens is None else max(0, self.max_tokens - len(written))
+        yield from self._some(ids + written, rest, channels)
+        assert self.run is not None
+        self.run.tokens[:0] = written
+        yield from (Part(*part) for part in channels.finish())
+
+    def prompt(self) -> str:
+        """Render the conversation, with what turns thinking on or off."""
+        variables = dict(self.template)
+        messages = list(self.messages)
+        if self.think is not None:
+            wanted = self.family.off if self.think is False or self.think == 0 else self.family.on
+            if not self.family.on and not self.family.off:
+                raise LumenError(f"{self.model.path}: this model has no thinking mode to turn on or off")
+            variables = {**wanted, **variables}
+        if type(self.think) is int and self.think > 0:
+            if not self.family.budget and not self.family.end_thinking:
+                raise LumenError(f"{self.model.path}: this model's thinking cannot be limited")
+            if self.family.budget and messages and isinstance(messages[-1].get("content"), str):
+                text = messages[-1]["content"] + self.family.budget.format(tokens=self.think)
+                messages[-1] = {**messages[-1], "content": text}
+        if self.tools:
+            variables["tools"] = list(self.tools)
+        return self.model.chat_prompt(messages, **variables)
+
+    def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Part]:
+        run = self.run = self.model.begin(ids, limit, shown=self.shown(), **self.options)
+        for piece in self.model.pieces(run):
+            yield from (Part(*part) for part in channels.push(piece))
+
+    def shown(self) -> frozenset[int]:
+        """Control tokens that the family's marks are made of."""
+        special = self.model.tokenizer.words.of_kind(2, 3)
+        texts = [*self.family.marks, *self.family.shown]
+        return frozenset(number for token, number in special.items() if any(token in text for text in texts))
+
+
+def turn(model: Model, messages: Messages, *, think: bool | int | None = None,
+         tools: Sequence[Mapping[str, Any]] | None = None, template: Mapping[str, Any] | None = None,
+         max_tokens: int | None = None, stop: Sequence[str] = (), ignore_end: bool = False,
+         speculate: Any = None, **sampling: Any) -> Turn:  # fmt: skip
+    """Begin a turn; see `Model.stream_parts`."""
+    options = {
+        "stop": stop,
+        "ignore_end": ignore_end,
+        "speculate": speculate,
+        "sampling": Sampling(**sampling),
+    }
+    return Turn(model, messages, think, tools, template or {}, max_tokens, options)
+
+
+def reply(one: Turn) -> Reply:
+    """Read a turn to its end."""
+    texts = {ANSWER: "", REASONING: "", TOOL: ""}
+    written: list[str] = []
+    previous = ""
+    for part in one.parts():
+        texts[part.channel] += part.text
+        if part.channel == TOOL:
+            if previous == TOOL and written:
+                written[-1] += part.text
+            else:
+                written.append(part.text)
+        previous = part.channel
+    calls: list[ToolCall] = []
+    unread = []
+    for text in written:
+        try:
+            calls += parse_calls(one.family.tools, text, one.tools or ())
+        except TemplateError:
+            unread.append(text)
+    assert one.run is not None
+    run = one.run
+    completion = Completion(texts[ANSWER], tuple(run.tokens), run.finish_reason, run.statistics())
+    return Reply(texts[ANSWER], texts[REASONING], tuple(calls), tuple(unread), completion)
+
+
+def chat_prompt(path: Path, tokenizer: Tokenizer, messages: Messages, variables: Mapping[str, Any]) -> str:
+    """Render a file's chat template; names of control tokens that others wrote are shielded."""
+    if tokenizer.chat_template is None:
+        raise TemplateError(f"{path} has no chat template; use plain prompts with it")
+
+    def text(token: int | None) -> str:
+        return tokenizer.vocabulary[token] if token is not None else ""
+
+    def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
+        if isinstance(message, Mapping) and message.get("role") in ("user", "tool"):
+            content = message.get("content")
+            if isinstance(content, str):  # what others wrote must not act as a control token
+                return {**message, "content": tokenizer.shield(content)}
+        return message
+
+    return render(
+        tokenizer.chat_template, [shielded(message) for message in messages],
+        bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
+    )  # fmt: skip

@@ -1,0 +1,85 @@
+"""Chat formats of the families: what their streams mean, what ends a turn, how they think and call tools.
+
+The prompts themselves come from the chat template of each file; here stands what the template does not say.
+"""
+
+from __future__ import annotations
+
+from lumen_core.text.chat import ANSWER, NOTHING, REASONING, TOOL, ChatFamily
+
+_THINK = {"<think>": REASONING, "</think>": ANSWER}
+_TOOL = {"<tool_call>": TOOL, "</tool_call>": ANSWER}
+_ON: dict[str, object] = {"enable_thinking": True}
+_OFF: dict[str, object] = {"enable_thinking": False}
+_CLOSE = "\n</think>\n\n"
+
+# ChatML with <think>; tool calls are JSON. Qwen2.5 has the same frame without thoughts.
+QWEN = ChatFamily(
+    "Qwen", ("<|im_start|>", "<|im_end|>"), marks={**_THINK, **_TOOL}, end_thinking=_CLOSE, on=_ON, off=_OFF
+)
+# Its tokens are those of ChatML; [|endofturn|] is no name that ends a text elsewhere.
+EXAONE = ChatFamily(
+    "EXAONE",
+    ("[|assistant|]", "[|endofturn|]"),
+    marks={**_THINK, "<thought>": REASONING, "</thought>": ANSWER, **_TOOL},
+    ends=("[|endofturn|]",),
+    end_thinking=_CLOSE,
+    on=_ON,
+    off=_OFF,
+)
+K_EXAONE = ChatFamily(
+    "K-EXAONE",
+    ("<|assistant|>", "<|endofturn|>", "<|tool_declare|>"),
+    marks={**_THINK, **_TOOL},
+    ends=("<|endofturn|>",),
+    end_thinking=_CLOSE,
+    on=_ON,
+    off=_OFF,
+)
+# <|im_end|> stands between thoughts, answer and tool call; the turn ends by the two others.
+HYPERCLOVA_X = ChatFamily(
+    "HyperCLOVA X",
+    ("<|im_start|>", "<|im_end|>", "<|endofturn|>", "<|stop|>"),
+    marks={
+        "<|im_start|>assistant/think\n": REASONING,
+        "<|im_start|>assistant\n": ANSWER,
+        "<|im_start|>assistant -> tool/function_call\n": TOOL,
+        "<|im_end|>": NOTHING,
+    },
+    ends=("<|endofturn|>", "<|stop|>"),
+    on={"force_reasoning": True},
+    off={"skip_reasoning": True},
+    budget="\nThink for maximum {tokens} tokens.",
+)
+# <|end|> ends a section, not the turn.
+SOLAR_OPEN = ChatFamily(
+    "Solar Open",
+    ("<|begin|>", "<|content|>", "<|think|>", "<|end|>", "<|flush|>", "<|calls|>"),
+    marks={
+        "<|begin|>assistant": NOTHING, "<|think|>": REASONING, "<|content|>": ANSWER,
+        "<|tool_calls|>": TOOL, "<|end|>": NOTHING,
+    },
+    shown=("<|tool_call:begin|>", "<|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>"),
+    ends=("<|flush|>", "<|calls|>", "<|endoftext|>"),
+    on={"reasoning_effort": "high"},
+    off={"reasoning_effort": "minimal"},
+    tools="tokens",
+)  # fmt: skip
+# Headers as Llama 3 has them; tool calls are JSON between tags.
+LLAMA3 = ChatFamily(
+    "Llama 3",
+    ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    marks=_TOOL,
+)
+# A ChatML of its own: roles are tokens.
+A_X = ChatFamily("A.X 4.0", ("<|im_start|>", "<|im_end|>", "<|assistant|>", "<|user|>"), marks=_TOOL)
+KANANA2 = ChatFamily(
+    "Kanana-2",
+    ("<|im_start|>", "<|im_end|>", "<|begin_of_text|>"),
+    marks={**_THINK, **_TOOL},
+    end_thinking=_CLOSE,
+    tools="xml",
+    on=_ON,
+    off=_OFF,
+)
+ALL = (QWEN, EXAONE, K_EXAONE, HYPERCLOVA_X, SOLAR_OPEN, LLAMA3, A_X, KANANA2)

@@ -1,0 +1,108 @@
+"""Every instruction row does what it means and is one instruction; hosts get targets that they can run."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from core.schedule.compiled import assembly, compiled
+from kit.emulator import MISSING
+
+from lumen_backend_arm.backend import BACKEND
+from lumen_backend_arm.instructions import ROWS
+from lumen_core.dsl import load_text
+from lumen_core.engine.session import choose_target
+from lumen_core.errors import TargetError
+from lumen_core.ir import interpret
+from lumen_core.ir.kernel import PTR, Kernel, Type
+from lumen_core.ir.kernel_builder import Builder
+from lumen_core.ir.operations.values import DTYPES
+from lumen_core.lower.function import lower_function
+from lumen_core.plugins.registry import Registry
+from lumen_core.target import Instruction, Target
+
+SELECTED = {"dot4_s8s8": "sdot", "widen_pairs": "saddlp", "pause": "yield"}
+CASES = [(target, row) for target in BACKEND.targets for row in target.instructions]
+each_row = pytest.mark.parametrize(
+    ("target", "row"), CASES, ids=lambda item: getattr(item, "name", getattr(item, "op", ""))
+)
+
+
+def kernel_type(text: str) -> Type:
+    match = re.match(r"<(\d+) x (\w+)>", text)
+    assert match is not None
+    return Type(match[2], int(match[1]))
+
+
+def kernel_of(row: Instruction) -> Kernel:
+    """A kernel that does the row once, from memory to memory."""
+    operands = [(f"a{index}", kernel_type(type)) for index, type in enumerate(row.types[1:])]
+    kernel = Kernel("row", [("out", PTR), *((name, PTR) for name, _ in operands)])
+    b = Builder(kernel)
+    values = [b.load(type, p) for (_, type), p in zip(operands, kernel.parameters[1:], strict=True)]
+    result = kernel_type(row.types[0]) if row.types[0] != "void" else None
+    value = b.instruction(row.op, tuple(values), result)
+    if result is not None:
+        b.store(value, kernel.parameters[0])
+    return kernel
+
+
+@each_row
+def test_a_row_is_one_instruction(target: Target, row: Instruction) -> None:
+    found = re.findall(r"^\t([a-z]\w*)", assembly(kernel_of(row), target), flags=re.M)
+    moves = {"ldr", "ldp", "str", "stp", "ret", "ptrue", "ld1b", "ld1w", "st1w"}
+    assert [name for name in found if name not in moves] == [SELECTED[row.op]]
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
+@each_row
+def test_a_row_does_what_it_means(target: Target, row: Instruction) -> None:
+    if not row.meaning:
+        assert row.types == ("void",), "only a hint has no meaning"
+        return
+    lanes = kernel_type(row.types[0]).lanes
+    function = lower_function(load_text(row.meaning, row.op), row.op, {"N": lanes})
+    random, call = np.random.default_rng(0), compiled(kernel_of(row), target)
+    for trial in range(20):
+        operands = []
+        for argument in function.arguments:
+            dtype = DTYPES[argument.type.element]
+            limits, shape = np.iinfo(dtype), argument.type.sizes
+            extreme = random.choice([limits.min, limits.max, 0, 1], shape).astype(dtype)
+            usual = random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+            operands.append(usual if trial % 2 else extreme)
+        (wanted,) = interpret(function, operands)
+        found = np.zeros_like(wanted)
+        call(found, *operands)
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_targets_hold_only_rows_they_can_run() -> None:
+    for target in BACKEND.targets:
+        for row in target.instructions:
+            assert set(row.features) <= set(target.features)
+        widths = [row.width for row in ROWS if row.instruction in target.instructions]
+        assert max(widths) == target.vector_bytes
+
+
+def test_hosts_get_their_best_target_first() -> None:
+    def names(*features: str) -> list[str]:
+        return [target.name for target in BACKEND.usable("aarch64", frozenset(features))]
+
+    assert names("neon") == ["arm-neon"]
+    assert names("neon", "lse", "dotprod", "fullfp16") == ["arm-dotprod", "arm-neon"]
+    assert names("neon", "lse", "dotprod", "sve", "sve2", "sve-128") == ["arm-dotprod", "arm-neon"]
+    assert names("neon", "lse", "dotprod", "sve", "sve-256")[0] == "arm-sve-256"
+    assert BACKEND.usable("x86_64", frozenset({"neon"})) == ()
+
+
+def test_a_target_is_found_by_what_a_system_has() -> None:
+    registry = Registry.load()
+    found = choose_target(registry, "aarch64-linux+dotprod", run=False)
+    assert (found.name, found.triple) == ("arm-dotprod", "aarch64-unknown-linux-gnu")
+    assert choose_target(registry, "aarch64-linux", run=False).name == "arm-neon"
+    assert choose_target(registry, "arm64-darwin+dotprod", run=False).triple.startswith("arm64-apple")
+    assert choose_target(registry, "x86_64-linux+avx512vnni", run=False).name == "x86-avx512-vnni"
+    with pytest.raises(TargetError):
+        choose_target(registry, "aarch64-linux+abacus", run=False)
