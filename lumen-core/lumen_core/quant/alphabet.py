@@ -11,6 +11,7 @@ import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.choices import Choice, choice
+from lumen_core.quant.codebook import Codebook, leaves
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.quant.store import store_integers
@@ -93,9 +94,11 @@ class TableAlphabet:
         self.choice.store(self._codes[np.searchsorted(self.middles, values)].astype(np.float32), blocks)
 
 
-def alphabet(form: NormalForm) -> Alphabet | TableAlphabet:
+def alphabet(form: NormalForm) -> Alphabet | TableAlphabet | Codebook:
     """Return the alphabet of a form's codes; raises UnsupportedFormatError."""
     assert form.code is not None
+    if len(set(leaves(form.code))) > 1:
+        return Codebook(form)
     table = form.table
     if isinstance(form.code, BitField) and table is None:
         return Alphabet(form.code, form.multiplier, form.zero)

@@ -13,6 +13,7 @@ import numpy as np
 
 from lumen_core.quant.alphabet import Alphabet, TableAlphabet
 from lumen_core.quant.choices import Choice
+from lumen_core.quant.codebook import Codebook
 
 _TINY = np.float32(1e-30)
 Part = np.ndarray  # f32 [groups, n]
@@ -30,7 +31,7 @@ class Search:
     """The weights of some blocks, with the memory that trying out scales takes."""
 
     def __init__(
-        self, weights: np.ndarray, importance: np.ndarray | None, alphabet: Alphabet | TableAlphabet
+        self, weights: np.ndarray, importance: np.ndarray | None, alphabet: Alphabet | TableAlphabet | Codebook
     ):
         self.x = weights
         self.importance = importance
@@ -199,7 +200,7 @@ def _inverse(scale: Part) -> Part:
     return np.where(usable, 1 / np.where(usable, scale, 1), 0).astype(np.float32)
 
 
-def _factors(alphabet: Alphabet | TableAlphabet) -> list[float]:
+def _factors(alphabet: Alphabet | TableAlphabet | Codebook) -> list[float]:
     """How far the largest weight may lie from the end of the alphabet: the finer the codes, the closer.
 
     Whole codes inside the end are among them, so that what was once quantized is found again.
