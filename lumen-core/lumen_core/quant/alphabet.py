@@ -6,6 +6,7 @@ In: a normal form. Out: an `Alphabet`: its ends, `nearest` (the inner step of ev
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -94,6 +95,7 @@ class TableAlphabet:
         self.choice.store(self._codes[np.searchsorted(self.middles, values)].astype(np.float32), blocks)
 
 
+@lru_cache(maxsize=64)
 def alphabet(form: NormalForm) -> Alphabet | TableAlphabet | Codebook:
     """Return the alphabet of a form's codes; raises UnsupportedFormatError."""
     assert form.code is not None

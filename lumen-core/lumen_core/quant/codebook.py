@@ -8,7 +8,6 @@ a large field by all its vectors, others by whether they turn the sign of a weig
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +17,8 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.quant.store import store_bits
 
 _WIDEST = 12  # bits of a field all of whose vectors are tried
-_AT_ONCE = 1 << 21  # distances in memory
+_AT_ONCE = 1 << 18  # distances in memory
+_TRIED = 16  # vectors by which the other field's doing is found
 Contents = dict[BitField, np.ndarray]
 
 
@@ -127,30 +127,35 @@ class Codebook:
         if not self._separate and len(self._fields) != 2:
             raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for its codes")
 
-    @cached_property
-    def _kind(self) -> str:
-        """What the smaller of two fields does to the vectors of the larger: "sign" or "shift"."""
-        small, large = self._fields
-        plain = values_of(self.form, self._both(0, None))
-        for content in range(1, len(small.vectors)):
-            other = values_of(self.form, self._both(content, None))
-            if np.array_equal(np.abs(other), np.abs(plain)):
-                continue
-            moved = other - plain
-            if (moved == moved[:, :1]).all():
-                return "shift"
-            raise UnsupportedFormatError(f"{self.form.name}: no quantizer is derived for its codes")
-        assert len(large.vectors)
-        return "sign"
+        self._turns = np.empty((0, 0), np.float32)
+        self._moved: list[np.ndarray] = []
+        if not self._separate:
+            self._relate(*self._fields)
 
-    def _both(self, content: int, vectors: np.ndarray | None) -> Contents:
-        """The smaller field holding one content everywhere, the larger each of its own."""
-        small, large = self._fields
-        entries = len(large.vectors)
-        return {
-            small.field: np.full((small.field.count, entries), content),
-            large.field: np.broadcast_to(np.arange(entries), (large.field.count, entries)),
-        }
+    def _relate(self, small: _Field, large: _Field) -> None:
+        """Find what the smaller field does to the vectors of the larger: turn their signs, or shift them."""
+        tries = np.unique(np.linspace(0, len(large.vectors) - 1, _TRIED).astype(int))
+        entry = int(tries[np.abs(large.vectors[tries]).min(1).argmax()])  # a vector without zeros
+        count = len(small.vectors)
+        small_contents = np.tile(np.arange(count), len(tries))
+        values = self._of(small_contents, np.repeat(tries, count)).reshape(self.form.block, len(tries), count)
+        if (np.abs(values) == np.abs(values[:, :, :1])).all():
+            turned = self._of(np.arange(count), np.full(count, entry))[small.weights[0]]
+            self._turns = np.ascontiguousarray(np.sign(turned / turned[:, :1]).T)
+        elif (np.diff(values - values[:, :, :1], axis=1) == 0).all():
+            entries = np.arange(len(large.vectors))
+            for content in range(count):
+                found = self._of(np.full(len(entries), content), entries)[large.weights[0]]
+                self._moved.append(np.ascontiguousarray(found.T))
+        else:
+            raise UnsupportedFormatError(f"{self.form.name}: no quantizer is derived for its codes")
+
+    def _of(self, small: np.ndarray, large: np.ndarray) -> np.ndarray:
+        """Weights of blocks whose two fields hold the same contents everywhere, [block, n]."""
+        contents = zip(self._fields, (small, large), strict=True)
+        return values_of(self.form, {
+            item.field: np.broadcast_to(raw, (item.field.count, len(raw))) for item, raw in contents
+        })  # fmt: skip
 
     # ------------------------------------------------------------------ search
 
@@ -169,41 +174,23 @@ class Codebook:
         if self._separate:
             return {item.field: _best(numbers[item.weights], item.vectors)[0] for item in self._fields}
         small, large = self._fields
-        return self._signs(numbers, small, large) if self._kind == "sign" else self._shifts(numbers, small, large)
+        return self._shifts(numbers, small, large) if self._moved else self._signs(numbers, small, large)
 
     def _signs(self, numbers: np.ndarray, small: _Field, large: _Field) -> Contents:
         """First the signs that agree best with the numbers, then the vectors, then both once more."""
-        signs = np.sign(self._turns)  # [contents, m] of the smaller field
+        signs = self._turns  # [contents, m] of the smaller field
         wished = numbers[small.weights]
         turned = _best(wished, signs, correlate=True)[0]
         for again in (True, False):
             sign = np.empty_like(numbers)
             sign[small.weights] = signs[turned].transpose(0, 2, 1)
-            chosen = _best((numbers * sign)[large.weights], large.vectors * self._base)[0]
+            chosen = _best((numbers * sign)[large.weights], large.vectors)[0]
             if not again:
                 break
             size = np.empty_like(numbers)
-            size[large.weights] = (large.vectors * self._base)[chosen].transpose(0, 2, 1)
+            size[large.weights] = large.vectors[chosen].transpose(0, 2, 1)
             turned = _best((numbers * size)[small.weights], signs, correlate=True)[0]
         return {small.field: turned, large.field: chosen}
-
-    @cached_property
-    def _base(self) -> np.float32:
-        """The sign that the smaller field's content 0 gives the first weight of a vector: undone here."""
-        return np.float32(1)
-
-    @cached_property
-    def _turns(self) -> np.ndarray:
-        """The signs that each content of the smaller field gives its weights, relative to content 0."""
-        small, _ = self._fields
-        plain = np.abs(values_of(self.form, self._both(0, None)))
-        entry = int(np.argmax(plain.min(0)))  # a vector without zeros
-        reference = values_of(self.form, self._both(0, None))[small.weights[0], entry]
-        rows = [
-            values_of(self.form, self._both(content, None))[small.weights[0], entry] / reference
-            for content in range(len(small.vectors))
-        ]
-        return np.array(rows, np.float32)
 
     def _shifts(self, numbers: np.ndarray, small: _Field, large: _Field) -> Contents:
         """Every content of the smaller field, with the vectors that are nearest then."""
@@ -213,9 +200,8 @@ class Codebook:
         chosen = np.zeros((large.field.count, blocks), np.int64)
         owner = np.empty(self.form.block, np.int64)
         owner[small.weights] = np.arange(small.field.count)[:, None]
-        for content in range(len(small.vectors)):
-            vectors = values_of(self.form, self._both(content, None))[large.weights[0]].T
-            found, lost = _best(numbers[large.weights], np.ascontiguousarray(vectors))
+        for content, vectors in enumerate(self._moved):
+            found, lost = _best(numbers[large.weights], vectors)
             total = np.zeros_like(best)
             np.add.at(total, owner[large.weights[:, 0]], lost)
             better = total < best
