@@ -3,49 +3,88 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from lumen_core.plugins.hookspecs import hookimpl
 from lumen_core.plugins.sources import ModelSource
-from lumen_models_korean import chats, checkpoints
+from lumen_models_korean import chats, checkpoints, releases
 
 HERE = Path(__file__).parent
+
+
+_EXAONE_LICENSE = "EXAONE AI Model License (non-commercial)"
+
+
+def _page(name: str, *more: str, **facts: Any) -> ModelSource:
+    """A page beside this file; `more` are further names that model files use for the architecture."""
+    return ModelSource(name=name, path=HERE / f"{name}.lum", architectures=(name, *more), **facts)
 
 
 @hookimpl
 def lumen_models() -> list[ModelSource]:
     return [
-        ModelSource(
-            name="llama",
-            path=HERE / "llama.lum",
-            architectures=("llama",),
+        _page(
+            "llama",
             checkpoints=(checkpoints.LLAMA,),
+            releases=releases.LLAMA,
             chats=(chats.LLAMA3, chats.HYPERCLOVA_X),
             family="Llama",
             vendor="Meta",
             license="Llama Community License",
-            note="Llama 1 to 3 and the many models of that shape; interleaved RoPE, optional rope factors",
+            note="also Kanana 1.5, Mi:dm 2.0, A.X 3.1, SOLAR 10.7B, HyperCLOVA X SEED Text; interleaved RoPE",
         ),
-        ModelSource(
-            name="qwen2",
-            path=HERE / "qwen2.lum",
-            architectures=("qwen2",),
+        _page(
+            "qwen2",
             checkpoints=(checkpoints.QWEN2,),
+            releases=releases.QWEN2,
             chats=(chats.QWEN, chats.A_X),
             family="Qwen2",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
-            note="Qwen2 and Qwen2.5; biases on query, key and value",
+            note="Qwen2, Qwen2.5, A.X 4.0; biases on query, key and value",
         ),
-        ModelSource(
-            name="qwen3",
-            path=HERE / "qwen3.lum",
-            architectures=("qwen3",),
+        _page(
+            "qwen3",
             checkpoints=(checkpoints.QWEN3,),
+            releases=releases.QWEN3,
             chats=(chats.QWEN, chats.KANANA2),
             family="Qwen3",
             vendor="Alibaba Cloud",
             license="Apache-2.0",
-            note="RMSNorm on every query and key head; the shape of the embedded demo model",
+            note="also Kanana-2 3B; RMSNorm on query and key heads; the shape of the embedded demo model",
             files={"demo": HERE / "demo" / "demo.gguf"},
+        ),
+        _page(
+            "exaone",
+            checkpoints=(checkpoints.EXAONE,),
+            family="EXAONE",
+            vendor="LG AI Research",
+            license=_EXAONE_LICENSE,
+            note="EXAONE 3.0, 3.5 and Deep; Llama with half-split RoPE",
+        ),
+        _page(
+            "exaone4",
+            checkpoints=(checkpoints.EXAONE4,),
+            family="EXAONE",
+            vendor="LG AI Research",
+            license=_EXAONE_LICENSE,
+            note="EXAONE 4.0 and the text part of 4.5; norms behind, windows on three of four layers",
+        ),
+        _page(
+            "hyperclovax",
+            "hcx-seed-think",
+            checkpoints=(checkpoints.HYPERCLOVAX,),
+            family="HyperCLOVA X SEED",
+            vendor="NAVER",
+            license="HyperCLOVA X SEED Model License",
+            note="HyperCLOVA X SEED Think; four norms per layer and multipliers",
+        ),
+        _page(
+            "kanana2_tiny",
+            checkpoints=(checkpoints.KANANA2_TINY,),
+            family="Kanana",
+            vendor="Kakao",
+            license="Kanana Open License",
+            note="Kanana-2 1.3B; windows with a plain RoPE on three of four layers, YaRN on the fourth",
         ),
     ]

@@ -43,7 +43,11 @@ class Engine:
         """A new conversation, its pages in order or shuffled."""
         made = Sequence(self.memory)
         if seed is not None:
-            np.random.default_rng(seed).shuffle(made.pages)
+            random = np.random.default_rng(seed)
+            for pool in self.memory.pools:
+                made.pages[pool.suffix] = random.permutation(pool.pages).astype(np.int32)[
+                    made.pages[pool.suffix]
+                ]
         return made
 
     def prefill(self, ids: list[int], seed: int | None = None) -> np.ndarray:

@@ -32,6 +32,7 @@ def inspect(
     json: options.Json = False,
 ) -> None:
     """Show a model file's metadata, tensors and sizes, and the memory that it needs, without loading it."""
+    from lumen_core.engine.identify import identify
     from lumen_core.engine.sources import open_model
     from lumen_core.plugins.registry import Registry
 
@@ -39,6 +40,7 @@ def inspect(
     with open_model(options.valid_text(file, "the file name"), registry) as opened:
         if json:
             facts = _facts(opened) | {"memory": _memory(opened, registry, context)}
+            facts["identity"] = asdict(identify(opened, registry))
             print_json(facts | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
             return
         facts = _facts(opened)
@@ -52,6 +54,13 @@ def inspect(
                 f"{size_text(memory['weights'])} weights + {size_text(memory['cache'])} keys and values "
                 f"({memory['context']} tokens of context x {size_text(memory['cache_per_token'])})"
             )
+        identity = identify(opened, registry)
+        if (release := identity.release) is not None:
+            facts["model"] = (
+                f"{release.name} by its number of parameters ({release.vendor}, {release.license})"
+            )
+        facts["chat"] = identity.chat
+        facts["will not work"] = "; ".join(identity.problems)
         print_facts(facts)
         print_table(["key", "value"], [(key, _short(value)) for key, value in opened.metadata.items()])
         if tensors:
@@ -89,7 +98,7 @@ def _memory(file: ModelFile, registry: Registry, context: int | None) -> dict[st
         found = footprint(file, registry, context)
     except ModelError as problem:
         return {"problem": str(problem)}
-    return asdict(found) | {"cache": found.cache}
+    return asdict(found)
 
 
 def _tensors(file: ModelFile) -> list[dict[str, Any]]:

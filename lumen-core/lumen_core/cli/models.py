@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
@@ -22,13 +23,15 @@ def list_(json: options.Json = False) -> None:
     from lumen_core.plugins.registry import Registry
 
     registry = Registry.load()
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
             "architectures": list(entry.value.architectures),
             "family": entry.value.family,
             "vendor": entry.value.vendor,
             "license": entry.value.license,
+            "releases": [asdict(release) for release in entry.value.releases],
+            "chats": [chat.name for chat in entry.value.chats],
             "files": {file: str(path) for file, path in entry.value.files.items()},
             "package": entry.distribution,
         }
@@ -51,6 +54,13 @@ def list_(json: options.Json = False) -> None:
             for row in rows
         ],
     )
+    known = [
+        (release["name"], row["name"], f"{release['parameters'] / 1e9:.2f} B", release["vendor"],
+         release["license"], release["verified"] or "not yet")
+        for row in rows for release in row["releases"]
+    ]  # fmt: skip
+    if known:
+        print_table(["published model", "page", ">parameters", "vendor", "license", "verified by"], known)
 
 
 @app.command(epilog="Example:\n\n  lumen models show qwen3")
@@ -76,6 +86,9 @@ def show(
         "vendor": source.vendor,
         "license": source.license,
         "note": source.note,
+        "chat formats": ", ".join(chat.name for chat in source.chats),
+        "releases": ", ".join(release.name for release in source.releases),
+        "checkpoints": ", ".join(kind for one in source.checkpoints for kind in one.model_types),
         "package": entry.distribution,
         "file": str(source.path),
         "weights": ", ".join(f"{file} ({path})" for file, path in source.files.items()),

@@ -200,12 +200,16 @@ class Function(Node):
 
 @dataclass(frozen=True)
 class Config(Node):
-    """`name: type = key else default`; `key` is the metadata key below "<architecture>.", or None."""
+    """`name: type = key else default`; `key` is the metadata key below "<architecture>.", or None.
+
+    layered  written `i1[L]`: one value per layer, and a default that may speak of `layer`
+    """
 
     name: str
     type: str
     key: str | None
     default: Expression | None = None
+    layered: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,7 +237,12 @@ class Cache(Node):
 
 @dataclass(frozen=True)
 class Model(Node):
-    """`model name { config { } weights { } layer { } cache { } fn ... }`."""
+    """`model name like base { config { } weights { } layer { } cache { } unused { } without { } fn ... }`.
+
+    unused   patterns of tensors that a file may have and that nothing reads
+    base     the model whose page this one changes: entries of the same name take the place of its own
+    without  names of the base's settings, weights, caches and functions that this model has not
+    """
 
     name: str
     config: tuple[Config, ...]
@@ -242,6 +251,9 @@ class Model(Node):
     caches: tuple[Cache, ...]
     functions: tuple[Function, ...]
     doc: str = ""
+    unused: tuple[str, ...] = ()
+    base: str | None = None
+    without: tuple[str, ...] = ()
 
 
 Item: TypeAlias = Format | Function | Model | Table

@@ -42,6 +42,14 @@ fn rope[T, H, E, R](x: f32[T, H, E], positions: i32[T], factors: f32[R], theta: 
 """
 
 OVERLOADS = """
+# The same with the range of positions stretched.
+fn rope[T, H, E, R](
+    x: f32[T, H, E], positions: i32[T], factors: f32[R], theta: f32, stretch: scaling
+) -> f32[T, H, E] { 0 }
+# The same, where a query sees the last `window` keys only (0: all).
+fn attention[T, C, H, G, E, X, Y](
+    q: f32[T, H, E], k: X[C, G, E], v: Y[C, G, E], scale: f32, window: i32
+) -> f32[T, H, E] { 0 }
 # What quantized values stand for.
 fn dequantize[*B, F](x: unpacked<F>[*B]) -> f32[*B] { 0 }
 fn dequantize[*B, F](x: activation<F>[*B]) -> f32[*B] { 0 }

@@ -21,7 +21,8 @@ def check_call(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
         signature = scope.functions[name]
         return _declared(call, (signature,), {}, scope, infer) if signature is not None else None
     if name in builtins.regular():
-        return _declared(call, builtin_signatures(name), builtins.CHOICES.get(name, {}), scope, infer)
+        choices = builtins.CHOICES.get(name, {})
+        return _declared(call, _of_length(call, builtin_signatures(name), choices), choices, scope, infer)
     if name in builtins.ELEMENTWISE or name in builtins.REDUCTIONS or name in builtins.CONVERSIONS:
         return one_operand(call, scope, infer)
     if name in builtins.BINARY and name.isidentifier():
@@ -38,6 +39,14 @@ def check_call(call: ast.Call, scope: Scope, infer: Infer) -> TypedExpr | None:
         known = builtins.names() | set(scope.functions)
         scope.error(f"unknown function `{name}`", place, help=suggestion(name, known))
     return None
+
+
+def _of_length(
+    call: ast.Call, signatures: tuple[Signature, ...], choices: Mapping[str, tuple[str, ...]]
+) -> tuple[Signature, ...]:
+    """Return the signatures that take as many arguments as the call has; the first if none does."""
+    given = len(call.arguments) + sum(keyword.name not in choices for keyword in call.keywords)
+    return tuple(s for s in signatures if len(s.parameters) == given) or signatures[:1]
 
 
 # Declared functions and builtins with a signature

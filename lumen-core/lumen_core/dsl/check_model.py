@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from lumen_core.dsl import ast, builtins
 from lumen_core.dsl.calls import check_recursion
 from lumen_core.dsl.check_function import check_function
+from lumen_core.dsl.configuration import LAYER, OPERATORS
 from lumen_core.dsl.scope import describe
-from lumen_core.dsl.signatures import Signature, resolve_signature, resolve_type, suggestion
+from lumen_core.dsl.signatures import SCALING, Signature, resolve_signature, resolve_type, suggestion
 from lumen_core.dsl.typed import TypedExpr, TypedFunction, TypedModel, TypedWeight
 from lumen_core.source import Diagnostics
 from lumen_core.types import SCALARS, Dim, TensorType
@@ -86,7 +87,7 @@ def check_model(
     if len(diagnostics.found) > before:
         return None
     tensors = (weights, layer_weights, caches)
-    return TypedModel(model.name, model.config, page.quotients, *tensors, functions, model.doc)
+    return TypedModel(model.name, model.config, page.quotients, *tensors, functions, model.doc, model.unused)
 
 
 def _config(page: _Page) -> None:
@@ -94,33 +95,37 @@ def _config(page: _Page) -> None:
         if entry.key is None and entry.default is None:
             page.error(f"`{entry.name}` has neither a metadata key nor a default", entry)
         if entry.default is not None:
-            _default(entry.default, page)
+            _default(entry.default, page, {LAYER} if entry.layered else set())
         if not page.fresh(entry.name, entry):
             continue
+        if entry.layered and entry.type != "i1":
+            page.error(f"a setting per layer is i1, not {entry.type}", entry)
+        if entry.type == "scaling" and (entry.key is None or entry.default is not None):
+            page.error("a scaling has a metadata key and no default", entry, help="= rope.scaling")
         if entry.type == "size":
             page.sizes[entry.name] = Dim.of(entry.name)
-        elif entry.type in {"f32", "i32"}:
+        elif entry.type in {"f32", "i32", "i1", SCALING}:
             attributes = {"name": entry.name}
             page.names[entry.name] = TypedExpr("config", (TensorType(entry.type, ()),), attributes=attributes)
         else:
-            page.error(f"a setting is size, f32 or i32, not {entry.type}", entry)
+            page.error(f"a setting is size, f32, i32, i1 or {SCALING}, not {entry.type}", entry)
             page.names[entry.name] = None
 
 
-def _default(expression: ast.Expression, page: _Page) -> None:
+def _default(expression: ast.Expression, page: _Page, more: set[str]) -> None:
     """Check that a default is arithmetic over earlier settings."""
     match expression:
         case ast.Number():
             return
         case ast.Name(name):
-            known = [*page.sizes, *page.names]
+            known = [*page.sizes, *page.names, *more]
             if name not in known or name in STEP_SIZES:
                 page.error(f"unknown setting `{name}`", expression, help=suggestion(name, known))
         case ast.Unary("-", operand):
-            _default(operand, page)
-        case ast.Binary(operator, left, right) if operator in {"+", "-", "*", "/", "**"}:
-            _default(left, page)
-            _default(right, page)
+            _default(operand, page, more)
+        case ast.Binary(operator, left, right) if operator in OPERATORS:
+            _default(left, page, more)
+            _default(right, page, more)
         case _:
             page.error("a default is arithmetic over numbers and earlier settings", expression)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from lumen_core.dsl import ast
 from lumen_core.dsl.check import check_sound
+from lumen_core.dsl.derive import derived
 from lumen_core.dsl.parse import parse, parse_sound
 from lumen_core.dsl.typed import TypedModule
 from lumen_core.source import Diagnostics, Source
@@ -21,8 +22,24 @@ def standard_library() -> ast.Module:
 
 
 def load(path: str | Path, formats: Collection[str] = ()) -> TypedModule:
-    """Read, parse and check a file; raises SourceError with every finding, OSError if there is no file."""
-    return _load(Source.read(path), formats)
+    """Read, parse and check a file; raises SourceError with every finding, OSError if there is no file.
+
+    The base of a `model x like y` is looked for in `y.lum` beside the file.
+    """
+    return _load(Source.read(path), formats, Path(path).parent)
+
+
+def whole(module: ast.Module, folder: Path | None) -> ast.Module:
+    """Return the module with its `model x like y` spelt out; raises SourceError."""
+    diagnostics = Diagnostics()
+    spelt = derived(module, lambda name: _page(name, folder), diagnostics)
+    diagnostics.raise_if_any()
+    return spelt
+
+
+def _page(name: str, folder: Path | None) -> ast.Module | None:
+    path = folder / f"{name}.lum" if folder is not None else None
+    return parse(Source.read(path)) if path is not None and path.is_file() else None
 
 
 def load_text(text: str, name: str = "<text>", formats: Collection[str] = ()) -> TypedModule:
@@ -30,10 +47,11 @@ def load_text(text: str, name: str = "<text>", formats: Collection[str] = ()) ->
     return _load(Source(name, text), formats)
 
 
-def _load(source: Source, formats: Collection[str]) -> TypedModule:
+def _load(source: Source, formats: Collection[str], folder: Path | None = None) -> TypedModule:
     """Parse and check: a syntax error in one item does not hide a type error in another."""
     diagnostics = Diagnostics()
     module, broken = parse_sound(source, diagnostics)
+    module = derived(module, lambda name: _page(name, folder), diagnostics)
     typed = check_sound(module, standard_library(), formats, broken, diagnostics)
     diagnostics.raise_if_any()
     return typed

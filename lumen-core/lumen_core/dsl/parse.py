@@ -8,10 +8,13 @@ In: a Source. Out: an ast.Module, or one SourceError with every finding.
     field    = NAME ":" NAME ["[" INT "]"]
     function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" results "{" let* expression "}"
     results  = type | "(" type,+ ")"
-    model    = "model" NAME "{" (config | weights | layer | cache | function)* "}"
-    config   = "config" "{" (NAME ":" NAME ["=" NAME ("." NAME)*] ["else" expression])* "}"
+    model    = "model" NAME ["like" NAME] "{" (section | function)* "}"
+    section  = config | weights | cache | unused | without
+    config   = "config" "{" (NAME ":" NAME ["[" "L" "]"] ["=" NAME ("." NAME)*] ["else" expression])* "}"
     weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["else" NAME])* "}"
     cache    = "cache" "{" (NAME ":" type)* "}"
+    unused   = "unused" "{" STRING* "}"
+    without  = "without" "{" NAME* "}"
     let      = "let" (NAME | "(" NAME,+ ")") "=" expression
     generic  = NAME | "*" NAME
     type     = NAME ["<" NAME ">"] ["[" (expression | "*" NAME),* "]"]
@@ -31,7 +34,7 @@ from lumen_core.dsl.lexer import lex
 from lumen_core.dsl.pratt import parse_expression
 from lumen_core.source import Diagnostics, Source
 
-_SECTIONS = ("config", "weights", "layer", "cache")
+_SECTIONS = ("config", "weights", "layer", "cache", "unused", "without")
 
 
 def parse(source: Source) -> ast.Module:
@@ -224,11 +227,16 @@ def _size(cursor: Cursor) -> ast.Expression | ast.Pack:
 def _model(cursor: Cursor) -> ast.Model:
     doc, start = cursor.doc(), cursor.advance().span
     name = cursor.name("the model's name")
+    base = None
+    if cursor.token.text == "like":
+        cursor.advance()
+        base = cursor.name("the model that this one is like").text
     sections: dict[str, list] = {section: [] for section in _SECTIONS}
     seen: set[str] = set()
     functions: list[ast.Function] = []
     parsers: dict[str, Callable[[Cursor], object]] = {
         "config": _config, "weights": _weight, "layer": _weight, "cache": _cache,
+        "unused": _pattern, "without": _removed,
     }  # fmt: skip
 
     def entry() -> None:
@@ -247,15 +255,22 @@ def _model(cursor: Cursor) -> ast.Model:
         cursor.braces(lambda: section.append(parser(cursor)), f"the section `{word.text}`")
 
     end = cursor.braces(entry, f"the model `{name.text}`", nested=True)
-    config, weights, layer, cache = (tuple(sections[section]) for section in _SECTIONS)
-    span = start.to(end.span)
-    return ast.Model(name.text, config, weights, layer, cache, tuple(functions), doc, span=span)
+    config, weights, layer, cache, unused, without = (tuple(sections[section]) for section in _SECTIONS)
+    parts = (config, weights, layer, cache, tuple(functions))
+    return ast.Model(name.text, *parts, doc, unused, base, without, span=start.to(end.span))
 
 
 def _config(cursor: Cursor) -> ast.Config:
     name = cursor.name("the name of a setting")
     cursor.expect(":", f"after `{name.text}`", help=f"write `{name.text}: size = embedding_length`")
     type = cursor.name("`size` or an element type")
+    layered = cursor.token.text == "[" and not cursor.token.opens_line
+    if layered:
+        cursor.advance()
+        if cursor.token.text != "L":
+            cursor.fail(f"expected `L`, the number of layers, found {cursor.token}")
+        cursor.advance()
+        cursor.expect("]", "after `L`")
     key, default = None, None
     if cursor.token.text == "=":
         cursor.advance()
@@ -270,7 +285,7 @@ def _config(cursor: Cursor) -> ast.Config:
         cursor.advance()
         default = parse_expression(cursor)
     cursor.end_of_statement()
-    return ast.Config(name.text, type.text, key, default, span=name.span.to(cursor.previous.span))
+    return ast.Config(name.text, type.text, key, default, layered, span=name.span.to(cursor.previous.span))
 
 
 def _weight(cursor: Cursor) -> ast.Weight:
@@ -295,3 +310,13 @@ def _cache(cursor: Cursor) -> ast.Cache:
     cursor.expect(":", f"after `{name.text}`", help=f"write `{name.text}: f16[G, E]`")
     type = _type(cursor)
     return ast.Cache(name.text, type, span=name.span.to(type.span))
+
+
+def _pattern(cursor: Cursor) -> str:
+    if cursor.token.kind != "string":
+        cursor.fail(f"expected a tensor's name as a string, found {cursor.token}")
+    return cursor.advance().text
+
+
+def _removed(cursor: Cursor) -> str:
+    return cursor.name("a name of the model that this one is like").text

@@ -74,6 +74,8 @@ def _model(item: ast.Model) -> str:
         "weights": [_weight(entry) for entry in item.weights],
         "layer": [_weight(entry) for entry in item.layer_weights],
         "cache": [f"{entry.name}: {print_type(entry.type)}" for entry in item.caches],
+        "unused": [f'"{pattern}"' for pattern in item.unused],
+        "without": list(item.without),
     }
     parts = [
         "\n".join([f"{_INDENT}{name} {{", *(2 * _INDENT + line for line in lines), f"{_INDENT}}}"])
@@ -82,13 +84,14 @@ def _model(item: ast.Model) -> str:
     ]
     parts += [_function(function, _INDENT) for function in item.functions]
     body = "\n\n".join(parts) + "\n" if parts else ""
-    return _doc(item.doc, "") + f"model {item.name} {{\n{body}}}"
+    base = f" like {item.base}" if item.base is not None else ""
+    return _doc(item.doc, "") + f"model {item.name}{base} {{\n{body}}}"
 
 
 def _config(entry: ast.Config) -> str:
     key = f" = {entry.key}" if entry.key is not None else ""
     default = f" else {print_expression(entry.default)}" if entry.default is not None else ""
-    return f"{entry.name}: {entry.type}{key}{default}"
+    return f"{entry.name}: {entry.type}{'[L]' * entry.layered}{key}{default}"
 
 
 def _weight(entry: ast.Weight) -> str:

@@ -17,6 +17,7 @@ from lumen_core.source import Diagnostics
 from lumen_core.types import SCALARS, Dim, TensorType
 
 SIZE = TensorType("size", ())  # the type of a parameter that is a size
+SCALING = "scaling"  # the element type of a setting that says how rotary positions are stretched
 MOST_AXES = 8
 WRAPPERS = ("unpacked", "activation")
 
@@ -112,7 +113,7 @@ def resolve_signature(
         if parameter.type == ast.TypeExpr("size", None):
             sizes[parameter.name] = Dim.of(parameter.name)
             generics[parameter.name] = "size"
-    known = {*SCALARS, *elements, *formats}
+    known = {*SCALARS, *elements, *formats, SCALING}
     parameters: list[tuple[str, TensorType]] = []
     seen: set[str] = set()
     for parameter in function.parameters:

@@ -41,13 +41,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from operator import and_, lshift, or_, rshift, xor
+from operator import and_, eq, ge, gt, le, lshift, lt, ne, or_, rshift, xor
 
 from lumen_core.dsl import ast
 from lumen_core.source import NOWHERE, Span
 from lumen_core.types import Dim, TensorType
 
 NO_SHAPE: tuple[Dim, ...] = ()
+_COMPARISONS = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge}
 
 
 @dataclass(frozen=True)
@@ -183,6 +184,7 @@ class TypedModel:
     quotients  sizes such as `R/2` with the expression that computes them
     caches     name and type per cache, with the leading size `P`
     functions  `embed`, `block`, `head` and any helpers, by name
+    unused     patterns of tensors that nothing reads; `{beyond}` is the number of a block behind the last
     """
 
     name: str
@@ -193,6 +195,7 @@ class TypedModel:
     caches: Mapping[str, TensorType]
     functions: Mapping[str, TypedFunction]
     doc: str = ""
+    unused: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -247,6 +250,10 @@ def static_value(
             return float(a) ** b
         case (("shl" | "shr" | "bitand" | "bitor" | "bitxor"), [a, b]) if a == int(a) and b == int(b):
             return _bits(expression.op, int(a), int(b))
+        case "select", [a, b, c]:
+            return b if a else c
+        case "compare", [a, b]:
+            return int(_COMPARISONS[str(expression.attributes["predicate"])](a, b))
         case "sqrt", [a] if a >= 0:
             return a**0.5
         case "rsqrt", [a] if a > 0:

@@ -16,6 +16,7 @@ import numpy as np
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.engine.memory import Memory, Progress
+from lumen_core.engine.memory import Sequence as Conversation
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import (
     PROGRAMS,
@@ -88,8 +89,9 @@ def compile_ahead(
         length = min(context or 4096, session.bound.context)
         memory = Memory(session, file, length, threads, 0, progress or (lambda *_: None))
         Sampling(temperature=0).write(memory.settings)
-        pages = np.arange(memory.page_count, dtype=np.int32)
-        memory.set("pages", address(pages))
+        tables = Conversation(memory).pages
+        for suffix, pages in tables.items():
+            memory.set(f"pages{suffix}", address(pages))
         directory.mkdir(parents=True, exist_ok=True)
         object_bytes = 0
         wanted = [request for symbol, request in session.kernels.items() if not symbol.startswith("pack_")]
@@ -97,7 +99,7 @@ def compile_ahead(
             content = compile_request(request, chosen, cache)
             (directory / f"{request.symbol}.o").write_bytes(content)
             object_bytes += len(content)
-        image = _Image([*memory.arrays(), pages], [memory.frame, memory.layer_records])
+        image = _Image([*memory.arrays(), *tables.values()], [memory.frame, memory.layer_records])
         image.write(directory / IMAGE)
         text = _header(session, memory, image, path.stem, threads)
         (directory / HEADER).write_text(text, encoding="utf-8")

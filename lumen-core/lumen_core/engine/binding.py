@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -74,7 +75,7 @@ def bind(model: TypedModel, file: ModelFile) -> BoundModel:
             name = weight.tensor.replace("{layer}", str(layer))
             table[weight.name] = _find(file, weight, name, sizes, table, used)
         found.append(table)
-    surplus = sorted(set(file.tensors) - used)
+    surplus = sorted(name for name in set(file.tensors) - used if not _unused(name, model.unused, layers))
     if surplus:
         shown = ", ".join(surplus[:5]) + (f" and {len(surplus) - 5} more" if len(surplus) > 5 else "")
         raise ModelError(
@@ -84,6 +85,16 @@ def bind(model: TypedModel, file: ModelFile) -> BoundModel:
     context = _metadata(file, "context_length")
     limit = int(context) if isinstance(context, int | np.integer) and int(context) > 0 else 2048
     return BoundModel(configuration, weights, tuple(found), limit)
+
+
+def _unused(name: str, patterns: tuple[str, ...], layers: int) -> bool:
+    """Tell whether the page says that nothing reads the tensor; `{beyond}` is a number from `layers` on."""
+    for pattern in patterns:
+        parts = [re.escape(part).replace(r"\*", ".*") for part in pattern.split("{beyond}")]
+        found = re.fullmatch(r"(\d+)".join(parts), name)
+        if found and all(int(number) >= layers for number in found.groups()):
+            return True
+    return False
 
 
 def _metadata(file: ModelFile, key: str) -> object:

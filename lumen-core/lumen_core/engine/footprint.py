@@ -8,38 +8,63 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lumen_core.engine.binding import bind, context_length, load_page
+from lumen_core.dsl.typed import TypedModel, TypedModule
+from lumen_core.engine.binding import BoundModel, bind, context_length, load_page
+from lumen_core.engine.pools import CHUNK, plan_pools
+from lumen_core.lower.model import lower_step
 from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.quant.layout import PAGE
+from lumen_core.schedule.places import window_of
 from lumen_core.types import SCALARS
 from lumen_core.weights.model_file import ModelFile
 
 
 @dataclass(frozen=True)
 class Footprint:
-    """weights: as large packed as in the file, but for padding; cache: keys and values of a full context."""
+    """weights: as large packed as in the file, but for padding; cache: keys and values of a full context.
+
+    cache_per_token  what one more token takes: layers that see a window keep no more than that and a step
+    """
 
     context: int
     trained_context: int
     weights: int
     cache_per_token: int
-
-    @property
-    def cache(self) -> int:
-        return self.context * self.cache_per_token
+    cache: int
 
 
 def footprint(file: ModelFile, registry: Registry, context: int | None = None) -> Footprint:
     """Return what a load with this context takes; raises ModelError where the file is no whole model."""
-    _, model = load_page(registry, file.architecture)
+    module, model = load_page(registry, file.architecture)
     bound = bind(model, file)
     entries = [type.substitute(bound.configuration.sizes) for type in model.caches.values()]
     sizes = [
         math.prod(size.value or 1 for size in entry.shape[1:]) for entry in entries
     ]  # but for the tokens
     token = sum(size * SCALARS[entry.element] // 8 for size, entry in zip(sizes, entries, strict=True))
+    wanted = context_length(context, bound.context)
+    pools = plan_pools(_windows(module, model, bound, registry), token * PAGE, wanted, CHUNK)
     return Footprint(
-        context_length(context, bound.context),
+        wanted,
         bound.context,
         sum(tensor.data.nbytes for tensor in file.tensors.values()),
-        token * len(bound.layers),
+        sum(pool.page_bytes // PAGE for pool in pools if not pool.window),
+        sum(min(pool.pages * PAGE, wanted) * (pool.page_bytes // PAGE) for pool in pools),
     )
+
+
+def _windows(module: TypedModule, model: TypedModel, bound: BoundModel, registry: Registry) -> list[int]:
+    """How many tokens every layer sees, 0 for all; formats do not matter to that."""
+    weights = {**model.weights, **model.layer_weights}
+    plain, formats = dict.fromkeys(weights, "f32"), Formats({"f32": analyse(registry.format("f32"))})
+    known: dict[tuple[int, ...], int] = {}
+    found = []
+    for number in range(len(bound.layers)):
+        settings = bound.configuration.of_layer(number)
+        key = tuple(settings.values())
+        if key not in known:
+            block = lower_step(module, model, "block", bound.configuration, plain, formats, settings)
+            known[key] = window_of(block)
+        found.append(known[key])
+    return found

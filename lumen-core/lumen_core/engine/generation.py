@@ -128,5 +128,4 @@ def reuse(cached: Sequence, ids: list[int]) -> int:
         if ours != theirs:
             break
         common += 1
-    cached.rewind(common)
-    return common
+    return cached.rewind(common)

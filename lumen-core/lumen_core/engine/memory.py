@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
 
 import numpy as np
 
+from lumen_core.engine.pools import plan_pools
 from lumen_core.engine.session import Session
 from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
-from lumen_core.schedule.phases import Rotary
+from lumen_core.schedule.places import window_of
+from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.sampling import SETTINGS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer
@@ -36,8 +39,8 @@ class Memory:
         self.layers = len(session.bound.layers)
         self._alive: list[np.ndarray] = []  # memory that only addresses refer to
         self.cache = self._cache_layout()
-        self.page_bytes = self.cache.layer_bytes * self.layers
-        self.page_count = -(-context // self.cache.page)
+        windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
+        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
         self._layer_words = len(records.layer)
@@ -100,19 +103,30 @@ class Memory:
             self.buffers[name] = self._new(bytes + 64, f"the buffer {name}")
             self.set(name, address(self.buffers[name]))
 
+    @property
+    def cache_bytes(self) -> int:
+        """Bytes of all keys and values that the context has room for."""
+        return sum(pool.bytes for pool in self.pools)
+
+    @property
+    def cache_bytes_per_token(self) -> int:
+        """Bytes that one more token takes in the layers that keep all."""
+        return sum(pool.page_bytes // self.cache.page for pool in self.pools if not pool.window)
+
     def _place_cache(self) -> None:
         what = f"a context of {self.context} tokens"
-        self.pool = self._new(self.page_bytes * self.page_count, what)
-        self.set("page_bytes", self.page_bytes)
-        for layer in range(self.layers):
-            start = address(self.pool) + layer * self.cache.layer_bytes
-            self._set_layer(layer, "cache.keys", start)
-            self._set_layer(layer, "cache.values", start + self.cache.values)
-            self._set_layer(layer, "variant", self.session.lowered.layer_variants[layer])
+        for pool in self.pools:
+            start = address(self._new(pool.bytes, what))
+            self.set(f"page_bytes{pool.suffix}", pool.page_bytes)
+            for layer in pool.layers:
+                self._set_layer(layer, "cache.keys", start)
+                self._set_layer(layer, "cache.values", start + self.cache.values)
+                self._set_layer(layer, "variant", self.session.lowered.layer_variants[layer])
+                start += self.cache.layer_bytes
 
     def _place_rotaries(self, context: int) -> None:
         for rotary, number in self.session.needs.rotaries.items():
-            cosine, sine = rotary_tables(rotary, self._plain(rotary.factors), context)
+            cosine, sine = rope_tables(rotary, self._plain(rotary.factors), context)
             for name, table in (("cos", cosine), ("sin", sine)):
                 kept = self._new(table.nbytes, "rotary angles").view("<f4")
                 kept[:] = table.reshape(-1)
@@ -179,26 +193,39 @@ def pack_function(session: Session, symbol: str) -> Function:
     return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
 
 
-def rotary_tables(rotary: Rotary, factors: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
-    """cos and sin, f32 [context, pairs], of position * theta^(-i / pairs) / factors[i] (RoFormer, eq. 15)."""
-    exponents = np.arange(rotary.pairs, dtype=np.float64) / rotary.pairs
-    frequencies = np.float64(rotary.theta) ** -exponents / factors.astype(np.float64)
-    angles = np.arange(context, dtype=np.float64)[:, None] * frequencies
-    return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-
-
 class Sequence:
-    """One conversation's tokens and the cache pages that hold their keys and values."""
+    """One conversation's tokens and the cache pages that hold their keys and values.
+
+    pages  per pool the page of the pool that holds each page of the sequence: a ring where there is a window
+    """
 
     def __init__(self, memory: Memory):
         self.memory = memory
         self.tokens: list[int] = []  # tokens whose keys and values are in the cache
-        self.pages = np.zeros(memory.page_count, np.int32)
-        self.pages[:] = np.arange(memory.page_count, dtype=np.int32)
+        self._written = 0  # tokens that the rings have seen since they were last right from the beginning
+        whole = -(-memory.context // memory.cache.page)
+        self.pages = {pool.suffix: (np.arange(whole) % pool.pages).astype(np.int32) for pool in memory.pools}
 
-    def rewind(self, length: int) -> None:
-        """Forget all tokens from `length` on."""
+    def extend(self, tokens: Many[int]) -> None:
+        """Note tokens whose keys and values a step has written."""
+        self.tokens.extend(tokens)
+        self._written = max(self._written, len(self.tokens))
+
+    def rewind(self, length: int) -> int:
+        """Forget all tokens from `length` on; return how many stay.
+
+        None stay where a ring has overwritten keys that the next token would see.
+        """
+        size = self.memory.cache.page
+        newest = max(self._written - 1, 0) // size
+        for pool in self.memory.pools:
+            oldest = max(length + 1 - pool.window, 0) // size
+            if pool.window and newest - oldest >= pool.pages:
+                length = 0
+        if length == 0:
+            self._written = 0
         del self.tokens[length:]
+        return len(self.tokens)
 
     def require(self, count: int) -> None:
         """Check that `count` more tokens fit; raises ContextLengthError."""

@@ -49,7 +49,8 @@ class Runner:
         memory.ids[: len(ids)] = ids
         memory.set("tokens", len(ids))
         memory.set("position", len(sequence.tokens))
-        memory.set("pages", address(sequence.pages))
+        for suffix, pages in sequence.pages.items():
+            memory.set(f"pages{suffix}", address(pages))
 
     def prefill(self, sequence: Sequence, ids: Many[int]) -> None:
         """Put tokens into the cache, chunk by chunk; the last chunk's states stay for `last` and `score`."""
@@ -60,7 +61,7 @@ class Runner:
             self.memory.set("head_x", self._states)
             self._ran = "few" if len(part) <= FEW else "prefill"
             self._run(self._ran)
-            sequence.tokens.extend(part)
+            sequence.extend(part)
             self._in_chunk = len(part)
 
     def last(self, sequence: Sequence) -> int:
@@ -80,7 +81,7 @@ class Runner:
         self._place(sequence, (token,))
         self.memory.set("head_x", self._states)
         self._run("decode")
-        sequence.tokens.append(token)
+        sequence.extend((token,))
         return int(self.memory.sampled[0])
 
     def sample(self, row: int, position: int) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
+from lumen_core.engine.pools import CHUNK
 from lumen_core.errors import TargetError, UnsupportedFormatError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
@@ -35,7 +36,6 @@ from lumen_core.schedule.team import build_publish, build_serve
 from lumen_core.target import Target
 from lumen_core.weights.model_file import ModelFile
 
-CHUNK = 256  # tokens of a prefill step
 FEW = 8  # tokens that the program for a handful takes at most
 Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
@@ -78,11 +78,14 @@ def load_formats(registry: Registry, names: set[str]) -> Formats:
 
 @dataclass
 class Lowered:
-    """A model's functions after lowering and after fusion; one block per distinct set of weight formats."""
+    """A model's functions after lowering and after fusion.
+
+    There is one block per distinct set of weight formats and settings of a layer.
+    """
 
     tensor: list[Function] = field(default_factory=list)
     fused: list[Function] = field(default_factory=list)
-    variants: dict[tuple[str, ...], int] = field(default_factory=dict)
+    variants: dict[tuple[object, ...], int] = field(default_factory=dict)
     layer_variants: list[int] = field(default_factory=list)
 
     def function(self, name: str, variant: int = 0) -> Function:
@@ -94,16 +97,17 @@ def lower(module: TypedModule, model: TypedModel, bound: BoundModel, formats: Fo
     result = Lowered()
     common = {name: tensor.format for name, tensor in bound.weights.items()}
 
-    def add(step: str, weight_formats: Mapping[str, str]) -> None:
-        function = lower_step(module, model, step, bound.configuration, weight_formats, formats)
+    def add(step: str, weight_formats: Mapping[str, str], settings: Mapping[str, int] | None = None) -> None:
+        function = lower_step(module, model, step, bound.configuration, weight_formats, formats, settings)
         result.tensor.append(function)
         result.fused.extend(run_passes(Module([function])))
 
-    for layer in bound.layers:
-        signature = tuple(layer[name].format for name in model.layer_weights)
+    for number, layer in enumerate(bound.layers):
+        settings = bound.configuration.of_layer(number)
+        signature = (*(layer[name].format for name in model.layer_weights), *settings.values())
         if signature not in result.variants:
             result.variants[signature] = len(result.variants)
-            add("block", common | {name: tensor.format for name, tensor in layer.items()})
+            add("block", common | {name: tensor.format for name, tensor in layer.items()}, settings)
         result.layer_variants.append(result.variants[signature])
     add("embed", common)
     add("head", common)

@@ -1,14 +1,14 @@
 """The shapes of real models, by name, as the metadata of their files would say them.
 
 In: a name such as `qwen2.5-0.5b`.  Out: a `Shape`.  The `-tiny` shapes are for tests.
-`llama-2.4b` is the twin of a Korean 2.4B model: head length 80, scaled RoPE, tied embeddings.
+What is not known of a real model (some thetas and multipliers) is as its kin have it: the weights are random.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from lumen_core.errors import ModelError
@@ -16,7 +16,10 @@ from lumen_core.errors import ModelError
 
 @dataclass(frozen=True)
 class Shape:
-    """`vocabulary` 0: as many rows as the vocabulary has tokens.  `rope_factor`: 0 is no scaling."""
+    """`vocabulary` 0: as many rows as the vocabulary has tokens.  `rope_factor`: 0 is no scaling.
+
+    more  settings that only this architecture has, as keys below it
+    """
 
     architecture: str
     layers: int
@@ -32,6 +35,7 @@ class Shape:
     context: int = 32768
     rope_factor: float = 0.0
     rope_original: int = 8192
+    more: Mapping[str, object] = field(default_factory=dict)
 
     def metadata(self) -> dict[str, object]:
         """Keys below the architecture."""
@@ -47,6 +51,7 @@ class Shape:
             "attention.layer_norm_rms_epsilon": self.epsilon,
             "rope.freq_base": self.theta,
             "rope.dimension_count": self.head,
+            **self.more,
         }
 
     def rope_factors(self) -> list[float]:
@@ -62,6 +67,14 @@ class Shape:
 _qwen2 = partial(Shape, "qwen2")
 _qwen3 = partial(Shape, "qwen3", context=40960)
 _llama = partial(Shape, "llama", theta=5e5, epsilon=1e-5, tied=False)
+_exaone = partial(Shape, "exaone", theta=1e6, epsilon=1e-5, rope_factor=8.0)
+_exaone4 = partial(Shape, "exaone4", theta=1e6, epsilon=1e-5, rope_factor=16.0)
+_hyperclovax = partial(Shape, "hyperclovax", theta=1e8, epsilon=1e-5, tied=False)
+_yarn = {
+    "rope.scaling.type": "yarn", "rope.scaling.factor": 40.0, "rope.scaling.original_context_length": 4096,
+}  # fmt: skip
+_kanana2 = partial(Shape, "kanana2_tiny", theta=1e4)
+_muted = {"attention.scale": 0.0078125, "embedding_scale": 10.0, "logit_scale": 0.125}
 
 
 SHAPES: dict[str, Shape] = {
@@ -80,7 +93,30 @@ SHAPES: dict[str, Shape] = {
     "llama-2.4b": _llama(30, 2560, 32, 8, 80, 7168, 102400, theta=1e6, tied=True, rope_factor=8.0),
     "llama-7.8b": _llama(32, 4096, 32, 8, 128, 14336, 102400, theta=1e6, rope_factor=8.0),
     "llama-8b": _llama(32, 4096, 32, 8, 128, 14336, 128256, context=8192),
-}
+    "exaone-tiny": _exaone(2, 256, 4, 2, 64, 512, 0),
+    "exaone-3.5-2.4b": _exaone(30, 2560, 32, 8, 80, 7168, 102400),
+    "exaone-3.5-7.8b": _exaone(32, 4096, 32, 8, 128, 14336, 102400, tied=False),
+    "exaone4-tiny": _exaone4(4, 256, 4, 2, 64, 512, 0, more={"attention.sliding_window": 24}),
+    "exaone-4.0-1.2b": _exaone4(30, 2048, 32, 8, 64, 4096, 102400, context=65536),
+    "exaone-4.0-32b": _exaone4(64, 5120, 40, 8, 128, 27392, 102400, tied=False, context=131072,
+                               more={"attention.sliding_window": 4096}),
+    "hyperclovax-tiny": _hyperclovax(2, 256, 4, 2, 64, 512, 0, more={**_muted, "residual_scale": 0.5}),
+    "hyperclova-x-seed-0.5b": _llama(24, 1024, 16, 8, 64, 5120, 110592, theta=1e8, tied=True, context=4096),
+    "hyperclova-x-seed-1.5b": _llama(24, 2048, 16, 8, 128, 7168, 110592, theta=1e8, tied=True, context=16384),
+    "hyperclova-x-seed-think-14b": _hyperclovax(38, 6144, 48, 8, 128, 14336, 110592, more=_muted),
+    "kanana2-tiny": _kanana2(4, 256, 4, 2, 32, 512, 0, more={**_yarn, "attention.sliding_window": 24}),
+    "kanana-1.5-2.1b": _llama(32, 1792, 24, 8, 128, 8064, 128259),
+    "kanana-1.5-8b": _llama(32, 4096, 32, 8, 128, 14336, 128259),
+    "kanana-2-1.3b": _kanana2(32, 1280, 32, 8, 128, 5760, 128256,
+                              more={**_yarn, "attention.sliding_window": 1024}),
+    "kanana-2-3b": _qwen3(32, 2560, 32, 8, 128, 8192, 128256, tied=False, theta=1e4, context=32768,
+                          more=_yarn),
+    "midm-2.0-mini": _llama(48, 1792, 32, 8, 128, 4608, 131392, theta=8e6, tied=True),
+    "midm-2.0-base": _llama(48, 4096, 32, 8, 128, 14336, 131392, theta=8e6),
+    "a.x-3.1-light": _llama(32, 4096, 32, 32, 128, 10880, 102400),
+    "a.x-4.0-light": _qwen2(28, 3584, 28, 4, 128, 18944, 102400, tied=False, context=16384),
+    "solar-10.7b": _llama(48, 4096, 32, 8, 128, 14336, 32000, theta=1e4, context=4096),
+}  # fmt: skip
 
 
 def shape(name: str, overrides: Mapping[str, object] | None = None) -> Shape:

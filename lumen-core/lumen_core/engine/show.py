@@ -17,7 +17,7 @@ import numpy as np
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_assembly
 from lumen_core.dsl import ast, check, configure, parse, standard_library
-from lumen_core.dsl.library import STANDARD
+from lumen_core.dsl.library import STANDARD, whole
 from lumen_core.dsl.printer import print_module
 from lumen_core.dsl.typed import TypedFunction, TypedModel, TypedModule
 from lumen_core.dsl.typed_printer import print_typed
@@ -64,6 +64,7 @@ def show(
     tree, path = locate(what, registry)
     if level == "ast":
         return print_module(tree)
+    tree = whole(tree, _folder(tree))
     with open_model(path, registry) if path else nullcontext() as file:
         subject = _subject(tree, registry, format or "f32", file)
     if level == "typed":
@@ -154,6 +155,12 @@ class Subject:
     @staticmethod
     def _passed(function: Function, fused: bool) -> list[Function]:
         return list(run_passes(Module([function]))) if fused else [function]
+
+
+def _folder(tree: ast.Module) -> Path | None:
+    """Where the text of a tree lies: the pages that its models are like stand beside it."""
+    name = tree.items[0].span.source.name if tree.items else ""
+    return Path(name).parent if name.endswith(".lum") else None
 
 
 def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:

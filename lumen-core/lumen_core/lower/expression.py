@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from lumen_core.dsl.configuration import Scaling
 from lumen_core.dsl.typed import Substitution, TypedExpr, TypedFunction, instantiate, static_value
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.build import Builder
@@ -21,12 +22,12 @@ from lumen_core.types import TensorType
 
 DEEPEST_CALL = 32
 
-# operation -> (how many operands are tensors, attribute that the static operand after them gives)
-STATIC_OPERANDS = {"rope": (3, "theta"), "attention": (3, "scale")}
+# operation -> (how many operands are tensors, attributes that the static operands after them give)
+STATIC_OPERANDS = {"rope": (3, ("theta", "scaling")), "attention": (3, ("scale", "window"))}
 RESHAPES = frozenset({"split", "merge", "reshape"})
 COPIED_ATTRIBUTES = ("element", "predicate", "pairs")
 
-Local = Value | int | float  # a number where the value is known now
+Local = Value | int | float | Scaling  # a number where the value is known now
 FindFunction = Callable[[str], TypedFunction]
 
 
@@ -44,7 +45,7 @@ class ExpressionLowering:
         builder: Builder,
         find: FindFunction,
         formats: Mapping[str, Any],
-        config: Mapping[str, int | float],
+        config: Mapping[str, Any],
         outer: Mapping[str, Value],
     ):
         self.builder = builder
@@ -81,7 +82,16 @@ class ExpressionLowering:
             return tuple(self.local(arg, known) for arg in expression.args)
         if expression.op == "call":
             return self.call(expression, known)
-        return (self.local(expression, known),)
+        taken = self.taken(expression, known)
+        return (self.local(expression, known),) if taken is None else self.results(taken, known)
+
+    def taken(self, expression: TypedExpr, known: Mapping[str, Local]) -> TypedExpr | None:
+        """Return the side of a `select` whose condition is known now: the other one is not lowered at all."""
+        if expression.op != "select" or expression.args[0].type.shape:
+            return None
+        condition = self.static(expression.args[0], known)
+        side = expression.args[1 if condition else 2]
+        return side if condition is not None and side.types == expression.types else None
 
     def call(self, expression: TypedExpr, known: Mapping[str, Local]) -> tuple[Local, ...]:
         if self.depth >= DEEPEST_CALL:
@@ -103,12 +113,12 @@ class ExpressionLowering:
         number = self.static(expression, known)
         return self.value(expression, known) if number is None else number
 
-    def static(self, expression: TypedExpr, known: Mapping[str, Local]) -> int | float | None:
+    def static(self, expression: TypedExpr, known: Mapping[str, Local]) -> int | float | Scaling | None:
         if any(type.shape for type in expression.types):
             return None
-        numbers = {name: value for name, value in known.items() if not isinstance(value, Value)}
+        numbers: dict[str, Any] = {n: value for n, value in known.items() if not isinstance(value, Value)}
         try:
-            number = static_value(expression, {}, {**self.config, **numbers})
+            number: Any = static_value(expression, {}, {**self.config, **numbers})
         except (ValueError, OverflowError):
             return None
         return float(number) if expression.type.element in FLOATS else number
@@ -118,6 +128,9 @@ class ExpressionLowering:
         number = self.static(expression, known)
         if number is not None:
             return self.constant(expression, number)
+        taken = self.taken(expression, known)
+        if taken is not None:
+            return self.value(taken, known)
         op, name = expression.op, str(expression.attributes.get("name", ""))
         if op == "local":
             local = known[name]
@@ -130,7 +143,8 @@ class ExpressionLowering:
             return result if isinstance(result, Value) else self.constant(expression, result)
         return self.operation(expression, known)
 
-    def constant(self, expression: TypedExpr, number: int | float) -> Value:
+    def constant(self, expression: TypedExpr, number: int | float | Scaling) -> Value:
+        assert not isinstance(number, Scaling), "the checker lets no scaling stand as a tensor"
         element = expression.type.element
         default = "f32" if isinstance(number, float) else "i32"
         attributes = {} if element in (default, "size") else {"element": element}
@@ -143,11 +157,15 @@ class ExpressionLowering:
             key: expression.attributes[key] for key in COPIED_ATTRIBUTES if key in expression.attributes
         }
         if op in STATIC_OPERANDS:
-            count, name = STATIC_OPERANDS[op]
-            number = self.static(args[count], known)
-            if number is None:
-                self.fail(args[count], f"the {name} of {op} must be known before the program runs")
-            attributes[name] = number
+            count, names = STATIC_OPERANDS[op]
+            for name, arg in zip(names, args[count:], strict=False):
+                number = self.static(arg, known)
+                if number is None:
+                    self.fail(arg, f"the {name} of {op} must be known before the program runs")
+                if isinstance(number, Scaling):
+                    attributes |= number.attributes()
+                elif name != "window" or number != 0:
+                    attributes[name] = number
             args = args[:count]
         elif op == "quantize":
             args = args[:1]  # the weight only tells the format

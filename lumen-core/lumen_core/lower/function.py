@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lumen_core.dsl.configuration import Scaling
 from lumen_core.dsl.typed import Substitution, TypedFunction, TypedModule, instantiate
 from lumen_core.ir.build import Builder
 from lumen_core.ir.core import Function, Value
@@ -49,6 +50,7 @@ def finish(lowering: ExpressionLowering, function: TypedFunction, arguments: Map
     results = []
     for local, type in zip(lowering.body(function, arguments), function.results, strict=True):
         if not isinstance(local, Value):
+            assert not isinstance(local, Scaling)
             element = {} if type.element in ("f32", "i32") else {"element": type.element}
             local = lowering.builder.emit("constant", value=local, **element)
         results.append(local)

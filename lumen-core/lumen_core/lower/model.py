@@ -21,7 +21,7 @@ from lumen_core.lower.expression import ExpressionLowering, Local
 from lumen_core.lower.function import finish
 from lumen_core.types import Dim, TensorType
 
-Numbers = Configuration | Mapping[str, int | float]
+Numbers = Configuration | Mapping[str, Any]
 STEPS = ("embed", "block", "head")
 
 
@@ -43,12 +43,17 @@ def lower_step(
     config: Numbers,
     weight_formats: Mapping[str, str],
     formats: Mapping[str, Any],
+    layer: Mapping[str, int] | None = None,
 ) -> Function:
-    """Return one of the model's functions with everything that it calls inlined."""
+    """Return one of the model's functions with everything that it calls inlined.
+
+    layer  the settings of the layer that a block is lowered for (`i1[L]` on the page)
+    """
     if step not in model.functions:
         raise ModelError(f"the model {model.name} has no fn {step}")
     if isinstance(config, Configuration):
-        config = {**config.scalars, **config.sizes}
+        layer = config.of_layer(0) if layer is None and config.layers else layer
+        config = {**config.scalars, **config.sizes, **config.scalings, **(layer or {})}
     substitution = _substitution(config, weight_formats)
     function = instantiate(model.functions[step], substitution)
     builder = Builder()
@@ -71,13 +76,14 @@ def lower_step(
         outer[name] = builder.argument(substitution.type(type), name)
     _require_known(model, builder.block.arguments)
     finish(lowering, function, arguments)
+    _drop_unread(builder, {*arguments, *model.caches})
     caches = [outer[name] for name in model.caches if name in outer]
     builder.block.results += [_appended(model, builder, cache) for cache in caches]
     return Function(step, builder.block)
 
 
-def _substitution(config: Mapping[str, int | float], weight_formats: Mapping[str, str]) -> Substitution:
-    sizes = {name: Dim.of(value) for name, value in config.items() if isinstance(value, int)}
+def _substitution(config: Mapping[str, Any], weight_formats: Mapping[str, str]) -> Substitution:
+    sizes = {name: Dim.of(value) for name, value in config.items() if isinstance(value, int) and value > 0}
     return Substitution(sizes, {}, {f"weight<{name}>": element for name, element in weight_formats.items()})
 
 
@@ -108,6 +114,14 @@ def _expressions(function: TypedFunction) -> Iterator[TypedExpr]:
         expression = pending.pop()
         yield expression
         pending.extend(expression.args)
+
+
+def _drop_unread(builder: Builder, kept: set[str]) -> None:
+    """Drop the weights that only the other side of a `select` would read."""
+    read = {operand for operation in builder.block.operations for operand in operation.operands}
+    read.update(builder.block.results)
+    arguments = builder.block.arguments
+    builder.block.arguments = [value for value in arguments if value in read or value.name in kept]
 
 
 def _require_known(model: TypedModel, arguments: list[Value]) -> None:

@@ -16,6 +16,7 @@ from lumen_core.quant.choices import Choice
 from lumen_core.quant.codebook import Codebook
 
 _TINY = np.float32(1e-30)
+Values = Alphabet | TableAlphabet | Codebook
 Part = np.ndarray  # f32 [groups, n]
 
 
@@ -31,7 +32,10 @@ class Search:
     """The weights of some blocks, with the memory that trying out scales takes."""
 
     def __init__(
-        self, weights: np.ndarray, importance: np.ndarray | None, alphabet: Alphabet | TableAlphabet | Codebook
+        self,
+        weights: np.ndarray,
+        importance: np.ndarray | None,
+        alphabet: Alphabet | TableAlphabet | Codebook,
     ):
         self.x = weights
         self.importance = importance
@@ -200,7 +204,7 @@ def _inverse(scale: Part) -> Part:
     return np.where(usable, 1 / np.where(usable, scale, 1), 0).astype(np.float32)
 
 
-def _factors(alphabet: Alphabet | TableAlphabet | Codebook) -> list[float]:
+def _factors(alphabet: Values) -> list[float]:
     """How far the largest weight may lie from the end of the alphabet: the finer the codes, the closer.
 
     Whole codes inside the end are among them, so that what was once quantized is found again.

@@ -186,6 +186,9 @@ class ActivationLayout:
         return -(-tokens // self.columns) * self.panel_bytes(length)
 
 
+PAGE = 64  # tokens of a page of the cache
+
+
 @dataclass(frozen=True)
 class CacheLayout:
     """One page of the key/value cache of one layer, f16.
@@ -198,7 +201,7 @@ class CacheLayout:
     heads: int
     size: int
     rows: int
-    page: int = 64
+    page: int = PAGE
 
     @property
     def head_bytes(self) -> int:

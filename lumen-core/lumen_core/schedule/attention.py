@@ -3,7 +3,8 @@
 The query heads that share a key head, times the tokens of a query block, are the columns of one item of work.
 A page of the cache at a time: scores (lanes are cached tokens), then their exponentials and the running
 maximum and sum of each column, then the weighted sum of values (lanes are dimensions).
-A page that moves a column's maximum rescales what the column has gathered so far.
+A page that moves a column's maximum rescales what the column has gathered so far. With a window, pages
+before it are not looked at.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class _Attention:
         self.shared = self.heads // self.groups  # query heads per key head
         self.columns = self.shared * block
         self.scale = float(operation.attributes["scale"]) * LOG2_E  # type: ignore[arg-type]
+        self.window = int(operation.attribute("window"))  # keys that a query sees, 0: all
         self.layout = CacheLayout(self.groups, self.size, target.lanes)
         self.vector = Type("f32", target.lanes)
         self.part = Type("f32", math.gcd(self.size, target.lanes))  # dimensions that are handled together
@@ -89,10 +91,18 @@ class _Attention:
             self._begin()
             tokens = b.minimum(b.add(self.start, self.block), given["tokens"])
             self.seen = b.add(given["position"], tokens)  # cached tokens that the last query sees
-            with b.loop(0, self.seen, self.layout.page) as page:
+            with b.loop(self._first_page(), self.seen, self.layout.page) as page:
                 self._page(page.index)
             self._finish()
         return self.kernel
+
+    def _first_page(self) -> Value | int:
+        """The first cached token of the page where the window of the block's first query begins."""
+        if not self.window:
+            return 0
+        b, page = self.b, self.layout.page
+        begin = b.sub(b.add(b.add(self.given["position"], self.start), 1), self.window)
+        return b.mul(b.div(b.maximum(begin, 0), page), page)
 
     def _row(self, buffer: str, column: Value) -> tuple[Value, Value]:
         """Pointers to a column's query or output, and to its row of a scratch buffer."""
@@ -177,12 +187,16 @@ class _Attention:
         token = b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.given["tokens"], 1))
         seen = b.sub(b.add(b.add(self.given["position"], token), 1), first)
         limit = b.splat(b.convert(seen, "i32"), lanes)
+        gone = b.splat(b.convert(b.sub(seen, self.window), "i32"), lanes)  # the window begins here
         masked = b.constant(self.vector, -math.inf)
         values = []
         for at in range(0, self.layout.page, lanes):
             value = b.load(self.vector, scores, 4 * at, align=4)
             places = b.vector_constant(Type("i32", lanes), range(at, at + lanes))
-            values.append(b.select(b.compare("lt", places, limit), value, masked))
+            value = b.select(b.compare("lt", places, limit), value, masked)
+            if self.window:
+                value = b.select(b.compare("lt", places, gone), masked, value)
+            values.append(value)
         before = b.load(F32, state, 0, align=4)
         largest = b.maximum(b.reduce("max", self._tree(b.maximum, values)), before)
         shift = b.splat(largest, lanes)

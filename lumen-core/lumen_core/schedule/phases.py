@@ -91,11 +91,13 @@ class Request:
 
 @dataclass(frozen=True)
 class Rotary:
-    """A table of angles that a rope needs: theta and the weight that divides the frequencies."""
+    """A table of angles that a rope needs: theta, the weight that divides the frequencies, the stretch."""
 
     theta: float
     factors: str
     pairs: int
+    scaling: tuple[tuple[str, float], ...] = ()
+    magnitude: float = 1.0
 
 
 @dataclass

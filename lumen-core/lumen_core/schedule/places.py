@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Argument, Needs, Private, Slot
@@ -23,6 +24,14 @@ class Stored:
     argument: Argument
     stride: int
     name: str
+
+
+def window_of(function: Function) -> int:
+    """Return how many keys a query of a block sees at most, 0 for all."""
+    found = {int(op.attribute("window")) for op in function.operations if op.name == "attention"}
+    if len(found) > 1:
+        raise LumenBug(f"@{function.name} has attention over windows of {sorted(found)}")
+    return found.pop() if found else 0
 
 
 def token_stride(elements: int) -> int:
@@ -56,6 +65,10 @@ class Places:
         self.threads = threads
         self.of: dict[Value, Stored] = {}
         self.roles = self._cache_roles()
+        # layers that keep a window of the cache have pages of their own
+        window = window_of(function)
+        kind = f".{window}" if window else ""
+        self.pages, self.page_bytes = Slot(f"pages{kind}"), Slot(f"page_bytes{kind}")
         for argument in function.arguments:
             name = argument.name
             if name in self.roles:
@@ -92,6 +105,14 @@ class Places:
     def stride(self, value: Value) -> int:
         """Bytes between the tokens of a buffer."""
         return token_stride(self.elements(value))
+
+    def state_name(self) -> str:
+        return "x" if self.function.name in ("embed", "block") else f"{self.function.name}.out"
+
+    def state(self, value: Value) -> Stored:
+        """Where the result of embed and block (x) and of head (its own name) lies."""
+        stride = self.stride(value)
+        return self.reserve(self.state_name(), stride, stride * self.capacity, False)
 
     def new_buffer(self, value: Value, private: bool = False) -> Stored:
         name = f"{self.function.name}.{value.owner.name if value.owner else ''}{len(self.of)}"

@@ -17,6 +17,7 @@ from typing import Any
 
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Operation, Value
+from lumen_core.ir.operations.model import SCALING
 from lumen_core.ir.printer import Names, print_operation
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.attention import attention_block, build_attention
@@ -113,11 +114,8 @@ class _Planner:
         form = self.formats[table.type.element]
         self.needs.raw.add(table.name)
         (result,) = operation.results
-        if result in self.function.results:
-            stored = Stored(Slot("x"), self.places.stride(result), "x")
-            self.needs.buffer("x", stored.stride * self.places.capacity)
-        else:
-            stored = self.places.new_buffer(result)
+        final = result in self.function.results
+        stored = self.places.state(result) if final else self.places.new_buffer(result)
         self.places.of[result] = stored
         symbol = self.needs.request(
             "rows", f"rows {form!r} {self.target.name}", lambda name: build_rows(form, self.target, name)
@@ -144,20 +142,20 @@ class _Planner:
     def plan_fused_matmul(self, operation: Operation) -> None:
         activation, weight = operation.operands[:2]
         accumulate = operation.operands[2] if len(operation.operands) > 2 else None
-        if self._needs_barrier(operation) or (
-            accumulate is not None and self.places.of[accumulate].name in self.read_here
-        ):
+        (result,) = operation.results
+        if accumulate is not None:
+            written = self.places.of[accumulate].name
+        else:
+            written = self.places.state_name() if result in self.function.results else ""
+        if self._needs_barrier(operation) or written in self.read_here:
             self._close()
         form = self.formats[weight.type.element]
         rows, length = weight.type.sizes
         self.needs.packed.add(weight.name)
-        (result,) = operation.results
         if accumulate is not None:
             self.places.of[result] = self.places.of[accumulate]
         elif result in self.function.results:
-            stride = self.places.stride(result)
-            bytes = stride * self.places.capacity
-            self.places.of[result] = self.places.reserve(self.function.name + ".out", stride, bytes, False)
+            self.places.of[result] = self.places.state(result)
         else:
             self.places.of[result] = self.places.new_buffer(result)
         self._read(operation)
@@ -203,7 +201,11 @@ class _Planner:
             self._close()
             chains = set()
         self._read(operation)
-        private = self.decode and not head
+        final = any(self._is_state(operation, result) for result in operation.results)
+        if final and not joins:  # nothing else of this phase may still read what it overwrites
+            self._close()
+            self._read(operation)
+        private = self.decode and not head and not final
         for result in operation.results:
             self.places.of[result] = self._result_memory(operation, result, private)
         call = self._rowwise_call(operation, head)
@@ -214,7 +216,7 @@ class _Planner:
         elif head:
             heads = operation.results[0].type.shape[1].value or 0
             self._chain([call], operation.results, units=heads)
-        elif self.decode:
+        elif self.decode and not final:
             self.prologue.append(call)
         else:
             self._close()
@@ -232,9 +234,20 @@ class _Planner:
             return self.places.of[operation.operands[position]]
         if maker == "quantize":
             return self.places.new_panels(result, private)
-        if result in self.function.results:
-            raise LumenBug(f"@{self.function.name} ends in row-wise work, which has no place to write x")
+        if self._is_state(operation, result):
+            return self.places.state(result)
         return self.places.new_buffer(result, private)
+
+    def _is_state(self, operation: Operation, result: Value) -> bool:
+        """Tell whether row-wise work writes what the function is for (x, or the logits), or its beginning."""
+        assert operation.region is not None
+        inner = operation.region.results[operation.results.index(result)]
+        if inner.owner is not None and inner.owner.name == "append":
+            return False
+        return result in self.function.results or any(
+            reader.name == "fused_matmul" and result in reader.operands[2:]
+            for reader in self.function.operations
+        )
 
     def _rowwise_call(self, operation: Operation, head: bool) -> Call:
         assert operation.region is not None
@@ -256,8 +269,8 @@ class _Planner:
             stored = self.places.of[operand]
             arguments.append(self.places.plain(operand))
             cache = isinstance(stored.argument, Slot) and stored.argument.name.startswith("cache.")
-            arguments.append(Slot("page_bytes") if cache else Number(stored.stride))
-        arguments += [cos, sin, Slot("pages"), Slot("position")]
+            arguments.append(self.places.page_bytes if cache else Number(stored.stride))
+        arguments += [cos, sin, self.places.pages, Slot("position")]
         if head:
             size, lanes = self._head_size(operation), self.target.lanes
             per_unit = math.lcm(size, lanes) // size
@@ -283,7 +296,9 @@ class _Planner:
                 pairs = factors.type.sizes[0]
                 theta = inner.attributes["theta"]
                 assert isinstance(theta, int | float)
-                number = self.needs.rotary(Rotary(float(theta), factors.name, pairs))
+                scaling = tuple((name, float(inner.attribute(name))) for name in SCALING)
+                magnitude = float(inner.attribute("magnitude"))
+                number = self.needs.rotary(Rotary(float(theta), factors.name, pairs, scaling, magnitude))
                 return Slot(f"cos{number}"), Slot(f"sin{number}")
         return Number(0), Number(0)
 
@@ -305,8 +320,8 @@ class _Planner:
             stored.argument,
             Number(stored.stride),
             Slot("cache.keys", layer=True),
-            Slot("page_bytes"),
-            Slot("pages"),
+            self.places.page_bytes,
+            self.places.pages,
             Slot("position"),
             self.tokens,
             Bound(False),

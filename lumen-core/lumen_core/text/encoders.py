@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder, run
 from lumen_core.text.pretokenizers import PreTokenizer, pretokenizer
 from lumen_core.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, text_list
 
@@ -39,17 +39,7 @@ def byte_level(vocabulary: Vocabulary) -> Encoder:
         pipeline.normalizer = normalizers.NFC()
     pipeline.pre_tokenizer = cutter(rules)
 
-    def encode(text: str) -> list[int]:
-        try:
-            return pipeline.encode_batch_fast([text], add_special_tokens=False)[0].ids
-        except BaseException as error:  # a panic of the library is no Exception
-            if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
-                raise
-            raise TokenizerError(
-                f"the text ({len(text)} characters) cannot be cut into pieces: {error}"
-            ) from None
-
-    return encode
+    return lambda text: run(pipeline, text)
 
 
 def cutter(rules: PreTokenizer) -> Any:

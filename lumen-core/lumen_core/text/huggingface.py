@@ -220,8 +220,8 @@ class JsonEncoder:
 
     def _around(self) -> tuple[list[int], list[int]]:
         """Compare a letter with and without what surrounds it."""
-        inner = self._run(self._plain, "a", False)
-        outer = self._run(self._plain, "a", True)
+        inner = run(self._plain, "a")
+        outer = run(self._plain, "a", around=True)
         for start in range(len(outer) - len(inner) + 1):
             if outer[start : start + len(inner)] == inner:
                 return outer[:start], outer[start + len(inner) :]
@@ -229,7 +229,7 @@ class JsonEncoder:
 
     def __call__(self, text: str) -> list[int]:
         """Names of control tokens in the text are text."""
-        return self._run(self._plain, text, False)
+        return run(self._plain, text)
 
     def check(self, tokens: Sequence[str], kinds: np.ndarray) -> None:
         """The library numbers added tokens itself; the file must say the same numbers."""
@@ -242,18 +242,18 @@ class JsonEncoder:
 
     def special(self, text: str) -> list[int]:
         """Names of control tokens in the text are these tokens."""
-        return self._run(self._special, text, False)
+        return run(self._special, text)
 
-    @staticmethod
-    def _run(pipeline: Any, text: str, around: bool) -> list[int]:
-        try:
-            return pipeline.encode_batch_fast([text], add_special_tokens=around)[0].ids
-        except BaseException as error:  # a panic of the library is no Exception
-            if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
-                raise
-            raise TokenizerError(
-                f"the text ({len(text)} characters) cannot be cut into pieces: {error}"
-            ) from None
+
+def run(pipeline: Any, text: str, around: bool = False) -> list[int]:
+    """Return the ids that a pipeline of the library gives; `around`: with the tokens it puts about a text."""
+    try:
+        return pipeline.encode_batch_fast([text], add_special_tokens=around)[0].ids
+    except BaseException as error:  # a panic of the library is no Exception
+        if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
+            raise
+        message = f"the text ({len(text)} characters) cannot be cut into pieces: {error}"
+        raise TokenizerError(message) from None
 
 
 def load_pipeline(text: str) -> Any:

@@ -64,11 +64,14 @@ weights = st.builds(ast.Weight, names, types, st.none() | strings, st.none() | n
 models = st.builds(
     ast.Model,
     names,
-    _tuple(st.builds(ast.Config, names, names, st.none() | keys, st.none() | expressions)),
+    _tuple(st.builds(ast.Config, names, names, st.none() | keys, st.none() | expressions, st.booleans())),
     _tuple(weights),
     _tuple(weights),
     _tuple(st.builds(ast.Cache, names, types)),
     _tuple(functions),
     docs,
+    _tuple(strings),
+    st.none() | names,
+    _tuple(names),
 )
 modules = st.builds(ast.Module, _tuple(st.one_of(formats, functions, models)))

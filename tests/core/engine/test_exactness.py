@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from kit.engines import oracle, token_ids
@@ -11,10 +13,13 @@ from lumen_core.codegen.objects import host_features
 
 TARGETS = [target.name for target in BACKEND.usable("x86_64", host_features())]
 SHAPES = ["qwen2-tiny", "qwen3-tiny", "llama-tiny"]
+KINDS = ["exaone4-tiny", "hyperclovax-tiny", "kanana2-tiny"]  # layers of several kinds, norms behind
 FORMATS = ["f32", "q8_0", "q4_0", "q4_k_m"]
 each_target = pytest.mark.parametrize("target", TARGETS)
-each_shape = pytest.mark.parametrize("shape", SHAPES)
-each_format = pytest.mark.parametrize("format", FORMATS)
+each_model = pytest.mark.parametrize(
+    ("shape", "format"),
+    [*itertools.product(SHAPES, FORMATS), *itertools.product(KINDS, ["f32", "q4_k_m"])],
+)
 
 
 def relative(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -23,22 +28,25 @@ def relative(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
 
 
-def agree(found: np.ndarray, wanted: np.ndarray, format: str, few: bool = False) -> None:
+def agree(found: np.ndarray, wanted: np.ndarray, format: str, few: bool = False, deep: bool = False) -> None:
     """Rounding alone tells the two apart.
 
     An activation on the edge between two codes may fall to either side; from there on quantization noise
     differs, and a row (and those that attend to it) is off by as much as quantization itself: 1 or 2 %.
     So all rows must be that close, and those before the first such fall as close as f32 is.
-    Float models have one such edge, the f16 of the cache.
+    Float models have one such edge, the f16 of the cache. In `deep` models hardly a row escapes.
     """
     errors = np.sort(relative(found, wanted))
+    if deep:
+        assert errors[-1] < (2e-4 if format == "f32" else 0.15), errors
+        assert errors[len(errors) // 2] < (1e-4 if format == "f32" else 4e-2), errors
+        return
     assert errors[-1] < (2e-4 if format == "f32" else 4e-2), errors
     if not few:
         assert errors[len(errors) // 5] < (1e-5 if format == "f32" else 2e-6), errors
 
 
-@each_shape
-@each_format
+@each_model
 def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> None:
     ids = token_ids(17)
     wanted = None
@@ -47,14 +55,14 @@ def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> Non
             if wanted is None:
                 reference = oracle(model.session)
                 wanted = [reference.step(ids[:15]), *(reference.step([token]) for token in ids[15:])]
-            agree(model.prefill(ids[:15]), wanted[0], format)
+            agree(model.prefill(ids[:15]), wanted[0], format, deep=shape in KINDS)
             # behind a prefill, tokens one by one, over the cache that it left
-            agree(model.decode(ids, before=15), np.concatenate(wanted[1:]), format, few=True)
+            decoded = model.decode(ids, before=15)
+            agree(decoded, np.concatenate(wanted[1:]), format, few=True, deep=shape in KINDS)
 
 
 @each_target
-@each_shape
-@each_format
+@each_model
 def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> None:
     """To the bit where matrices are quantized: one token or many, the same sums in the same order."""
     ids = token_ids(40, seed=1)
@@ -69,8 +77,7 @@ def test_prefill_equals_repeated_decode(shape, format, target, tiny, engine) -> 
         np.testing.assert_array_equal(behind, whole[21:])
 
 
-@each_shape
-@each_format
+@each_model
 def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine) -> None:
     ids = token_ids(70, seed=2)
     found = []

@@ -42,7 +42,7 @@ def declared(name: str) -> ast.Format:
     return parse(Source("mine.lum", SOUND[name])).formats[0] if name in SOUND else REGISTRY.format(name)
 
 
-KINDS = "mine_sub q4_k q6_k q5_1 q8_0 bf16 iq4_xs mxfp4 q2_k nvfp4 q1_0".split()
+KINDS = ["mine_sub", "q4_k", "q6_k", "q5_1", "q8_0", "bf16", "iq4_xs", "mxfp4", "q2_k", "nvfp4", "q1_0"]
 
 
 @pytest.mark.parametrize("name", KINDS)

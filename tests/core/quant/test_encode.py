@@ -14,7 +14,9 @@ from kit.forms import declarations
 from kit.weights import KINDS, relative_error, sample
 
 from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.codebook import Codebook
 from lumen_core.quant.encode import Encoder, encode
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField
@@ -40,6 +42,8 @@ def coarse(form: NormalForm) -> bool:
 
 
 FORMS = {name: form for name, item in declarations().items() if encodable(form := analyse(item))}
+SLOW = {name for name, form in FORMS.items() if form.kind != "float" and isinstance(alphabet(form), Codebook)}
+SEARCHED = {name: FORMS.pop(name) for name in sorted(SLOW)}  # `test_code_books`, and `formats check`
 BLOCKED = [name for name, form in FORMS.items() if form.kind != "float"]
 
 
@@ -79,10 +83,9 @@ def test_importance_moves_the_error_to_where_it_matters_less(name: str) -> None:
 def test_threads_and_pieces_change_nothing(name: str) -> None:
     form, rows = FORMS[name], np.concatenate([sample("gaussian")] * 3)
     done: list[int] = []
-    assert np.array_equal(
-        encode(form, rows, threads=2, progress=done.append),
-        np.concatenate([encode(form, part) for part in np.split(rows, 3)]),
-    )
+    found = encode(form, rows, threads=2, progress=done.append)
+    assert np.array_equal(found, encode(form, rows))
+    assert np.array_equal(found, np.concatenate([encode(form, part) for part in np.split(rows, 3)]))
     assert sum(done) == rows.size
 
 
@@ -113,6 +116,8 @@ def test_any_finite_weights(name: str, data: st.DataObject) -> None:
     values = data.draw(arrays(np.float32, (1, width), elements=st.floats(-1, 1, width=32)))
     with np.errstate(under="ignore"):
         rows = (values * 10.0**exponent).astype(np.float32)
+    if np.abs(rows).max() > Encoder(form).limit:
+        return
     found = form.decode(encode(form, rows))
     top = float(np.abs(rows).max())
     assert np.isfinite(found).all()
@@ -155,3 +160,19 @@ def test_storing_is_the_inverse_of_reading(name: str) -> None:
             store_integers(field, written[field], stored)
     for field, values in written.items():
         assert np.array_equal(field.decode(np.ascontiguousarray(stored.T)).T, values)
+
+
+@pytest.mark.parametrize("name", sorted(SEARCHED))
+def test_code_books(name: str) -> None:
+    form, rows = SEARCHED[name], sample("gaussian")[:2]
+    once = form.decode(encode(form, rows))
+    assert relative_error(once, rows) <= 1.1 * LLAMA[name]["gaussian"]
+    again = form.decode(encode(form, once))
+    assert relative_error(again, once) <= 0.2 * relative_error(once, rows)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(SEARCHED))
+@pytest.mark.parametrize("kind", KINDS)
+def test_code_books_lose_no_more_than_llama_cpp(name: str, kind: str) -> None:
+    assert loss(SEARCHED[name], sample(kind)) <= LLAMA[name][kind] * (1 + 1e-6)

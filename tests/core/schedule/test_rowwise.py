@@ -8,6 +8,7 @@ import pytest
 from lumen_core.ir import QuantizedArray, interpret, parse_module
 from lumen_core.ir.core import Function, Operation
 from lumen_core.quant.layout import ActivationLayout, CacheLayout
+from lumen_core.schedule.phases import Rotary
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
@@ -200,7 +201,7 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     positions = np.arange(past, past + tokens, dtype=np.int32)
     keys = np.zeros((past, heads, size), np.float16)
     wanted, cache = interpret(function, [x, bias, w, positions, factors, keys])
-    cos, sin = rope_tables(10000.0, factors, 80)
+    cos, sin = rope_tables(Rotary(10000.0, "factors", len(factors)), factors, 80)
     layout = CacheLayout(heads, size, target.lanes)
     pages = np.array([3, 1], np.int32)
     stride = 4 * heads * size

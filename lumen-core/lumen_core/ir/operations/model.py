@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,7 +26,12 @@ def _rope_rule(operation: Operation) -> tuple[TensorType, ...]:
     x, positions, factors = (value.type for value in operation.operands)
     pairs = operation.attributes["pairs"]
     require(pairs in PAIRS, f"rope pairs are {' or '.join(PAIRS)}, found {pairs}")
-    require(isinstance(operation.attributes["theta"], int | float), "rope needs a number as theta")
+    theta = operation.attributes["theta"]
+    require(isinstance(theta, int | float) and theta > 0, "rope needs a number above 0 as theta")
+    for name in (*SCALING, "magnitude"):
+        number = operation.attribute(name)
+        require(isinstance(number, int | float) and number >= 0, f"rope needs a number as {name}")
+    require(operation.attribute("factor") > 0, "rope needs a factor above 0")
     require(x.element == "f32" and len(x.shape) == 3, f"rope needs f32[T, H, E], found {x}")
     tokens = positions.shape == x.shape[:1] and positions.element == "i32"
     require(tokens, f"rope needs one position of type i32 per token of {x}, found {positions}")
@@ -36,14 +42,48 @@ def _rope_rule(operation: Operation) -> tuple[TensorType, ...]:
     return (x,)
 
 
+def frequencies(
+    pairs: int,
+    theta: float,
+    factor: float = 1.0,
+    original: float = 0.0,
+    fast: float = 32.0,
+    slow: float = 1.0,
+) -> np.ndarray:
+    """Return how fast each pair turns per position, float64 (RoFormer, eq. 15; YaRN, eq. 17 to 23).
+
+    The first pairs turn fastest. With `original` trained positions, those with more than `fast` turns in them
+    keep their speed and those with less than `slow` are divided by `factor`, with a ramp between; without
+    it all are.
+    """
+    index = np.arange(pairs, dtype=np.float64)
+    plain = float(theta) ** (-index / max(pairs, 1))
+    if factor == 1.0:
+        return plain
+    if not original:
+        return plain / factor
+
+    def pair_with(turns: float) -> float:
+        return pairs * math.log(original / (turns * 2 * math.pi)) / math.log(theta)
+
+    first = max(math.floor(pair_with(fast)), 0)
+    last = min(math.ceil(pair_with(slow)), 2 * pairs - 1)
+    ramp = np.clip((index - first) / max(last - first, 0.001), 0, 1)
+    return plain * (ramp / factor + 1 - ramp)
+
+
+SCALING = {"factor": 1.0, "original": 0.0, "fast": 32.0, "slow": 1.0}  # attributes of rope, with defaults
+
+
 def _rope(context: Context, operation: Operation, arrays: Sequence[Any]) -> tuple:
     x, positions, factors = arrays
     half = len(factors)
     theta = float(operation.attributes["theta"])  # type: ignore[arg-type]
+    scaling = {name: float(operation.attribute(name)) for name in SCALING}
     # float64 up to the sine: what every engine approximates
-    frequencies = theta ** (-np.arange(half, dtype=np.float64) / max(half, 1)) / factors
-    angles = positions[:, None, None].astype(np.float64) * frequencies
-    cos, sin = np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+    angles = positions[:, None, None].astype(np.float64) * (frequencies(half, theta, **scaling) / factors)
+    magnitude = float(operation.attribute("magnitude"))
+    cos, sin = ((magnitude * turned(angles)).astype(np.float32) for turned in (np.cos, np.sin))
     out = x.copy()
     if operation.attributes["pairs"] == "half":
         first, second = slice(0, half), slice(half, 2 * half)
@@ -79,6 +119,8 @@ def _attention_rule(operation: Operation) -> tuple[TensorType, ...]:
     shared = heads is None or groups is None or (groups > 0 and heads % groups == 0)
     require(shared, f"attention cannot share {groups} key heads among {heads} query heads")
     require(isinstance(operation.attributes["scale"], int | float), "attention needs a number as scale")
+    window = operation.attribute("window")
+    require(isinstance(window, int) and window >= 0, "attention needs a window of 0 (all) or more keys")
     return (TensorType("f32", (*q.shape[:2], values.shape[2])),)
 
 
@@ -88,7 +130,8 @@ def _attention(context: Context, operation: Operation, arrays: Sequence[Any]) ->
     count, groups, _ = keys.shape
     scale = np.float32(operation.attributes["scale"])  # type: ignore[arg-type]
     # query t is the cache's row count - tokens + t and sees the rows up to itself
-    hidden = np.arange(count)[None, :] > np.arange(tokens)[:, None] + (count - tokens)
+    behind = np.arange(tokens)[:, None] + (count - tokens) - np.arange(count)[None, :]
+    hidden = (behind < 0) | (behind >= (operation.attribute("window") or count))
     out = np.empty((tokens, heads, values.shape[2]), np.float32)
     for head in range(heads):
         group = head // (heads // groups)
@@ -106,8 +149,8 @@ OPERATIONS = (
     ),
     Definition(
         "rope", ("x", "positions", "factors"), _rope_rule, _rope, "model",
-        {"theta": REQUIRED, "pairs": REQUIRED},
-        summary="pairs of each head turned by position * theta ** (-2i / R) / factors[i]",
+        {"theta": REQUIRED, "pairs": REQUIRED, **SCALING, "magnitude": 1.0},
+        summary="pairs of each head turned by position * theta ** (-2i / R) / factors[i], stretched or not",
     ),
     Definition(
         "append", ("cache", "x"), _append_rule, _append, "model",
@@ -115,6 +158,7 @@ OPERATIONS = (
     ),
     Definition(
         "attention", ("q", "keys", "values"), _attention_rule, _attention, "model",
-        {"scale": REQUIRED}, summary="causal softmax attention; query head h reads key head h / (H / G)",
+        {"scale": REQUIRED, "window": 0},
+        summary="causal softmax attention, of `window` keys or all; query head h reads key head h / (H / G)",
     ),
 )  # fmt: skip

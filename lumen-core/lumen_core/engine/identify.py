@@ -1,0 +1,70 @@
+"""Which published model a file is, what chat format it speaks, and what of it will not work.
+
+In: an opened file and the registry.  Out: names and problems in words; nothing is loaded or compiled.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from lumen_core.engine.binding import bind
+from lumen_core.engine.session import load_formats, load_page
+from lumen_core.errors import LumenError
+from lumen_core.plugins.registry import Registry
+from lumen_core.plugins.sources import Release
+from lumen_core.text.chat import family_of
+from lumen_core.text.template import render
+from lumen_core.text.tokenizer import build
+from lumen_core.weights.model_file import ModelFile
+
+_FACTORS = "rope_freqs.weight"  # follows from settings and is in no count of parameters
+
+
+@dataclass(frozen=True)
+class Identity:
+    """`release` is None where no published count of parameters fits."""
+
+    parameters: int
+    release: Release | None
+    chat: str
+    problems: tuple[str, ...]
+
+
+def identify(file: ModelFile, registry: Registry) -> Identity:
+    parameters = sum(math.prod(tensor.shape) for name, tensor in file.tensors.items() if name != _FACTORS)
+    problems: list[str] = []
+    release = None
+    entry = registry.architectures.get(file.architecture)
+    if entry is not None:
+        fitting = [one for one in entry.value.releases if one.parameters == parameters]
+        release = fitting[0] if fitting else None
+    if file.tensors:
+        _run(problems, "weights", lambda: bind(load_page(registry, file.architecture)[1], file))
+        formats = {tensor.format for tensor in file.tensors.values()}
+        for name in sorted(formats):
+            _run(problems, f"tensors of the format {name}", lambda name=name: load_formats(registry, {name}))
+    chat = _chat(file, registry, problems)
+    return Identity(parameters, release, chat, tuple(problems))
+
+
+def _run(problems: list[str], what: str, trial: object) -> None:
+    try:
+        trial()  # type: ignore[operator]
+    except LumenError as problem:
+        problems.append(f"{what}: {str(problem).splitlines()[0]}")
+
+
+def _chat(file: ModelFile, registry: Registry, problems: list[str]) -> str:
+    try:
+        tokenizer = build(file.metadata)
+    except LumenError as problem:
+        problems.append(f"text: {problem}")
+        return ""
+    if tokenizer.chat_template is None:
+        problems.append("chat: the file has no chat template; plain prompts work")
+    else:
+        asked = [{"role": "user", "content": "?"}]
+        _run(problems, "chat", lambda: render(tokenizer.chat_template or "", asked))
+    family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+    return family.name if family is not None else ""
