@@ -37,7 +37,7 @@ def evaluate(declaration: ast.Format, blocks: np.ndarray, real: type = np.float3
         raw = np.ascontiguousarray(blocks[:, offset : offset + size])
         names[field.name] = _stored(raw, field.dtype, real)
         offset += size
-    tables = {table.name: table.supply for table in declaration.tables}
+    tables = {table.name: table.supply for table in declaration.tables if table.supply is not None}
     widths = {field.name: 8 * SIZES[field.dtype] for field in declaration.fields}
     evaluator = _Evaluator(names, real, tables, sizes, widths)
     for let in declaration.lets:
@@ -66,7 +66,7 @@ def _stored(raw: np.ndarray, dtype: str, real: type) -> np.ndarray:
 class _Evaluator:
     names: dict[str, np.ndarray]
     real: type
-    tables: dict[str, Callable[[str], object] | None]
+    tables: dict[str, Callable[[str], object]]
     sizes: dict[str, tuple[int, ...]]
     widths: dict[str, int]
 
@@ -88,7 +88,7 @@ class _Evaluator:
                 last = whole.shape[1] if stop is None else self.whole(stop)
                 return whole[:, first : last : 1 if step is None else self.whole(step)]
             case ast.Index(value=ast.Name(name=name), index=index) if name in self.tables:
-                table = np.asarray(self.tables[name](name)).reshape(self.sizes[name])  # type: ignore[misc]
+                table = np.asarray(self.tables[name](name)).reshape(self.sizes[name])
                 found = table[self.value(index)]
                 return found.reshape(len(found), -1).astype(np.int64)
             case ast.Index(value=value, index=index):
