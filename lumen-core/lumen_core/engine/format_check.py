@@ -18,11 +18,13 @@ from lumen_core.codegen.objects import compile_object
 from lumen_core.dsl import ast
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
+from lumen_core.quant.choices import choice
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
+from lumen_core.quant.floats import is_small
+from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
-from lumen_core.quant.normal_form import BitField, NormalForm
-from lumen_core.quant.store import store_integers
+from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
@@ -33,6 +35,7 @@ from lumen_core.target import Target
 
 ROWS = 37  # no multiple of any row group
 TOKENS = (1, 3, 17)
+_MOST_VALUES = 4096  # of one field that are all tried
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,23 @@ def _require(good: object, message: str) -> None:
 
 
 def fields(form: NormalForm) -> list[BitField]:
-    """Every plain integer that a block stores."""
+    """Every plain integer that a block stores, those that indices of tables and arithmetic read too."""
     found = [form.code, *(scale.integer for scale in (form.scale, form.offset) if scale is not None)]
-    return [field for field in dict.fromkeys(found) if isinstance(field, BitField)]
+    return list(dict.fromkeys(field for node in found if node is not None for field in _leaves(node)))
+
+
+def _leaves(node: Integers | int) -> Iterator[BitField]:
+    match node:
+        case BitField():
+            yield node
+        case Lookup():
+            yield from _leaves(node.index)
+        case Joined():
+            for part in node.parts:
+                yield from _leaves(part)
+        case Combined():
+            yield from _leaves(node.left)
+            yield from _leaves(node.right)
 
 
 def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.ndarray:
@@ -95,22 +112,15 @@ def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.n
     return raw.reshape(rows, -1)
 
 
-def _set_float(field: object, raw: np.ndarray, generator: np.random.Generator) -> None:
-    """Moderate numbers of both signs in a float field: bits that are neither huge nor tiny."""
-    element, offset = field.element, field.offset  # type: ignore[attr-defined]
-    count = getattr(field, "count", 1)
+def _set_float(field: FloatField, raw: np.ndarray, generator: np.random.Generator) -> None:
+    """Moderate numbers, of both signs where there are two: bits that are neither huge nor tiny."""
     middles = {"f16": 0x2400, "bf16": 0x3C00, "f32": 0x3C000000, "e8m0": 0x78, "ue4m3": 0x20}
     spans = {"f16": 0x7FF, "bf16": 0x7F, "f32": 0x7FFFFF, "e8m0": 7, "ue4m3": 0x1F}
-    size = {"f16": 2, "bf16": 2, "f32": 4}.get(element, 1)
-    bits = middles[element] + generator.integers(0, spans[element] + 1, (len(raw), count), dtype=np.int64)
-    if size > 1:
-        bits |= generator.integers(0, 2, bits.shape, dtype=np.int64) << (8 * size - 1)
-    if not getattr(field, "whole", True):
-        store = getattr(field.source, "store")  # type: ignore[attr-defined]  # noqa: B009
-        store(raw, bits)
-        return
-    stored = bits.astype(f"<u{size}").view(np.uint8).reshape(len(raw), -1)
-    raw[:, offset : offset + stored.shape[1]] = stored
+    shape = (len(raw), field.count)
+    contents = middles[field.element] + generator.integers(0, spans[field.element] + 1, shape, dtype=np.int64)
+    if not is_small(field.element):
+        contents |= generator.integers(0, 2, shape, dtype=np.int64) << (8 * field.bytes - 1)
+    field.source.store(raw, contents)
 
 
 # ------------------------------------------------------------------------ tests
@@ -122,14 +132,10 @@ def _codes(declaration: ast.Format, form: NormalForm) -> str:
     tried = [raw]
     values = 0
     for field in fields(form):
-        width = min(field.width, 8)
-        whole = np.arange(1 << width) << (field.width - width)
-        part = random_rows(form, len(whole), 1, seed=1)
-        low = np.int64(field.low)
-        cleared = _cleared(field, part)
-        wanted = np.broadcast_to(low + whole, (field.count, len(whole)))
-        stored = np.ascontiguousarray(cleared.T)
-        store_integers(field, wanted, stored)
+        numbers = choice(field, form.name)
+        whole = numbers.values[:: max(1, len(numbers.values) // _MOST_VALUES)].astype(np.float32)
+        stored = np.ascontiguousarray(_cleared(field, random_rows(form, len(whole), 1, seed=1)).T)
+        numbers.store(np.broadcast_to(whole, (field.count, len(whole))), stored)
         tried.append(np.ascontiguousarray(stored.T))
         values += len(whole)
     blocks = np.concatenate(tried)
@@ -158,15 +164,14 @@ def _cleared(field: BitField, blocks: np.ndarray) -> np.ndarray:
 
 def _storing(form: NormalForm) -> str:
     generator = np.random.default_rng(2)
-    stored = np.zeros((form.block_bytes, 256), np.uint8)
-    written = {}
     for field in fields(form):
-        written[field] = generator.integers(field.low, field.high + 1, (field.count, 256))
-        store_integers(field, written[field], stored)
-    blocks = np.ascontiguousarray(stored.T)
-    for field, values in written.items():
-        _require(np.array_equal(field.decode(blocks).T, values), "stored integers read back differently")
-    return f"{len(written)} fields of bits in 256 blocks"
+        numbers = choice(field, form.name)
+        stored = np.zeros((form.block_bytes, 256), np.uint8)
+        values = generator.choice(numbers.values, (field.count, 256))
+        numbers.store(values.astype(np.float32), stored)
+        found = field.decode(np.ascontiguousarray(stored.T)).T
+        _require(np.array_equal(found, values), "stored integers read back differently")
+    return f"{len(fields(form))} fields of bits in 256 blocks"
 
 
 def _quantizer(form: NormalForm) -> str:
@@ -207,10 +212,7 @@ def _overflow(form: NormalForm, target: Target) -> str:
 def _largest_value(form: NormalForm) -> int:
     """The largest magnitude of a weight before it is scaled."""
     assert form.code is not None
-    table = getattr(form, "table", None)
-    if table is not None:
-        return max(abs(value) for value in table)
-    return max(abs(form.multiplier * code - form.zero) for code in (form.code.low, form.code.high))
+    return max(abs(value) for value in form.alphabet)
 
 
 def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:

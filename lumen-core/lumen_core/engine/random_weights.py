@@ -12,7 +12,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from lumen_core.quant.normal_form import FloatField, NormalForm
-from lumen_core.quant.store import float_bytes, store_float
+from lumen_core.quant.store import float_bytes
+from lumen_core.quant.stored_floats import store_everywhere
 
 _CHUNK = 1 << 24  # bytes made at a time
 _SAMPLE = 2048  # blocks decoded to find the spread
@@ -33,7 +34,7 @@ class RandomBlocks:
         return raw.reshape(blocks, self.form.block_bytes).copy()
 
     def _set(self, blocks: np.ndarray, field: FloatField, values: np.ndarray) -> None:
-        store_float(field, values, blocks.T)
+        store_everywhere(field, values, blocks.T)
 
     def _calibrate(self) -> None:
         assert self.form.scale is not None

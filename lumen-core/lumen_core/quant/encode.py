@@ -12,10 +12,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.quant.alphabet import Alphabet
-from lumen_core.quant.fit import Found, Search, round_integers
-from lumen_core.quant.normal_form import BitField, FloatField, NormalForm, Scale
-from lumen_core.quant.store import float_bytes, largest, rounded, smallest, store_float, store_integers
+from lumen_core.quant import stored_floats
+from lumen_core.quant.alphabet import alphabet
+from lumen_core.quant.choices import Choice, choice
+from lumen_core.quant.fit import Search, round_integers
+from lumen_core.quant.floats import is_small
+from lumen_core.quant.normal_form import NormalForm, Scale
+from lumen_core.quant.store import float_bytes
 
 _CHUNK = 1 << 16  # weights at a time: what a search touches stays in the cache
 _ZERO = np.float32(1e-30)  # a block whose largest weight is below this is all zero
@@ -105,39 +108,52 @@ class Encoder:
     def __init__(self, form: NormalForm):
         self.form = form
         if form.kind == "float":
-            self.limit = largest(form.element)
+            if is_small(form.element):
+                raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
+            self.limit = stored_floats.largest(form.element)
             return
         assert form.scale is not None
-        integers = [scale.integer for scale in (form.scale, form.offset) if scale is not None]
-        plain = all(isinstance(item, BitField) for item in (form.code, *integers) if item is not None)
-        if not plain or getattr(form, "table", None) is not None:
-            raise UnsupportedFormatError(f"{form.name} has codes that no quantizer is derived for yet")
-        fields = [field for scale in (form.scale, form.offset) if scale is not None for field in scale.floats]
-        if any(getattr(field, "count", 1) != 1 for field in fields):
-            raise UnsupportedFormatError(f"{form.name} has scales that no quantizer is derived for yet")
-        self.alphabet = Alphabet.of(form)
+        self.alphabet = alphabet(form)
         self.scale, self.offset = form.scale, form.offset
+        self.integer, self.minimum = self._choice(form.scale), self._choice(form.offset)
         if not form.scale.floats and form.scale.integer is None:
             raise UnsupportedFormatError(f"{form.name} has no scale that a quantizer could choose")
         shared = set(form.scale.floats) & set(form.offset.floats if form.offset else ())
         if shared:
             names = ", ".join(sorted(field.name for field in shared))
             raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
+        for scale in (form.scale, form.offset):
+            self._require_understood(scale)
         self.limit = self._largest_weight()
+
+    def _choice(self, scale: Scale | None) -> Choice | None:
+        return None if scale is None or scale.integer is None else choice(scale.integer, self.form.name)
+
+    def _require_understood(self, scale: Scale | None) -> None:
+        """Floats of the whole block, or (without integers) of every sub-block; one of them is chosen."""
+        groups = self.form.block // self.form.sub
+        for index, field in enumerate(scale.floats if scale is not None else ()):
+            whole = field.count == 1 or (
+                field.count == groups and scale is not None and scale.integer is None
+            )
+            if not whole or (index and is_small(field.element)):
+                raise UnsupportedFormatError(
+                    f"{self.form.name}: no quantizer is derived for the scales {field.name}"
+                )
+        if scale is not None and scale.integer is not None and scale.integer.count != groups:
+            raise UnsupportedFormatError(f"{self.form.name} has sub-blocks within sub-blocks")
 
     def _largest_weight(self) -> float:
         """The largest magnitude that the format can hold (before its codes saturate)."""
 
-        def reach(scale: Scale) -> float:
+        def reach(scale: Scale, integer: Choice | None) -> float:
             value = abs(scale.constant)
             for field in scale.floats[:1]:  # all others are 1
-                value *= largest(field.element)
-            if scale.integer is not None:
-                value *= max(abs(scale.integer.low), abs(scale.integer.high))
-            return value
+                value *= stored_floats.largest(field.element, field.factor)
+            return value if integer is None else value * max(abs(integer.low), abs(integer.high))
 
-        limit = reach(self.scale) * max(abs(self.alphabet.low), abs(self.alphabet.high))
-        return limit if self.offset is None else min(limit, reach(self.offset))
+        limit = reach(self.scale, self.integer) * max(abs(self.alphabet.low), abs(self.alphabet.high))
+        return limit if self.offset is None else min(limit, reach(self.offset, self.minimum))
 
     # ------------------------------------------------------------------ blocks
 
@@ -166,134 +182,136 @@ class Encoder:
                 self._symmetric(search, unit, stored)
             else:
                 self._affine(search, unit, stored)
-        codes = self.alphabet.codes(search.values).reshape(form.block, -1)
-        assert isinstance(form.code, BitField)
-        store_integers(form.code, codes, stored)
+        self.alphabet.store(search.values.reshape(form.block, -1), stored)
         return np.ascontiguousarray(stored.T).reshape(len(rows), -1)
 
     def _symmetric(self, search: Search, unit: np.ndarray, stored: np.ndarray) -> None:
-        integer = _bits(self.scale)
-        signed = bool(self.scale.floats) if integer is None else integer.low < 0
-        found = search.scales(signed)
+        integer = self.integer
         if integer is None:
-            search.take(self._store_float(self.scale, found.scale[0], unit, stored)[None])
+            can = all(stored_floats.signed(field.element) for field in self.scale.floats[:1])
+            found = search.scales(can)
+            search.take(self._kept_scales(search, found.scale, unit, stored))
             return
+        found = search.scales(integer.low < 0)
         search.take(found.scale)
-        block, whole = round_integers(found.scale, search.curvature(), integer.low, integer.high)
+        block, whole = round_integers(found.scale, search.curvature(), integer)
         rough = self._round(self.scale, block, unit)
         search.take(rough * whole)
         block, _ = search.solve(rough, whole, None)
-        kept = self._store_float(self.scale, block, unit, stored)
+        kept = self._store(self.scale, block, unit, stored)
         whole, block = _fitting(whole, found.scale, block, kept, integer), kept
-        best = search.error(self._kept(search, block * whole))
+        search.take(block * whole)
+        best = search.error(block * whole)
         for step in (1, -1):
-            trial = np.clip(whole + step, integer.low, integer.high)
+            trial = integer.shifted(whole, step)
             search.take(block * trial)
             lost = search.error(block * trial)
             whole, best = np.where(lost < best, trial, whole), np.minimum(lost, best)
         search.take(block * whole)
-        store_integers(integer, whole, stored)
+        integer.store(whole, stored)
+
+    def _kept_scales(
+        self, search: Search, wanted: np.ndarray, unit: np.ndarray, stored: np.ndarray
+    ) -> np.ndarray:
+        """Store the scales that floats alone make, one for the block or one for each sub-block."""
+        fields = self.scale.floats
+        if not fields or not stored_floats.coarse(fields[0]):
+            return np.broadcast_to(self._store(self.scale, wanted, unit, stored), wanted.shape)
+        constant = np.float32(self.scale.constant)
+        best, kept = np.full_like(wanted, np.inf), np.zeros_like(wanted)
+        for up in (0, 1, -1, 2):
+            trial = stored_floats.rounded(fields[0], wanted * unit / constant, up)
+            scale = trial * constant / unit
+            search.take(scale)
+            lost = search.error(scale)
+            kept, best = np.where(lost < best, trial, kept), np.minimum(lost, best)
+        self._write(self.scale, kept, stored)
+        return kept * constant / unit
 
     def _affine(self, search: Search, unit: np.ndarray, stored: np.ndarray) -> None:
         assert self.offset is not None
-        integer, minimum = _bits(self.scale), _bits(self.offset)
+        integer, minimum = self.integer, self.minimum
         sign = None
         if minimum is not None and minimum.low >= 0:  # one sign for a block: up only where all weights are
             sign = np.where(search.x.min((0, 1)) > 0, np.float32(1), np.float32(-1))
         found = search.affine(sign)
         scale, offset = found.scale, found.offset
         assert offset is not None
-        ones = np.ones_like(scale)
-        whole, least = ones, ones
+        whole = least = np.ones_like(scale)
         block, base = scale[0], offset[0]
         search.take(scale, offset)
         if integer is not None:
-            block, whole = round_integers(scale, search.curvature(), integer.low, integer.high)
+            block, whole = round_integers(scale, search.curvature(), integer)
         if minimum is not None:
-            base, least = round_integers(offset, ones, minimum.low, minimum.high)
+            base, least = round_integers(offset, np.ones_like(scale), minimum)
         rough, rough_base = self._round(self.scale, block, unit), self._round(self.offset, base, unit)
         search.take(rough * whole, rough_base * least)
         block, other = search.solve(rough, whole, least)
         assert other is not None
         base = np.where(other * sign < 0, base, other) if sign is not None else other
-        kept = self._store_float(self.scale, block, unit, stored)
-        kept_base = self._store_float(self.offset, base, unit, stored)
+        kept, kept_base = (
+            self._store(self.scale, block, unit, stored), self._store(self.offset, base, unit, stored)
+        )  # fmt: skip
         if integer is not None:
             whole = _fitting(whole, scale, block, kept, integer)
         if minimum is not None:
             least = _fitting(least, offset, base, kept_base, minimum)
-        block, base = kept, kept_base
-        best = search.error(self._kept(search, block * whole, base * least), base * least)
-        for field, is_scale in ((minimum, False), (integer, True), (minimum, False)):
-            if field is None:
+        whole, least = self._polished(search, kept, kept_base, whole, least)
+        search.take(kept * whole, kept_base * least)
+        if integer is not None:
+            integer.store(whole, stored)
+        if minimum is not None:
+            minimum.store(least, stored)
+
+    def _polished(
+        self, search: Search, block: np.ndarray, base: np.ndarray, whole: np.ndarray, least: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Try neighbours of the sub-block integers; codes follow every one of them."""
+        search.take(block * whole, base * least)
+        best = search.error(block * whole, base * least)
+        for numbers, is_scale in ((self.minimum, False), (self.integer, True), (self.minimum, False)):
+            if numbers is None:
                 continue
             for step in (1, -1):
-                trial, lowest = whole, least
-                if is_scale:
-                    trial = np.clip(whole + step, field.low, field.high)
-                else:
-                    lowest = np.clip(least + step, field.low, field.high)
+                trial = numbers.shifted(whole, step) if is_scale else whole
+                lowest = least if is_scale else numbers.shifted(least, step)
                 search.take(block * trial, base * lowest)
                 lost = search.error(block * trial, base * lowest)
                 whole, least = np.where(lost < best, trial, whole), np.where(lost < best, lowest, least)
                 best = np.minimum(lost, best)
-        search.take(block * whole, base * least)
-        if integer is not None:
-            store_integers(integer, whole, stored)
-        if minimum is not None:
-            store_integers(minimum, least, stored)
-
-    @staticmethod
-    def _kept(search: Search, scale: np.ndarray, offset: np.ndarray | None = None) -> np.ndarray:
-        search.take(scale, offset)
-        return scale
+        return whole, least
 
     # ------------------------------------------------------------------ floats
 
     def _round(self, scale: Scale, value: np.ndarray, unit: np.ndarray) -> np.ndarray:
-        """A block factor [n] as the block's floats can hold it (all in the unit of the block)."""
+        """A factor as the block's floats can hold it (all in the unit of the block)."""
+        constant = np.float32(scale.constant)
         if not scale.floats:
-            return np.full_like(value, scale.constant) / unit
-        return (
-            self._written(scale.floats[0], value * unit / np.float32(scale.constant))
-            * np.float32(scale.constant)
-            / unit
-        )
+            return np.full_like(value, constant) / unit
+        return stored_floats.rounded(scale.floats[0], value * unit / constant) * constant / unit
+
+    def _store(self, scale: Scale, value: np.ndarray, unit: np.ndarray, stored: np.ndarray) -> np.ndarray:
+        """Write a factor, [n] or [groups, n]; return what was written, in the unit of the block."""
+        constant = np.float32(scale.constant)
+        if not scale.floats:
+            return self._round(scale, value, unit)
+        kept = stored_floats.rounded(scale.floats[0], value * unit / constant)
+        self._write(scale, kept, stored)
+        return kept * constant / unit
 
     @staticmethod
-    def _written(field: FloatField, value: np.ndarray) -> np.ndarray:
-        least = np.float32(smallest(field.element))
-        value = np.where((np.abs(value) < least) & (value != 0), np.copysign(least, value), value)
-        return rounded(value.astype(np.float32), field.element)
-
-    def _store_float(
-        self, scale: Scale, value: np.ndarray, unit: np.ndarray, stored: np.ndarray
-    ) -> np.ndarray:
-        """Write a block factor; return what was written, in the unit of the block."""
-        if scale.floats:
-            constant = np.float32(scale.constant)
-            written = self._written(scale.floats[0], value * unit / constant)
-            store_float(scale.floats[0], written, stored)
-            for field in scale.floats[1:]:
-                store_float(field, np.ones_like(written), stored)
-            return written * constant / unit
-        return self._round(scale, value, unit)
+    def _write(scale: Scale, kept: np.ndarray, stored: np.ndarray) -> None:
+        first, *others = scale.floats
+        stored_floats.store(first, kept.reshape(-1, kept.shape[-1])[: first.count], stored)
+        for field in others:
+            stored_floats.store(field, np.ones((field.count, kept.shape[-1]), np.float32), stored)
 
 
 def _fitting(
-    whole: np.ndarray, wanted: np.ndarray, block: np.ndarray, kept: np.ndarray, field: BitField
+    whole: np.ndarray, wanted: np.ndarray, block: np.ndarray, kept: np.ndarray, numbers: Choice
 ) -> np.ndarray:
     """The sub-block integers, chosen again where the block's float could not be kept as it was."""
     moved = np.abs(kept - block) > np.float32(0.01) * np.abs(block)
     usable = np.where(kept == 0, 1, kept)
-    again = np.where(kept == 0, 0, np.rint(wanted / usable))
-    return np.where(moved, np.clip(again, field.low, field.high), whole)
-
-
-__all__ = ["Encoder", "Found", "encode"]
-
-
-def _bits(scale: Scale) -> BitField | None:
-    """The stored integers of a scale."""
-    assert scale.integer is None or isinstance(scale.integer, BitField)
-    return scale.integer
+    again = np.where(kept == 0, 0, wanted / usable)
+    return np.where(moved, numbers.nearest(again), whole)

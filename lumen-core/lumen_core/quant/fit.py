@@ -11,9 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_core.quant.alphabet import Alphabet
+from lumen_core.quant.alphabet import Alphabet, TableAlphabet
+from lumen_core.quant.choices import Choice
+from lumen_core.quant.codebook import Codebook
 
 _TINY = np.float32(1e-30)
+Values = Alphabet | TableAlphabet | Codebook
 Part = np.ndarray  # f32 [groups, n]
 
 
@@ -28,7 +31,12 @@ class Found:
 class Search:
     """The weights of some blocks, with the memory that trying out scales takes."""
 
-    def __init__(self, weights: np.ndarray, importance: np.ndarray | None, alphabet: Alphabet):
+    def __init__(
+        self,
+        weights: np.ndarray,
+        importance: np.ndarray | None,
+        alphabet: Alphabet | TableAlphabet | Codebook,
+    ):
         self.x = weights
         self.importance = importance
         self.alphabet = alphabet
@@ -196,13 +204,13 @@ def _inverse(scale: Part) -> Part:
     return np.where(usable, 1 / np.where(usable, scale, 1), 0).astype(np.float32)
 
 
-def _factors(alphabet: Alphabet) -> list[float]:
+def _factors(alphabet: Values) -> list[float]:
     """How far the largest weight may lie from the end of the alphabet: the finer the codes, the closer.
 
     Whole codes inside the end are among them, so that what was once quantized is found again.
     """
     end = max(abs(alphabet.low), abs(alphabet.high))
-    steps = alphabet.high - alphabet.low
+    steps = alphabet.size - 1
     if alphabet.size > 128:
         return [1.0, 1 - 1 / end, 1 + 0.3 / end]
     if alphabet.size > 16:
@@ -213,22 +221,21 @@ def _factors(alphabet: Alphabet) -> list[float]:
     return [0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 3.0]
 
 
-def round_integers(scale: Part, curvature: Part, low: int, high: int) -> tuple[np.ndarray, Part]:
-    """Sub-block scales as block scale [n] times integers low..high: what loses least by `curvature`."""
+def round_integers(scale: Part, curvature: Part, choice: Choice) -> tuple[np.ndarray, Part]:
+    """Sub-block scales as block scale [n] times possible integers: what loses least by `curvature`."""
     extreme_at = np.abs(scale).argmax(0)
     extreme = np.take_along_axis(scale, extreme_at[None], 0)[0]
-    end = low if -low > high else high
+    end = choice.low if -choice.low > choice.high else choice.high
     best = np.full_like(extreme, np.inf)
     block, integers = np.zeros_like(extreme), np.zeros_like(scale)
     tries = range(0, max(1, abs(end) // 2), max(1, abs(end) // 24))
     for less in tries:
         trial = extreme / np.float32(end - less if end > 0 else end + less)
         for _ in range(2):
-            whole = np.clip(np.rint(scale * _inverse(trial)), low, high)
+            whole = choice.nearest(scale * _inverse(trial))
             square = (curvature * whole * whole).sum(0)
-            trial = np.where(
-                square > 0, (curvature * scale * whole).sum(0) / np.maximum(square, _TINY), trial
-            )
+            better_trial = (curvature * scale * whole).sum(0) / np.maximum(square, _TINY)
+            trial = np.where(square > 0, better_trial, trial)
         lost = (curvature * (scale - trial * whole) ** 2).sum(0)
         better = lost < best
         best, block = np.where(better, lost, best), np.where(better, trial, block)

@@ -11,10 +11,7 @@ from functools import lru_cache
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.quant.floats import is_small, small_floats
-from lumen_core.quant.normal_form import ZERO, BitField, FloatField
-
-_LARGEST = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38}
+from lumen_core.quant.integers import ZERO, BitField
 
 
 def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
@@ -31,65 +28,19 @@ def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
     raise UnsupportedFormatError(f"numbers cannot be written as {element}")
 
 
-_SMALLEST = {"f16": 2.0**-24, "bf16": 2.0**-133, "f32": 2.0**-149}
-
-
-def smallest(element: str) -> float:
-    """The smallest positive number of an element."""
-    return _SMALLEST[element]
-
-
-def largest(element: str) -> float:
-    """The largest finite number of an element."""
-    if element not in _LARGEST:
-        raise UnsupportedFormatError(f"numbers cannot be written as {element}")
-    return _LARGEST[element]
-
-
-def rounded(values: np.ndarray, element: str) -> np.ndarray:
-    """The nearest numbers that the element holds, as f32; beyond its largest, the largest."""
-    if element == "f32":
-        return values
-    limit = np.float32(largest(element))
-    values = np.clip(values, -limit, limit)
-    if element == "f16":
-        return values.astype(np.float16).astype(np.float32)
-    return (float_bytes(values, element).view("<u2").astype(np.uint32) << 16).view(np.float32)
-
-
-def store_float(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
-    """Write one float per block, to every place of the field: f32 [n] into uint8 [block_bytes, n]."""
-    if is_small(field.element) or not field.whole or field.count > 1:
-        stored = _nearest(field, values)
-        for source in field.source.sources:
-            for bit in source:
-                blocks[bit >> 3] &= np.uint8(255 - (1 << (bit & 7)))
-        store_integers(field.source, np.broadcast_to(stored, (field.count, len(stored))), blocks)
-        return
-    blocks[field.offset : field.offset + field.bytes] = (
-        float_bytes(values, field.element).reshape(-1, field.bytes).T
-    )
-
-
-def _nearest(field: FloatField, values: np.ndarray) -> np.ndarray:
-    """The codes of floats as integers; in a type of one byte, of the nearest that is there."""
-    if not is_small(field.element):
-        return float_bytes(values, field.element).view(f"<u{field.bytes}").astype(np.int64)
-    known = small_floats(field.element) * field.factor
-    order = np.argsort(known, kind="stable")
-    ends = (known[order][1:] + known[order][:-1]) / 2
-    return order[np.searchsorted(ends, values)]
-
-
 def store_integers(field: BitField, values: np.ndarray, blocks: np.ndarray) -> None:
     """Write integers [count, n] (as decode gives them, `add` included) into blocks that hold zeros there."""
+    store_bits(field, (values - field.add if field.add else values).astype(np.int32), blocks)
+
+
+def store_bits(field: BitField, contents: np.ndarray, blocks: np.ndarray) -> None:
+    """Write what the bits of every integer hold, int [count, n]; higher bits are cut off."""
     narrow = field.width <= 8
-    raw = (values - field.add).astype(np.int32) if field.add else values
-    raw = raw.astype(np.int32).astype(np.uint8 if narrow else np.uint32)  # two's complement of the width
+    raw: np.ndarray = contents.astype(np.uint8) if narrow else contents.astype(np.uint32)
     for low, width, shift, integers, bytes in _pieces(field):
-        part = raw[integers]
-        part = (part >> low) & ((1 << width) - 1) if low or width < field.width or field.signed else part
-        part = part.astype(np.uint8) if not narrow else part
+        part: np.ndarray = raw[integers]
+        if not narrow or low or width < 8:
+            part = ((part >> low) & ((1 << width) - 1)).astype(np.uint8)
         blocks[bytes] |= part << shift if shift else part
 
 

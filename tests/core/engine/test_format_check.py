@@ -42,7 +42,10 @@ def declared(name: str) -> ast.Format:
     return parse(Source("mine.lum", SOUND[name])).formats[0] if name in SOUND else REGISTRY.format(name)
 
 
-@pytest.mark.parametrize("name", ["mine_sub", "q4_k", "q6_k", "q5_1", "q8_0", "bf16"])
+KINDS = ["mine_sub", "q4_k", "q6_k", "q5_1", "q8_0", "bf16", "iq4_xs", "mxfp4", "q2_k", "nvfp4", "q1_0"]
+
+
+@pytest.mark.parametrize("name", KINDS)
 def test_sound_formats_pass(name: str) -> None:
     declaration = declared(name)
     findings = list(check(declaration, analyse(declaration), targets()))
