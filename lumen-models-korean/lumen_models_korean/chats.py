@@ -6,6 +6,7 @@ The prompts themselves come from the chat template of each file; here stands wha
 from __future__ import annotations
 
 from lumen_core.text.chat import ANSWER, NOTHING, REASONING, TOOL, ChatFamily
+from lumen_models_korean import templates
 
 _THINK = {"<think>": REASONING, "</think>": ANSWER}
 _TOOL = {"<tool_call>": TOOL, "</tool_call>": ANSWER}
@@ -15,13 +16,20 @@ _CLOSE = "\n</think>\n\n"
 
 # ChatML with <think>; tool calls are JSON. Qwen2.5 has the same frame without thoughts.
 QWEN = ChatFamily(
-    "Qwen", ("<|im_start|>", "<|im_end|>"), marks={**_THINK, **_TOOL}, end_thinking=_CLOSE, on=_ON, off=_OFF
+    "Qwen",
+    ("<|im_start|>", "<|im_end|>"),
+    marks={**_THINK, **_TOOL},
+    template=templates.CHATML,
+    end_thinking=_CLOSE,
+    on=_ON,
+    off=_OFF,
 )
 # Its tokens are those of ChatML; [|endofturn|] is no name that ends a text elsewhere.
 EXAONE = ChatFamily(
     "EXAONE",
     ("[|assistant|]", "[|endofturn|]"),
     marks={**_THINK, "<thought>": REASONING, "</thought>": ANSWER, **_TOOL},
+    template=templates.EXAONE4,
     ends=("[|endofturn|]",),
     end_thinking=_CLOSE,
     on=_ON,
@@ -31,6 +39,7 @@ K_EXAONE = ChatFamily(
     "K-EXAONE",
     ("<|assistant|>", "<|endofturn|>", "<|tool_declare|>"),
     marks={**_THINK, **_TOOL},
+    template=templates.K_EXAONE,
     ends=("<|endofturn|>",),
     end_thinking=_CLOSE,
     on=_ON,
@@ -46,6 +55,7 @@ HYPERCLOVA_X = ChatFamily(
         "<|im_start|>assistant -> tool/function_call\n": TOOL,
         "<|im_end|>": NOTHING,
     },
+    template=templates.HYPERCLOVA_X,
     ends=("<|endofturn|>", "<|stop|>"),
     on={"force_reasoning": True},
     off={"skip_reasoning": True},
@@ -60,6 +70,7 @@ SOLAR_OPEN = ChatFamily(
         "<|tool_calls|>": TOOL, "<|end|>": NOTHING,
     },
     shown=("<|tool_call:begin|>", "<|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>"),
+    template=templates.SOLAR_OPEN,
     ends=("<|flush|>", "<|calls|>", "<|endoftext|>"),
     on={"reasoning_effort": "high"},
     off={"reasoning_effort": "minimal"},
@@ -69,14 +80,21 @@ SOLAR_OPEN = ChatFamily(
 LLAMA3 = ChatFamily(
     "Llama 3",
     ("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    template=templates.LLAMA3,
     marks=_TOOL,
 )
 # A ChatML of its own: roles are tokens.
-A_X = ChatFamily("A.X 4.0", ("<|im_start|>", "<|im_end|>", "<|assistant|>", "<|user|>"), marks=_TOOL)
+A_X = ChatFamily(
+    "A.X 4.0",
+    ("<|im_start|>", "<|im_end|>", "<|assistant|>", "<|user|>"),
+    marks=_TOOL,
+    template=templates.A_X,
+)
 KANANA2 = ChatFamily(
     "Kanana-2",
     ("<|im_start|>", "<|im_end|>", "<|begin_of_text|>"),
     marks={**_THINK, **_TOOL},
+    template=templates.KANANA2,
     end_thinking=_CLOSE,
     tools="xml",
     on=_ON,

@@ -54,6 +54,7 @@ _PAIRED = {
     "blk.{layer}.attn_q.weight": "attention.head_count",
     "blk.{layer}.attn_k.weight": "attention.head_count_kv",
 }
+_WINDOWS = {"attention.sliding_window_pattern": ("layer_types", "sliding_attention")}
 _PLAIN = {**_OUTER, **_NORMS, **_ATTENTION, **_DENSE}
 _EXPERT_KEYS = {
     "expert_count": "num_experts",
@@ -112,6 +113,7 @@ EXAONE4 = Checkpoint(
         "blk.{layer}.post_ffw_norm.weight": _LAYER + "post_feedforward_layernorm.weight",
     },
     keys={**USUAL_KEYS, "attention.sliding_window": "sliding_window"},
+    flags=_WINDOWS,
     required={"hidden_act": ("silu",)},
 )  # fmt: skip
 EXAONE_MOE = Checkpoint(
@@ -127,6 +129,7 @@ EXAONE_MOE = Checkpoint(
     values={"expert_gating_func": 2},
     optional=frozenset((*_DENSE, *_EXPERTS, *_ROUTED)),
     ignored=("mtp.*",),
+    flags=_WINDOWS,
     required={"hidden_act": ("silu",)},
 )
 HYPERCLOVAX = Checkpoint(
@@ -162,5 +165,6 @@ KANANA2_TINY = Checkpoint(
     ("kanana2_tiny",),
     {**_PLAIN, **_HEAD_NORMS},
     keys={**USUAL_KEYS, "attention.sliding_window": "sliding_window"},
+    flags=_WINDOWS,
     required={"hidden_act": ("silu",)},
 )

@@ -57,6 +57,8 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "exaone",
             checkpoints=(checkpoints.EXAONE,),
+            releases=releases.EXAONE,
+            chats=(chats.EXAONE,),
             family="EXAONE",
             vendor="LG AI Research",
             license=_EXAONE_LICENSE,
@@ -65,6 +67,8 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "exaone4",
             checkpoints=(checkpoints.EXAONE4,),
+            releases=releases.EXAONE4,
+            chats=(chats.EXAONE, chats.K_EXAONE),
             family="EXAONE",
             vendor="LG AI Research",
             license=_EXAONE_LICENSE,
@@ -74,6 +78,8 @@ def lumen_models() -> list[ModelSource]:
             "hyperclovax",
             "hcx-seed-think",
             checkpoints=(checkpoints.HYPERCLOVAX,),
+            releases=releases.HYPERCLOVAX,
+            chats=(chats.HYPERCLOVA_X,),
             family="HyperCLOVA X SEED",
             vendor="NAVER",
             license="HyperCLOVA X SEED Model License",
@@ -82,6 +88,8 @@ def lumen_models() -> list[ModelSource]:
         _page(
             "kanana2_tiny",
             checkpoints=(checkpoints.KANANA2_TINY,),
+            releases=releases.KANANA2_TINY,
+            chats=(chats.KANANA2,),
             family="Kanana",
             vendor="Kakao",
             license="Kanana Open License",

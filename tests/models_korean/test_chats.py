@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from lumen_core.text.chat import Channels, ChatFamily, family_of
-from lumen_models_korean import chats
+from lumen_core.text.template import render
+from lumen_models_korean import chats, templates
 
 CHATML = {"<|im_start|>", "<|im_end|>", "<|endoftext|>"}
 VOCABULARIES: dict[str, tuple[set[str], ChatFamily]] = {
@@ -61,3 +62,75 @@ def test_exaone_and_qwen_think_between_tags() -> None:
         found = parts(family, prompt, "생각\n</think>\n\n답")
         assert found == [("reasoning", "생각"), ("answer", "답")]
     assert parts(chats.EXAONE, "[|assistant|]\n<think>\n\n</think>\n\n", "답") == [("answer", "답")]
+
+
+SYSTEM, USER, ANSWER = ({"role": role, "content": text} for role, text in
+                        (("system", "S"), ("user", "U"), ("assistant", "A")))  # fmt: skip
+_NO_THOUGHT = "<think>\n\n</think>\n\n"
+# family's template -> what the models' documentation writes for system, user, answer, user
+PROMPTS: dict[str, tuple[str, dict[str, object], str]] = {
+    "EXAONE 3": (
+        templates.EXAONE3, {},
+        "[|system|]S[|endofturn|]\n[|user|]U\n[|assistant|]A[|endofturn|]\n[|user|]U\n[|assistant|]",
+    ),
+    "EXAONE 4": (
+        templates.EXAONE4, {},
+        "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\nA[|endofturn|]\n"
+        "[|user|]\nU[|endofturn|]\n[|assistant|]\n" + _NO_THOUGHT,
+    ),
+    "EXAONE 4 thinking": (
+        templates.EXAONE4, {"enable_thinking": True},
+        "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\nA[|endofturn|]\n"
+        "[|user|]\nU[|endofturn|]\n[|assistant|]\n<think>\n",
+    ),
+    "K-EXAONE": (
+        templates.K_EXAONE, {"enable_thinking": True},
+        "<|system|>\nS<|endofturn|>\n<|user|>\nU<|endofturn|>\n<|assistant|>\nA<|endofturn|>\n"
+        "<|user|>\nU<|endofturn|>\n<|assistant|>\n<think>\n",
+    ),
+    "HyperCLOVA X": (
+        templates.HYPERCLOVA_X, {"skip_reasoning": True},
+        "<|im_start|>tool_list\n<|im_end|>\n<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
+        "<|im_start|>assistant\nA<|im_end|><|endofturn|>\n<|im_start|>user\nU<|im_end|>\n"
+        "<|im_start|>assistant\n",
+    ),
+    "HyperCLOVA X thinking": (
+        templates.HYPERCLOVA_X, {"force_reasoning": True},
+        "<|im_start|>tool_list\n<|im_end|>\n<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
+        "<|im_start|>assistant\nA<|im_end|><|endofturn|>\n<|im_start|>user\nU<|im_end|>\n"
+        "<|im_start|>assistant/think\n",
+    ),
+    "A.X": (
+        templates.A_X, {},
+        "<|im_start|><|system|>S<|im_end|><|im_start|><|user|>U<|im_end|><|im_start|><|assistant|>A<|im_end|>"
+        "<|im_start|><|user|>U<|im_end|><|im_start|><|assistant|>",
+    ),
+    "Solar Open": (
+        templates.SOLAR_OPEN, {},
+        "<|begin|>system<|content|>S<|end|><|begin|>user<|content|>U<|end|><|begin|>assistant<|content|>A<|end|>"
+        "<|begin|>user<|content|>U<|end|><|begin|>assistant",
+    ),
+    "Mi:dm, Kanana 1.5": (
+        templates.LLAMA3, {"bos_token": "<|begin_of_text|>"},
+        "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\nA<|eot_id|>"
+        "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+    ),
+    "Qwen": (
+        templates.CHATML, {"enable_thinking": False},
+        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+        "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n" + _NO_THOUGHT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PROMPTS)
+def test_prompts_are_those_of_the_families(name: str) -> None:
+    template, variables, expected = PROMPTS[name]
+    assert render(template, [SYSTEM, USER, ANSWER, USER], **variables) == expected  # type: ignore[arg-type]
+
+
+def test_exaone_3_begins_with_an_empty_system_turn() -> None:
+    assert render(templates.EXAONE3, [USER]) == "[|system|][|endofturn|]\n[|user|]U\n[|assistant|]"

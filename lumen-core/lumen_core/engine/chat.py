@@ -159,9 +159,11 @@ def reply(one: Turn) -> Reply:
     return Reply(texts[ANSWER], texts[REASONING], tuple(calls), tuple(unread), completion)
 
 
-def chat_prompt(path: Path, tokenizer: Tokenizer, messages: Messages, variables: Mapping[str, Any]) -> str:
-    """Render a file's chat template; names of control tokens that others wrote are shielded."""
-    if tokenizer.chat_template is None:
+def chat_prompt(path: Path, tokenizer: Tokenizer, family: ChatFamily | None, messages: Messages,
+                variables: Mapping[str, Any]) -> str:  # fmt: skip
+    """Render a chat template, the file's or the family's; names of control tokens are shielded."""
+    template = tokenizer.chat_template or (family.template if family is not None else "")
+    if not template:
         raise TemplateError(f"{path} has no chat template; use plain prompts with it")
 
     def text(token: int | None) -> str:
@@ -175,6 +177,6 @@ def chat_prompt(path: Path, tokenizer: Tokenizer, messages: Messages, variables:
         return message
 
     return render(
-        tokenizer.chat_template, [shielded(message) for message in messages],
+        template, [shielded(message) for message in messages],
         bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
     )  # fmt: skip

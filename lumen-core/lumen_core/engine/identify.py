@@ -61,10 +61,10 @@ def _chat(file: ModelFile, registry: Registry, problems: list[str]) -> str:
     except LumenError as problem:
         problems.append(f"text: {problem}")
         return ""
-    if tokenizer.chat_template is None:
+    family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+    template = tokenizer.chat_template or (family.template if family is not None else "")
+    if not template:
         problems.append("chat: the file has no chat template; plain prompts work")
     else:
-        asked = [{"role": "user", "content": "?"}]
-        _run(problems, "chat", lambda: render(tokenizer.chat_template or "", asked))
-    family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+        _run(problems, "chat", lambda: render(template, [{"role": "user", "content": "?"}]))
     return family.name if family is not None else ""

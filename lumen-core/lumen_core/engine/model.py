@@ -212,7 +212,7 @@ class Model:
 
     def chat_prompt(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> str:
         """Return that prompt as text, in which names of control tokens that others wrote are shielded."""
-        return chat_prompt(self.path, self.tokenizer, messages, variables)
+        return chat_prompt(self.path, self.tokenizer, self.family, messages, variables)
 
     # ----------------------------------------------------------------- numbers
 

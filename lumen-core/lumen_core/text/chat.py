@@ -23,6 +23,7 @@ class ChatFamily:
     on, off       variables for the chat template that turn thinking on and off
     end_thinking  what is put into the text where a budget of thought is used up; empty: cannot be done
     budget        what is added to the user's last message instead, with {tokens}
+    template      chat template for files without one
     tools         form of a tool call: "json", "xml" or "tokens" (`lumen_core.text.tools`)
     """
 
@@ -35,6 +36,7 @@ class ChatFamily:
     off: Mapping[str, object] = field(default_factory=dict)
     end_thinking: str = ""
     budget: str = ""
+    template: str = ""
     tools: str = "json"
 
 

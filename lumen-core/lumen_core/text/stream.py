@@ -67,14 +67,12 @@ class StreamDecoder:
 
     def _release(self, new: str) -> str:
         text = self._held + new
-        if not self._stop:
-            return text
         places = [(at, -len(stop), stop) for stop in self._stop if (at := text.find(stop)) >= 0]
         if places:
             found = min(places)
             self.stopped, self._held = found[2], ""
             return text[: found[0]]
-        keep = self._possible(text)
+        keep = max(self._possible(text), growing(text))
         self._held = text[len(text) - keep :]
         return text[: len(text) - keep]
 
@@ -85,3 +83,44 @@ class StreamDecoder:
             if any(stop.startswith(tail) for stop in self._stop):
                 return length
         return 0
+
+
+_JOINER, _LONGEST_CLUSTER = "\u200d", 32
+
+
+def growing(text: str) -> int:
+    """How many characters at the end make one sign on the screen that the next character may still change.
+
+    Conjoining jamo and pictures: a family is several of them with joiners between, a flag is two letters.
+    """
+    if not text or not (_starts(text[-1]) or _extends(text[-1])):
+        return 0
+    at = len(text) - 1
+    while at > 0 and len(text) - at < _LONGEST_CLUSTER:
+        if not _extends(text[at]) and text[at - 1] != _JOINER and not _pairs(text[at - 1], text[at]):
+            break
+        at -= 1
+    return len(text) - at
+
+
+def _starts(letter: str) -> bool:
+    """Initial consonants, pictures, letters of flags."""
+    return (
+        "\u1100" <= letter <= "\u115f" or "\ua960" <= letter <= "\ua97c" or "\u2600" <= letter <= "\u27bf"
+        or "\U0001f000" <= letter <= "\U0001faff"
+    )  # fmt: skip
+
+
+def _extends(letter: str) -> bool:
+    """Vowels and final consonants, joiners, variants, skins, tags."""
+    return (
+        "\u1160" <= letter <= "\u11ff" or "\ud7b0" <= letter <= "\ud7fb"
+        or letter in "\u200d\ufe0e\ufe0f\u20e3"
+        or "\U0001f3fb" <= letter <= "\U0001f3ff" or "\U000e0020" <= letter <= "\U000e007f"
+    )  # fmt: skip
+
+
+def _pairs(first: str, second: str) -> bool:
+    """Two initial consonants of one syllable, or the two letters of a flag."""
+    jamo = all("\u1100" <= letter <= "\u115f" for letter in (first, second))
+    return jamo or all("\U0001f1e6" <= letter <= "\U0001f1ff" for letter in (first, second))

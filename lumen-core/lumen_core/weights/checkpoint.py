@@ -150,6 +150,10 @@ def _metadata(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> 
                 f"{path}: {theirs} is {str(value)[:60]}, neither a number nor a list of them"
             )
         keys[ours] = value
+    for ours, (theirs, word) in checkpoint.flags.items():
+        words = _value(config, theirs)
+        if isinstance(words, list) and words:
+            keys[ours] = np.array([one == word for one in words])
     keys |= checkpoint.values
     width, heads = keys.get("embedding_length"), keys.get("attention.head_count")
     for key in ("block_count", "embedding_length", "attention.head_count"):

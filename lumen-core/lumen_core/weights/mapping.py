@@ -37,6 +37,7 @@ class Checkpoint:
     model_types   `model_type` in config.json
     tensors       our name -> theirs; `{layer}` runs over the layers, `{expert}` over stacked experts
     keys          metadata key -> key in config.json (dots descend); a key that the config lacks is left out
+    flags         metadata key -> (key in config.json with a word for each layer, the word for true)
     values        metadata that every such checkpoint has
     optional      our names that may be missing, in all layers or in some
     ignored       patterns (`*` and `?`) of their tensors that no computation needs
@@ -50,6 +51,7 @@ class Checkpoint:
     model_types: tuple[str, ...]
     tensors: Mapping[str, str]
     keys: Mapping[str, str] = field(default_factory=lambda: USUAL_KEYS)
+    flags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()
     ignored: tuple[str, ...] = ("*.rotary_emb.inv_freq",)

@@ -31,7 +31,23 @@ def run(data: bytes | list[int], **options: object) -> tuple[list[str], StreamDe
 
 
 def test_characters_come_whole() -> None:
-    assert run("가a🙂".encode())[0] == ["", "", "가", "a", "", "", "", "🙂", ""]
+    assert run("가a🙂b".encode())[0] == ["", "", "가", "a", "", "", "", "", "🙂b", ""]
+
+
+@pytest.mark.parametrize(
+    "sign", ["👨\u200d👩\u200d👧", "👍🏽", "❤\ufe0f", "🇰🇷", "\u1112\u1161\u11ab", "\u1100\u1100\u1161", "🙂"]
+)
+def test_signs_come_whole(sign: str) -> None:
+    pieces = [piece for piece in run(f"a{sign}b".encode())[0] if piece]
+    assert pieces == ["a", f"{sign}b"]
+    assert [piece for piece in run(f"a{sign}".encode())[0] if piece] == ["a", sign]
+
+
+def test_what_may_grow_is_not_held_for_ever() -> None:
+    pieces, _ = run(("🙂" * 100).encode())
+    assert max(map(len, pieces)) == 1
+    pieces, _ = run(("\u1100" * 1000).encode())
+    assert "".join(pieces) == "\u1100" * 1000 and max(map(len, pieces[:-1])) < 40
 
 
 def test_an_unfinished_character_is_one_mark() -> None:
