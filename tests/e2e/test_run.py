@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import lumen_core
+from lumen_core import load_tokenizer
 
 FAST = ["-n", "8", "--temp", "0", "-t", "2"]
 
@@ -175,7 +176,15 @@ def test_an_unknown_type(model, lumen, tmp_path) -> None:
 def test_a_broken_template(changed, lumen) -> None:
     path = changed({"tokenizer.chat_template": "{% for message in messages %}{{ message.content }"})
     refused(lumen("run", str(path), "abc", "--chat"), "template")
+
+
+def test_no_template(changed, lumen, model) -> None:
+    """The family's own serves, as the vocabulary shows which it is; without either there is no chat."""
     path = changed({"tokenizer.chat_template": None})
+    assert lumen("run", str(path), "abc", "--chat", "-n", "4").code == 0
+    tokens = load_tokenizer(model).vocabulary
+    words = [f"<{token[2:-2]}>" if token.startswith("<|") else token for token in tokens]
+    path = changed({"tokenizer.chat_template": None, "tokenizer.ggml.tokens": words})
     refused(lumen("run", str(path), "abc", "--chat"), "no chat template")
 
 

@@ -9,6 +9,7 @@ import typer
 
 from lumen_core.cli import options
 from lumen_core.cli.output import note, print_facts, print_json, print_table
+from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
     from lumen_core.dsl import ast
@@ -25,7 +26,12 @@ def list_(json: options.Json = False) -> None:
     from lumen_core.plugins.registry import Registry
 
     registry = Registry.load()
-    rows = [_facts(entry) for _, entry in sorted(registry.formats.items())]
+    rows = []
+    for _, entry in sorted(registry.formats.items()):
+        try:
+            rows.append(_facts(entry))
+        except LumenError as error:  # one package's mistake hides no other's formats
+            note(f"warning: {error}")
     for problem in registry.problems:
         note(f"warning: {problem}")
     if json:
@@ -97,10 +103,10 @@ def check(
 
 
 def _facts(entry: Entry[ast.Format]) -> dict[str, object]:
-    from lumen_core.types import SCALARS
+    from lumen_core.quant.analyse import analyse
 
     declaration = entry.value
-    size = sum(SCALARS.get(field.dtype, 0) // 8 * (field.count or 1) for field in declaration.fields)
+    size = analyse(declaration).block_bytes
     return {
         "name": declaration.name,
         "block": declaration.block,

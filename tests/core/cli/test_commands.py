@@ -188,3 +188,9 @@ def test_progress_is_drawn_on_terminals_only(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("sys.stderr", SimpleNamespace(isatty=lambda: False))
     with progress_bar() as report:
         assert report is None
+
+
+def test_formats_say_their_size(lumen: Any) -> None:
+    rows = {row["name"]: row for row in json.loads(lumen("formats", "list", "--json").out)}
+    sizes = {"q8_0": (32, 34), "mxfp4": (32, 17), "nvfp4": (64, 36), "q6_k": (256, 210), "bf16": (1, 2)}
+    assert {name: (rows[name]["block"], rows[name]["block_bytes"]) for name in sizes} == sizes
