@@ -42,6 +42,8 @@ def _target(
         instructions=usable_rows(ROWS, features, vector_bytes),
         lane_operands=scale == 1,
         byte_shifts=True,
+        # Products of 16 bits take two registers for one, and two more while they add up.
+        tile_columns=0 if "dotprod" in features or scale > 1 else 8,
         attributes=f"vscale_range({scale},{scale})" if scale > 1 else TUNING,
         facts=(f"sve-{8 * vector_bytes}",) if scale > 1 else (),
     )

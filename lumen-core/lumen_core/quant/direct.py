@@ -6,13 +6,21 @@ It knows no normal form and tracks no bits: what analysis derives is checked aga
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from lumen_core.dsl import ast
 
-SIZES = {"u8": 1, "i8": 1, "u16": 2, "i16": 2, "u32": 4, "i32": 4, "f16": 2, "bf16": 2, "f32": 4}
+SIZES = {
+    "u8": 1, "i8": 1, "u16": 2, "i16": 2, "u32": 4, "i32": 4, "f16": 2, "bf16": 2, "f32": 4,
+    "e8m0": 1, "ue4m3": 1,
+}  # fmt: skip
+OPERATORS = {
+    "+": np.add, "-": np.subtract, "*": np.multiply, "&": np.bitwise_and, "|": np.bitwise_or,
+    "<<": np.left_shift, ">>": np.right_shift,
+}  # fmt: skip
 
 
 def block_bytes(declaration: ast.Format) -> int:
@@ -22,13 +30,16 @@ def block_bytes(declaration: ast.Format) -> int:
 def evaluate(declaration: ast.Format, blocks: np.ndarray, real: type = np.float32) -> np.ndarray:
     """Return the value of every weight; arithmetic on real numbers is done in `real`."""
     names: dict[str, np.ndarray] = {}
+    sizes = {table.name: table.shape for table in declaration.tables}
     offset = 0
     for field in declaration.fields:
         size = SIZES[field.dtype] * (field.count or 1)
         raw = np.ascontiguousarray(blocks[:, offset : offset + size])
         names[field.name] = _stored(raw, field.dtype, real)
         offset += size
-    evaluator = _Evaluator(names, real)
+    tables = {table.name: table.supply for table in declaration.tables if table.supply is not None}
+    widths = {field.name: 8 * SIZES[field.dtype] for field in declaration.fields}
+    evaluator = _Evaluator(names, real, tables, sizes, widths)
     for let in declaration.lets:
         names[let.names[0]] = evaluator.value(let.value)
     with np.errstate(all="ignore"):
@@ -39,6 +50,13 @@ def evaluate(declaration: ast.Format, blocks: np.ndarray, real: type = np.float3
 def _stored(raw: np.ndarray, dtype: str, real: type) -> np.ndarray:
     if dtype == "bf16":
         return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32).astype(real)
+    if dtype == "e8m0":  # in f64 also where the rest is not: it is halved before it is rounded
+        return np.ldexp(1.0, raw.astype(np.int64) - 127)
+    if dtype == "ue4m3":
+        exponent, mantissa = raw >> 3 & 15, raw & 7
+        normal = np.ldexp(8.0 + mantissa, exponent.astype(np.int64) - 10)
+        found = np.where(exponent == 0, np.ldexp(mantissa * 1.0, -9), normal)
+        return np.where(raw == 0x7F, 0, found).astype(real)
     kind = {"u": "u", "i": "i", "f": "f"}[dtype[0]]
     values = raw.view(f"<{kind}{SIZES[dtype]}")
     return values.astype(real if kind == "f" else np.int64)
@@ -48,6 +66,9 @@ def _stored(raw: np.ndarray, dtype: str, real: type) -> np.ndarray:
 class _Evaluator:
     names: dict[str, np.ndarray]
     real: type
+    tables: dict[str, Callable[[str], object]]
+    sizes: dict[str, tuple[int, ...]]
+    widths: dict[str, int]
 
     def value(self, node: ast.Expression) -> np.ndarray:
         match node:
@@ -59,20 +80,41 @@ class _Evaluator:
                 return -self.value(operand)
             case ast.Binary(operator=operator, left=left, right=right):
                 return self.binary(operator, self.value(left), self.value(right))
-            case ast.Slice(value=value, start=start, stop=stop):
+            case ast.List(items=items):
+                return np.concatenate([self.value(item) for item in items], axis=-1)
+            case ast.Slice(value=value, start=start, stop=stop, step=step):
                 whole = self.value(value)
                 first = 0 if start is None else self.whole(start)
-                return whole[:, first : whole.shape[1] if stop is None else self.whole(stop)]
+                last = whole.shape[1] if stop is None else self.whole(stop)
+                return whole[:, first : last : 1 if step is None else self.whole(step)]
+            case ast.Index(value=ast.Name(name=name), index=index) if name in self.tables:
+                table = np.asarray(self.tables[name](name)).reshape(self.sizes[name])
+                found = table[self.value(index)]
+                return found.reshape(len(found), -1).astype(np.int64)
             case ast.Index(value=value, index=index):
-                place = self.whole(index)
-                return self.value(value)[:, place : place + 1]
+                whole, place = self.value(value), self.value(index)
+                if len(whole) == 1:
+                    return whole[0][place]
+                return whole[:, place.item() : place.item() + 1]
             case ast.Call(function="concat", arguments=arguments):
                 return np.concatenate([self.value(argument) for argument in arguments], axis=-1)
+            case ast.Call(function="reinterpret", arguments=(stored, ast.Name(name="f16"))):
+                return self.value(stored).astype("<u2").view("<f2").astype(self.real)
             case ast.Call(function="bits", arguments=(field, width)):
-                run = node.keyword("run")
+                run, parts = node.keyword("run"), node.keyword("parts")
                 assert run is not None
-                return self.bits(self.value(field), self.whole(width), self.whole(run))
+                size = self.whole(width)
+                count = 8 // size if parts is None else self.whole(parts)
+                if isinstance(field, ast.Name | ast.Slice) and parts is None:
+                    count = self.stored_bits(field) // size
+                return self.bits(self.value(field), size, self.whole(run), count)
         raise NotImplementedError(type(node).__name__)
+
+    def stored_bits(self, node: ast.Expression) -> int:
+        """Bits of the integers of a field, or of some of them."""
+        while isinstance(node, ast.Slice):
+            node = node.value
+        return self.widths.get(node.name, 8) if isinstance(node, ast.Name) else 8
 
     def whole(self, node: ast.Expression) -> int:
         return int(self.value(node).item())
@@ -80,31 +122,17 @@ class _Evaluator:
     def binary(self, operator: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         length = max(a.shape[-1], b.shape[-1])
         a, b = (np.repeat(side, length // side.shape[-1], axis=-1) for side in (a, b))
+        if operator == "/":
+            kind = np.float64 if a.dtype == np.float64 else self.real
+            return (a.astype(kind) / b.astype(kind)).astype(self.real)
         if operator in "+-*" and a.dtype != b.dtype:
             a, b = a.astype(self.real), b.astype(self.real)
-        match operator:
-            case "+":
-                return a + b
-            case "-":
-                return a - b
-            case "*":
-                return a * b
-            case "/":
-                return a.astype(self.real) / b.astype(self.real)
-            case "&":
-                return a & b
-            case "|":
-                return a | b
-            case "<<":
-                return a << b
-            case ">>":
-                return a >> b
-        raise NotImplementedError(operator)
+        return np.asarray(OPERATORS[operator](a, b))
 
     @staticmethod
-    def bits(bytes: np.ndarray, width: int, run: int) -> np.ndarray:
+    def bits(stored: np.ndarray, width: int, run: int, parts: int) -> np.ndarray:
         pieces = []
-        for chunk in range(0, bytes.shape[1], run):
-            for low in range(0, 8, width):
-                pieces.append((bytes[:, chunk : chunk + run] >> low) & ((1 << width) - 1))
+        for chunk in range(0, stored.shape[1], run):
+            for part in range(parts):
+                pieces.append((stored[:, chunk : chunk + run] >> part * width) & ((1 << width) - 1))
         return np.concatenate(pieces, axis=-1)

@@ -39,7 +39,7 @@ class MatmulTile:
 
 def tile_columns(target: Target) -> int:
     """Columns of the wide tile: as many accumulators as leave room for a sub-block's operands."""
-    return 16 if target.registers >= 32 else 4
+    return target.tile_columns or (16 if target.registers >= 32 else 4)
 
 
 def few_columns(target: Target) -> int:

@@ -8,13 +8,13 @@ from pathlib import Path
 import gguf
 import numpy as np
 import pytest
-from kit.format_evaluator import block_bytes, evaluate
 from kit.forms import declarations, float_fields, form, random_blocks
 
 from lumen_core.dsl.parse import parse
 from lumen_core.errors import SourceError
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.describe import normal_form_text
+from lumen_core.quant.direct import block_bytes, evaluate
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm

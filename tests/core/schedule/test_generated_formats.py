@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from kit.declared import formats
-from kit.format_evaluator import block_bytes, evaluate
 from kit.forms import random_blocks
 
 from lumen_core.dsl.parse import parse
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.direct import block_bytes, evaluate
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.weights import DotPlan
 from lumen_core.source import Source
@@ -23,7 +23,7 @@ from .matrices import multiply, packed, random_activations, rows_kernel
 from .test_matmul import magnitudes
 
 BLOCKS, ROWS = 2, 19
-quick = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 thorough = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kit.format_evaluator import evaluate
 from kit.forms import declarations, float_fields, form, random_blocks, set_codes, set_float, set_integers
 
+from lumen_core.quant.direct import evaluate
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.layout import ActivationLayout
