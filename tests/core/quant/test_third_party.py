@@ -9,11 +9,11 @@ import pytest
 from core.schedule.compiled import TARGETS
 from core.schedule.matrices import multiply, packed, random_activations
 from core.schedule.test_matmul import magnitudes
-from kit.format_evaluator import evaluate
 from kit.forms import random_blocks
 
 from lumen_core.dsl.parse import parse
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.direct import evaluate
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.source import Source
 from lumen_core.target import Target
