@@ -62,7 +62,9 @@ def test_metadata_round_trip(tmp_path: Path, items: dict[str, object]) -> None:
 def test_tensors_against_the_oracle(tmp_path: Path, version: int) -> None:
     path = tmp_path / "m.gguf"
     generator = np.random.default_rng(1)
-    plan = [TensorPlan(f"t.{kind.name}", kind.name, (3, 2 * kind.block)) for kind in TENSOR_TYPES.values()]
+    known = {int(kind) for kind in gguf.GGMLQuantizationType}  # newer types than the package's are left out
+    kinds = [kind for kind in TENSOR_TYPES.values() if kind.id in known]
+    plan = [TensorPlan(f"t.{kind.name}", kind.name, (3, 2 * kind.block)) for kind in kinds]
     plan.append(TensorPlan("cube", "f32", (2, 3, 5)))
     writer = create(path, {"general.architecture": "x"}, plan)
     written = []

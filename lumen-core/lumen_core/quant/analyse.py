@@ -13,10 +13,10 @@ from dataclasses import replace
 from lumen_core.dsl import ast
 from lumen_core.dsl.check_format import check_format
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.quant.coding import NoCoding, choose_coding
+from lumen_core.quant.coding import TABLE, NoCoding, choose_coding
 from lumen_core.quant.evaluate import INTEGERS, Evaluation, Value, Wrong
 from lumen_core.quant.floats import FLOAT_BYTES, is_small
-from lumen_core.quant.integers import BitField, Integers, TooManyValues, bit_sources
+from lumen_core.quant.integers import BitField, Combined, Integers, TooManyValues, bit_sources, values
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 from lumen_core.source import Diagnostics
 
@@ -86,6 +86,9 @@ class _Analysis(Evaluation):
             raise Wrong(f"a code of {codes[0].width} bits; codes have at most 8", where)
         if not (math.isfinite(step) and math.isfinite(start)) or step == 0:
             raise Wrong(f"the codes are multiplied by {step:g} and {start:g} is added", where)
+        shift: Integers | None = None
+        if len(scales) == 1:
+            codes[0], shift = self.shift_apart(codes[0])
         multiplier, zero = self.zero_point(step, start)
         try:
             coding = choose_coding(codes[0], multiplier, zero)
@@ -97,6 +100,9 @@ class _Analysis(Evaluation):
             raise Wrong(str(reason), where) from None
         scale = _scale(step / multiplier, floats, shared_integer)
         offset = None
+        if shift is not None:
+            shifted = shift if shared_integer is None else self.product((shared_integer, shift))
+            offset = _scale(step, floats, shifted)
         for key, others in scales.items():
             if key != coded[0]:
                 offset = _scale(others[None], *key)
@@ -114,6 +120,14 @@ class _Analysis(Evaluation):
             scale=scale,
             offset=offset,
         )
+
+    def shift_apart(self, code: Integers) -> tuple[Integers, Integers | None]:
+        """A code plus an integer of its sub-block, where the sum needs more bits: (code, what is added)."""
+        if not isinstance(code, Combined) or code.operator != "+" or isinstance(code.right, int):
+            return code, None
+        if not self.is_shared(code.right) or len(values(code)) <= TABLE:
+            return code, None
+        return code.left, code.right
 
     def sub_block(self, scale: Scale, offset: Scale | None) -> int:
         finest = [s.count for s in (scale, offset) if s is not None and s.count > 1]
