@@ -91,7 +91,7 @@ def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine
         np.testing.assert_array_equal(decoded, found[0][1])
 
 
-@pytest.mark.parametrize("length", [1, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257])
+@pytest.mark.parametrize("length", [1, 5, 6, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257])
 def test_lengths_around_chunks_and_pages(length, tiny, engine) -> None:
     """Chunks of 64 and of 256 tokens, pages in any order: the same bits; decoding goes on from there."""
     ids = token_ids(length + 3, seed=length)
