@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +14,7 @@ import pytest
 
 import lumen_core
 from lumen_core import load_tokenizer
+from lumen_core.engine.synth import synthesize
 
 FAST = ["-n", "8", "--temp", "0", "-t", "2"]
 
@@ -197,13 +202,36 @@ def test_other_commands_refuse_the_same_files(command, lumen, tmp_path) -> None:
 
 def test_the_cache_directory_is_a_file(model, program, tmp_path, cache: Path) -> None:
     """Nothing can be kept: the model runs all the same."""
-    import os
-    import subprocess
-    import sys
-
     (tmp_path / "file").write_text("")
     done = subprocess.run(
         [sys.executable, "-m", "lumen_core.cli.main", "run", str(model), "abc", "-q", *FAST],
         env={**os.environ, "LUMEN_CACHE_DIR": str(tmp_path / "file")}, capture_output=True, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_interrupted(tmp_path, cache: Path) -> None:
+    """Ctrl-C in the middle of an answer: what was written stays, exit code 130, nothing else is said."""
+    path = synthesize("qwen3-tiny", tmp_path / "m.gguf", "q8_0")
+    command = [
+        sys.executable,
+        "-m",
+        "lumen_core.cli.main",
+        "run",
+        str(path),
+        "abc",
+        "-n",
+        "30000",
+        "-c",
+        "32768",
+    ]
+    environment = {**os.environ, "LUMEN_CACHE_DIR": str(cache)}
+    with subprocess.Popen(
+        [*command, "-t", "2", "-q"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as running:
+        assert running.stdout is not None
+        assert running.stdout.read(1)
+        running.send_signal(signal.SIGINT)
+        _, err = running.communicate(timeout=30)
+    assert running.returncode == 130
+    assert b"Traceback" not in err
