@@ -114,4 +114,5 @@ class Team:
         for event in self._events:
             event.set()
         for worker in self._workers:
-            worker.join()
+            if worker is not threading.current_thread():  # a dropped model may be collected in any thread
+                worker.join()
