@@ -119,7 +119,7 @@ def page(rows: list[str], starts: list[str]) -> str:
             "# Speed",
             "",
             f"Made by `python benchmarks/speed.py` on {today}: {machine}, {platform.system()},",
-            f"Python {platform.python_version()}, lumen {lumen_core.__version__}; llama-cpp-python",
+            f"Python {platform.python_version()}, lumen {lumen_core.__version__}; llama-cpp-python,",
             "built on the machine, the faster of its two modes (weights repacked or not).",
             "Random weights in real shapes; medians ± standard deviation, all engines in turn.",
             "`pp512` is a prompt of 512 tokens, `tg128` the generation of 128, in tokens a second",
