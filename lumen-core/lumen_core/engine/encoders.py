@@ -56,7 +56,9 @@ def compile_encoder(
         "contents": partial(build_contents, form, target, weighted),
     }
     content = f"weighted {weighted} {form!r}"
-    requests = [Request(name, f"{name} {content}", partial(build, name=name)) for name, build in builders.items()]
+    requests = [
+        Request(name, f"{name} {content}", partial(build, name=name)) for name, build in builders.items()
+    ]
     library = Library([compile_request(request, target, cache) for request in requests], list(builders))
     sums = TRIAL_SUMS if form.offset is None else AFFINE_SUMS
     counts = {"search": 1 if form.offset is None else 3, "trial": _scales(form) + len(sums),

@@ -104,8 +104,10 @@ class Encoder:
         self.scale, self.offset = form.scale, form.offset
         self.integer, self.minimum = self._choice(form.scale), self._choice(form.offset)
         # whether scales may be negative, and whether a block's offsets share a sign
-        self.signed = self.integer.low < 0 if self.integer is not None else all(
-            stored_floats.signed(field.element) for field in form.scale.floats[:1]
+        self.signed = (
+            self.integer.low < 0
+            if self.integer is not None
+            else all(stored_floats.signed(field.element) for field in form.scale.floats[:1])
         )
         self.one_sign = self.minimum is not None and self.minimum.low >= 0
         if not form.scale.floats and form.scale.integer is None:
@@ -116,7 +118,7 @@ class Encoder:
             raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
         for scale in (form.scale, form.offset):
             self._require_understood(scale)
-        self.limit = self._largest_weight()
+        self.limit = min(self._largest_weight(), float(np.finfo(np.float32).max))
 
     def effort(self, weighted: bool) -> str:
         """How many scales are to be tried, see `quant.fit`."""

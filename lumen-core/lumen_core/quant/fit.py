@@ -166,9 +166,7 @@ def solve(
     return scale, (x - scale * cross) / np.where(ones > 0, ones, 1)
 
 
-def round_integers(
-    scale: np.ndarray, curvature: np.ndarray, choice: Choice
-) -> tuple[np.ndarray, np.ndarray]:
+def round_integers(scale: np.ndarray, curvature: np.ndarray, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
     """Sub-block scales as block scale [n] times possible integers: what loses least by `curvature`."""
     extreme_at = np.abs(scale).argmax(0)
     extreme = np.take_along_axis(scale, extreme_at[None], 0)[0]
