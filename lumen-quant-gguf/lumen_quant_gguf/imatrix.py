@@ -1,8 +1,9 @@
 """Importance files: how strongly each column of a matrix was used, as a GGUF file of sums and counts.
 
 In and out: `Importance`. For a matrix of the model there are two tensors, `NAME.in_sum2` (f32, one row of K
-sums of squares per matrix) and `NAME.counts` (f32, one number per matrix). The older `.dat` files of llama.cpp
-are read too: a count of entries, then for each its name, the number of calls and the values times that number.
+sums of squares per matrix) and `NAME.counts` (f32, one number per matrix). The older `.dat` files of
+llama.cpp are read too: a count of entries, then for each its name, the number of calls and the mean squares
+times that number.
 """
 
 from __future__ import annotations

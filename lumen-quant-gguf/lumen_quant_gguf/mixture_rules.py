@@ -1,4 +1,4 @@
-"""The rules of GGUF's mixtures as data: one row says which mixtures give which tensors which format, and when.
+"""The rules of GGUF's mixtures as data: a row says which mixtures give which tensors which format, and when.
 
 The first row that fits a tensor decides; a tensor that no row fits gets the mixture's usual format.
 """
@@ -15,9 +15,9 @@ FILE_TYPES = {  # what `general.file_type` says: the number of the mixture, by i
     "tq2_0": 37, "mxfp4_moe": 38, "nvfp4": 39, "q1_0": 40, "q2_0": 41,
 }  # fmt: skip
 DIFFERENT_USUAL = {  # the usual format, where it is not the mixture's name
-    "q2_k_s": "q2_k", "q3_k_s": "q3_k", "q3_k_m": "q3_k", "q3_k_l": "q3_k", "q4_k_s": "q4_k", "q4_k_m": "q4_k",
-    "q5_k_s": "q5_k", "q5_k_m": "q5_k", "iq2_s": "iq2_xs", "iq2_m": "iq2_s", "iq3_xs": "iq3_s",
-    "iq3_m": "iq3_s", "mxfp4_moe": "q8_0",
+    "q2_k_s": "q2_k", "q3_k_s": "q3_k", "q3_k_m": "q3_k", "q3_k_l": "q3_k", "q4_k_s": "q4_k",
+    "q4_k_m": "q4_k", "q5_k_s": "q5_k", "q5_k_m": "q5_k", "iq2_s": "iq2_xs", "iq2_m": "iq2_s",
+    "iq3_xs": "iq3_s", "iq3_m": "iq3_s", "mxfp4_moe": "q8_0",
 }  # fmt: skip
 FALLBACK = {  # what takes a format's place where rows do not fill its blocks
     "q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0",
@@ -47,8 +47,8 @@ _LEAST = "iq1_s iq1_m iq2_xxs iq2_xs"
 _TWO = "iq2_s iq2_m"
 _COARSE = f"{_LEAST} {_TWO}"
 _OTHERS = (
-    "q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k iq3_xxs iq3_xs iq3_s "
-    "iq3_m iq4_nl iq4_xs tq1_0 tq2_0 nvfp4 q1_0 q2_0"
+    "q4_0 q4_1 q5_0 q5_1 q8_0 q2_k q2_k_s q3_k_s q3_k_m q3_k_l q4_k_s q4_k_m q5_k_s q5_k_m q6_k iq3_xxs "
+    "iq3_xs iq3_s iq3_m iq4_nl iq4_xs tq1_0 tq2_0 nvfp4 q1_0 q2_0"
 )
 _ALL = f"{_COARSE} {_OTHERS}"
 _EXPERT_OUTPUT = "q2_k iq3_xs iq3_xxs q3_k_s q3_k_m iq4_nl q4_k_s q4_k_m iq3_s iq3_m iq4_xs"

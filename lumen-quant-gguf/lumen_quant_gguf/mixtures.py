@@ -1,8 +1,8 @@
 """Which format each tensor gets when a whole model is written "as Q4_K_M" (or any other file type).
 
-In: the name of the mixture, the shapes of the tensors, the number of layers, whether an importance matrix is at
-hand. Out: tensor name -> format. The rules are llama.cpp's, by which published files were made, one row each;
-`tests/quant_gguf/mixtures.json` holds what it chose for models of several shapes.
+In: the name of the mixture, the shapes of the tensors, the number of layers, whether there is an importance
+matrix. Out: tensor name -> format. The rules are llama.cpp's, by which published files were made, one row
+each; `tests/quant_gguf/mixtures.json` holds what it chose for models of several shapes.
 `pure-NAME` gives every matrix that one format.
 """
 
@@ -51,7 +51,7 @@ class _Model:
 
 
 def _holds(condition: str, model: _Model, place: int, uneven: bool) -> bool:
-    """A condition of a row for a tensor of layer `place`; uneven: rows do not fill the usual format's blocks."""
+    """A condition of a row for a tensor of layer `place`; uneven: its rows do not fill the usual blocks."""
     count = model.layers
     eighth = count // 8
     match condition:

@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from math import prod
 from pathlib import Path
 
@@ -222,11 +222,11 @@ def write(
     ]
     writer = job.reader.create(path, _metadata(job), entries)
     total, done = sum(change.elements for change in job.changes), 0
-    cache = ObjectCache(default_directory())
+    objects = ObjectCache(default_directory())
 
-    @lru_cache(maxsize=None)
+    @cache
     def searcher(format: str, weighted: bool) -> Searcher | None:
-        return compile_encoder(job.forms[format], target, cache, weighted)
+        return compile_encoder(job.forms[format], target, objects, weighted)
 
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="lumen-quantize") as pool:

@@ -1,8 +1,8 @@
 """The arithmetic of fitting scales: written once, run by numpy and by the kernels of `schedule/encode.py`.
 
-What is minimized in a sub-block is sum(weight * (x - a * v - b) ** 2) for the values v nearest to (x - b) / a.
-How many scales are tried is the effort: "rough" where what is kept is so coarse that its neighbours are tried
-anyway, "quick" for plain formats and weights that all count the same, "fine" otherwise.
+What is minimized in a sub-block is sum(weight * (x - a * v - b) ** 2), v being nearest to (x - b) / a.
+How many scales are tried is the effort: "rough" where what is kept is so coarse that its neighbours are
+tried anyway, "quick" for plain formats and weights that all count the same, "fine" otherwise.
 Functions take `ops`, whose `where`, `maximum` and `abs` work on what they are given: numpy itself for arrays,
 or what records operations of the kernel IR. Numbers are relative to the largest magnitude of their block.
 """

@@ -109,7 +109,7 @@ def build_scales(
         largest, least = part.extremes(at)
         start = fit.extreme(ops, largest, least, ends, signed)
         multiplier = fit.inverse(ops, start)
-        carried = ops.constant(-1.0).value, ops.constant(0.0).value
+        carried: tuple[Value, ...] = (ops.constant(-1.0).value, ops.constant(0.0).value)
 
         def attempt(loop: Loop, factor: Lane) -> None:
             best, scale = (Lane(b, value) for value in loop.values)

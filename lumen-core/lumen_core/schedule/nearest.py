@@ -118,11 +118,12 @@ class VectorSearch:
                 else:
                     found[-1].append(self._find(book, numbers, self._weights(element)))
                     values = self._rows(book.vectors, found[-1][-1]) if not self.exact else []
-                self.values |= dict(zip(element, values))
+                self.values |= dict(zip(element, values, strict=False))
         return found
 
     def _turned(self, small: np.ndarray, large: np.ndarray) -> tuple[list[Value], ...]:
-        b, turns, signs, turned = self.b, self.book.turns, {}, []
+        b, turns, turned = self.b, self.book.turns, []
+        signs: dict[int, Value] = {}
         for element in small.tolist():
             pull = []
             for place in element:
