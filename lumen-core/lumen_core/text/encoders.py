@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder, run
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
 from lumen_core.text.pretokenizers import PreTokenizer, pretokenizer
 from lumen_core.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, text_list
+from lumen_core.text.words import WordEncoder
 
 Encoder = Callable[[str], list[int]]
 
@@ -24,7 +25,7 @@ Encoder = Callable[[str], list[int]]
 def encoder(vocabulary: Vocabulary) -> Encoder:
     text = vocabulary.metadata.get(JSON_KEY)
     if isinstance(text, str):
-        return JsonEncoder(text)
+        return JsonEncoder(text, vocabulary.tokens)
     return byte_level(vocabulary) if vocabulary.byte_level else sentence_piece(vocabulary)
 
 
@@ -38,8 +39,7 @@ def byte_level(vocabulary: Vocabulary) -> Encoder:
     if rules.nfc:
         pipeline.normalizer = normalizers.NFC()
     pipeline.pre_tokenizer = cutter(rules)
-
-    return lambda text: run(pipeline, text)
+    return WordEncoder(pipeline, rules.cut, vocabulary.tokens)
 
 
 def cutter(rules: PreTokenizer) -> Any:
