@@ -101,9 +101,11 @@ class _Matmul:
                 left = b.sub(tokens, token)
                 with b.loop(outer.index, stop) as group:
                     base = b.offset(weights, b.mul(group.index, group_bytes))
-                    sums = self.row_group(base, columns, length)
                     where = b.offset(output, b.mul(group.index, 4 * self.rows))
                     where = b.offset(where, b.mul(token, stride))
+                    for column in range(self.m):
+                        b.prefetch(where, b.mul(stride, column))
+                    sums = self.row_group(base, columns, length)
                     for column in range(self.m):
                         with b.when(b.compare("gt", left, column)):
                             self.store(sums[column], b.offset(where, b.mul(stride, column)))
@@ -229,9 +231,8 @@ class _Matmul:
         return sums
 
     def fetch_ahead(self, weights: Value, bytes: int) -> None:
-        if self.m < tile_columns(self.target):
-            for offset in range(0, bytes, 64):
-                self.b.prefetch(weights, AHEAD + offset)
+        for offset in range(0, bytes, 64):
+            self.b.prefetch(weights, AHEAD + offset)
 
     def sub_factor(
         self, scale: Scale | None, factor: Value, base: Value, where: int, index: Value, start: int
