@@ -254,7 +254,7 @@ def _sample_phase(vocabulary: int, needs: Needs, target: Target) -> Phase:
         Slot("sampling.recent"),
         Slot("sampling.recents"),
         Slot("sampling.settings"),
-        Slot("position"),
+        Slot("sampling.position"),
         Slot("sampling.scratch"),
     )
     call = Call(symbol, arguments, Slot("sampling.token"))

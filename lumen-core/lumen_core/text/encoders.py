@@ -16,25 +16,27 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder, run
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
 from lumen_core.text.pretokenizers import PreTokenizer, pretokenizer
 from lumen_core.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, text_list
+from lumen_core.text.words import WordEncoder, run
 
 Encoder = Callable[[str], list[int]]
-SHORT_TEXT, SHORT_WORD = 1000, 200  # characters of a text that gets tables of its own, and bytes of its words
+SHORT_TEXT = 1000  # characters of a text that gets tables of its own
+SHORT_WORD = 200  # bytes of its words
 
 
 def encoder(vocabulary: Vocabulary) -> Encoder:
     text = vocabulary.metadata.get(JSON_KEY)
     if isinstance(text, str):
-        return JsonEncoder(text)
+        return JsonEncoder(text, vocabulary.tokens)
     return ByteLevel(vocabulary) if vocabulary.byte_level else sentence_piece(vocabulary)
 
 
 class ByteLevel:
     """Cut by regexes, write bytes as printable characters, merge by rank.
 
-    The library takes 0.3 s to index all merges of a usual vocabulary. A short text gets tables of the tokens
+    The library takes 0.2 s to index all merges of a usual vocabulary. A short text gets tables of the tokens
     that stand in it as a run of characters, and of their merges: no other merge can apply, so the ids are the
     same. The first long text gets the whole tables, which then serve all.
     """
@@ -43,28 +45,29 @@ class ByteLevel:
         from tokenizers import Tokenizer, models, normalizers
 
         name = vocabulary.metadata.get("tokenizer.ggml.pre")
-        rules = pretokenizer(name if isinstance(name, str) else None)
-        self._whole_words = rules.whole_words
+        self._rules = pretokenizer(name if isinstance(name, str) else None)
+        self._tokens = vocabulary.tokens
         self._ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
         self._ranks = _ranks(vocabulary)
         self._pipeline = Tokenizer(models.BPE())
-        if rules.nfc:
+        if self._rules.nfc:
             self._pipeline.normalizer = normalizers.NFC()
-        self._pipeline.pre_tokenizer = cutter(rules)
-        self._whole = False
+        self._pipeline.pre_tokenizer = cutter(self._rules)
+        self._whole: WordEncoder | None = None
         self._lock = threading.Lock()
 
     def __call__(self, text: str) -> list[int]:
-        if not self._whole:
+        if self._whole is None:
             with self._lock:
-                if not self._whole:
+                if self._whole is None:
                     pieces = self._pieces(text)
                     self._pipeline.model = self._tables(pieces)
                     if pieces is not None:
-                        return run(self._pipeline, text)
-                    self._whole = True
+                        ids: list[int] = run(self._pipeline, [text])[0].ids
+                        return ids
+                    self._whole = WordEncoder(self._pipeline, self._rules.cut, self._tokens)
                     self._ids, self._ranks = {}, {}
-        return run(self._pipeline, text)
+        return self._whole(text)
 
     def _pieces(self, text: str) -> set[str] | None:
         """The words of a short text, in the alphabet of bytes: merges join what is within one of them."""
@@ -81,19 +84,14 @@ class ByteLevel:
 
         ids, ranks = self._ids, self._ranks
         if pieces is not None:
-            runs = {
-                piece[i:j]
-                for piece in pieces
-                for i in range(len(piece))
-                for j in range(i + 1, len(piece) + 1)
-            }
-            ids = {run: ids[run] for run in runs if run in ids}
+            bounds = ((p, i, j) for p in pieces for i in range(len(p)) for j in range(i + 1, len(p) + 1))
+            ids = {run: ids[run] for run in {p[i:j] for p, i, j in bounds} & ids.keys()}
             found = (f"{token[:cut]} {token[cut:]}" for token in ids for cut in range(1, len(token)))
             ranks = {line: ranks[line] for line in found if line in ranks}
         pairs = [line.split(" ") for line in sorted(ranks, key=ranks.__getitem__)]
         # A merge whose parts or result are no tokens can never show.
         merges = [(left, right) for left, right in pairs if {left, right, left + right} <= ids.keys()]
-        return BPE(vocab=ids, merges=merges, ignore_merges=self._whole_words)
+        return BPE(vocab=ids, merges=merges, ignore_merges=self._rules.whole_words)
 
 
 def cutter(rules: PreTokenizer) -> Any:
