@@ -15,8 +15,7 @@ from kit.vocabularies import byte_level
 
 import lumen_core.text.words as module
 from lumen_core.errors import TokenizerError
-from lumen_core.text.encoders import byte_level as byte_level_encoder
-from lumen_core.text.encoders import cutter
+from lumen_core.text.encoders import SHORT_TEXT, ByteLevel, cutter
 from lumen_core.text.huggingface import cuts_of
 from lumen_core.text.pretokenizers import CLAUSES, CUTS, PRETOKENIZERS, WORDS
 from lumen_core.text.vocabulary import Vocabulary
@@ -38,9 +37,10 @@ def test_no_rule_looks_across_a_cut(pre: str, text: str) -> None:
 @lru_cache
 def encoder(pre: str = "qwen2") -> tuple[WordEncoder, Any]:
     vocabulary = Vocabulary.read(byte_level(pre))
-    encoder = byte_level_encoder(vocabulary)
-    assert isinstance(encoder, WordEncoder)
-    return encoder, encoder._pipeline
+    encoder = ByteLevel(vocabulary)
+    encoder("a" * (SHORT_TEXT + 1))  # a long text makes the whole tables
+    assert encoder._whole is not None
+    return encoder._whole, encoder._pipeline
 
 
 @settings(max_examples=300, deadline=None)
