@@ -22,10 +22,10 @@ _FACTORS = "rope_freqs.weight"  # follows from settings and is in no count of pa
 
 @dataclass(frozen=True)
 class Identity:
-    """`release` is None where no published count of parameters fits."""
+    """`releases` are those with this number of parameters; several may have one shape."""
 
     parameters: int
-    release: Release | None
+    releases: tuple[Release, ...]
     chat: str
     problems: tuple[str, ...]
 
@@ -33,18 +33,16 @@ class Identity:
 def identify(file: ModelFile, registry: Registry) -> Identity:
     parameters = sum(math.prod(tensor.shape) for name, tensor in file.tensors.items() if name != _FACTORS)
     problems: list[str] = []
-    release = None
     entry = registry.architectures.get(file.architecture)
-    if entry is not None:
-        fitting = [one for one in entry.value.releases if one.parameters == parameters]
-        release = fitting[0] if fitting else None
+    known = entry.value.releases if entry is not None else ()
+    releases = tuple(one for one in known if one.parameters == parameters)
     if file.tensors:
         _run(problems, "weights", lambda: bind(load_page(registry, file.architecture)[1], file))
         formats = {tensor.format for tensor in file.tensors.values()}
         for name in sorted(formats):
             _run(problems, f"tensors of the format {name}", lambda name=name: load_formats(registry, {name}))
     chat = _chat(file, registry, problems)
-    return Identity(parameters, release, chat, tuple(problems))
+    return Identity(parameters, releases, chat, tuple(problems))
 
 
 def _run(problems: list[str], what: str, trial: object) -> None:
