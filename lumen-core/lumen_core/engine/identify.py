@@ -13,7 +13,6 @@ from lumen_core.engine.session import load_formats, load_page
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.plugins.sources import Release
-from lumen_core.text.chat import family_of
 from lumen_core.text.template import render
 from lumen_core.text.tokenizer import build
 from lumen_core.weights.model_file import ModelFile
@@ -61,7 +60,7 @@ def _chat(file: ModelFile, registry: Registry, problems: list[str]) -> str:
     except LumenError as problem:
         problems.append(f"text: {problem}")
         return ""
-    family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+    family = registry.chat_family(file.architecture, frozenset(tokenizer.vocabulary))
     template = tokenizer.chat_template or (family.template if family is not None else "")
     if not template:
         problems.append("chat: the file has no chat template; plain prompts work")

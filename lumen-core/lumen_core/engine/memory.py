@@ -144,16 +144,9 @@ class Memory:
         session, needs = self.session, self.session.needs
         tables: list[tuple[int | None, Mapping[str, FileTensor]]] = [(None, session.bound.weights)]
         tables += list(enumerate(session.bound.layers))
-        functions = {}
-        for symbol in session.kernels:
-            if symbol.startswith("pack_"):
-                functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
-        packer = Packer(file, session.formats, session.target.lanes, functions, threads)
+        packer = Packer(file, session.formats, session.target.lanes, pack_functions(session), threads)
         try:
-            in_order = [*tables[1:], tables[0]]  # as a step reads them: the layers, then the head
-            packer.pack_all(
-                [t for _, table in in_order for name, t in table.items() if name in needs.packed], progress
-            )
+            packer.pack_all(session.tensors(needs.packed), progress)
             for layer, table in tables:
                 for name, tensor in table.items():
                     if name in needs.packed:
@@ -191,10 +184,16 @@ class Memory:
         self.counters[:] = 0
 
 
-def pack_function(session: Session, symbol: str) -> Function:
-    """Return the native function of a pack program."""
+def pack_functions(session: Session) -> dict[str, Function]:
+    """Return the native function of every pack program, by format."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
+    return {
+        symbol.removeprefix("pack_"): session.library.function(
+            symbol, None, pointer, pointer, number, number, number, number
+        )
+        for symbol in session.kernels
+        if symbol.startswith("pack_")
+    }
 
 
 class Sequence:

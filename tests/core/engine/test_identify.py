@@ -20,7 +20,7 @@ def test_a_model_is_known_by_its_parameters(tmp_path: Path) -> None:
     with open_model(tmp_path, registry) as file:
         found = identify(file, registry)
         own = Release("tiny", found.parameters, "nobody", "free")
-        assert found.release is None and found.chat == "Qwen" and found.problems == ()
+        assert found.release is None and found.chat == "Qwen3" and found.problems == ()
         entry = registry.architectures["llama"]
         known = Entry(replace(entry.value, releases=(own,)), entry.distribution)
         vars(registry)["architectures"] = registry.architectures | {"llama": known}
