@@ -111,11 +111,10 @@ def _fetch(hub: Any, name: HubName, revision: str | None, progress: Progress) ->
 
 def _bar(progress: Progress) -> type:
     """What the library shows its own progress with: ours, in MiB of the file that it fetches."""
-    from tqdm import tqdm  # type: ignore[import-untyped]
+    from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
         def __init__(self, *arguments: Any, **options: Any):
-            options.pop("name", None)
             super().__init__(*arguments, **{**options, "disable": True})
             self.n, self.total = options.get("initial") or 0, options.get("total") or 0
 
