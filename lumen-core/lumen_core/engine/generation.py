@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lumen_core.engine.memory import RECENT, Sequence
+from lumen_core.engine.memory import RECENT
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import FEW
 from lumen_core.engine.speculation import Speculation
 from lumen_core.errors import LumenError
@@ -72,7 +73,7 @@ class Run:
 def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
     """Yield ids as they are found; tokens that the cache already holds from before are not computed again."""
     run.sampling.write(runner.memory.settings)
-    run.reused = reuse(cached, run.ids)
+    run.reused = cached.rewind(cached.common(run.ids[:-1]))  # the last token is always computed
     run.started = time.perf_counter()
     history = list(run.ids)
     runner.prefill(cached, run.ids[run.reused :])
@@ -119,13 +120,3 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
             found = runner.sample(0, position)
         else:
             found = runner.decode(cached, found)
-
-
-def reuse(cached: Sequence, ids: list[int]) -> int:
-    """Keep what the cache shares with the start of `ids`, but not their last token; return how many."""
-    common = 0
-    for ours, theirs in zip(cached.tokens, ids[:-1], strict=False):
-        if ours != theirs:
-            break
-        common += 1
-    return cached.rewind(common)

@@ -23,9 +23,9 @@ from lumen_core.engine.binding import context_length
 from lumen_core.engine.chat import Part, Reply, chat_prompt, reply, turn
 from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
 from lumen_core.engine.memory import Memory
-from lumen_core.engine.memory import Sequence as Cached
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.sequence import check_length
 from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.engine.sources import open_model, read_vocabulary
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
@@ -134,7 +134,7 @@ class Model:
         self._memory = memory
         self._team = team
         self._runner = Runner(session, memory, team)
-        self._cached = Cached(memory)
+        self._cached = memory.sequence()
         self._lock = Turns()
         self._stop_threads = weakref.finalize(self, team.close)  # also where nobody closes the model
         self._closed = False
@@ -340,7 +340,7 @@ class Model:
             checked = [start]
         if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 0):
             raise LumenError(f"max_tokens must be a whole number, 0 or more, found {max_tokens!r}")
-        Cached(self._memory).require(len(checked))
+        check_length(len(checked), self.context)
         limit = self.context - len(checked)
         limit = limit if max_tokens is None else min(limit, max_tokens)
         decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop)

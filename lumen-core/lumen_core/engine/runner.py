@@ -7,7 +7,8 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
-from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.memory import Memory
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import FEW, PROGRAMS, Session
 from lumen_core.runtime.memory import address
 from lumen_core.runtime.team import Team
