@@ -57,6 +57,21 @@ class Run:
         self.reused = 0
         self.started = self.prefilled = self.first = self.ended = 0.0
 
+    def take(self, found: int) -> bool:
+        """Note the token that was drawn; tell whether it is part of the answer (else the answer is over)."""
+        self.ended = time.perf_counter()
+        self.first = self.first or self.ended
+        if found < 0:
+            raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
+        if found in self.ends:
+            self.finish_reason = "stop"
+            return False
+        self.tokens.append(found)
+        return True
+
+    def completion(self, text: str) -> Completion:
+        return Completion(text, tuple(self.tokens), self.finish_reason, self.statistics())
+
     def statistics(self) -> Statistics:
         return Statistics(
             prompt_tokens=len(self.ids) - self.reused,
@@ -94,14 +109,8 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
             if row > 0:
                 look_back()
                 found = runner.sample(row, len(cached.tokens) - len(proposed) - 1 + row)
-            run.ended = time.perf_counter()
-            run.first = run.first or run.ended
-            if found < 0:
-                raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
-            if found in run.ends:
-                run.finish_reason = "stop"
+            if not run.take(found):
                 return
-            run.tokens.append(found)
             yield found
             if len(run.tokens) >= run.limit:
                 return
