@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SAMPLING, MACHINE = "Sampling", "Machine"
 
 ModelName = Annotated[
-    str, typer.Argument(help="A model file, a checkpoint directory, `org/name` on the hub, or `demo`.")
+    str,
+    typer.Argument(
+        help="A model file, a checkpoint directory, `org/name[@revision][:file]` on the hub, or `demo`."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]
 MaxTokens = Annotated[
