@@ -108,7 +108,7 @@ class Turn:
         return self.model.chat_prompt(messages, **variables)
 
     def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Part]:
-        run = self.run = self.model.begin(ids, limit, shown=self.shown(), **self.options)
+        run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
         for piece in self.model.pieces(run):
             yield from (Part(*part) for part in channels.push(piece))
 
@@ -124,12 +124,8 @@ def turn(model: Model, messages: Messages, *, think: bool | int | None = None,
          max_tokens: int | None = None, stop: Sequence[str] = (), ignore_end: bool = False,
          speculate: Any = None, **sampling: Any) -> Turn:  # fmt: skip
     """Begin a turn; see `Model.stream_parts`."""
-    options = {
-        "stop": stop,
-        "ignore_end": ignore_end,
-        "speculate": speculate,
-        "sampling": Sampling(**sampling),
-    }
+    Sampling(**sampling)  # what is wrong is said now
+    options = {"stop": stop, "ignore_end": ignore_end, "speculate": speculate, **sampling}
     return Turn(model, messages, think, tools, template or {}, max_tokens, options)
 
 
