@@ -196,6 +196,26 @@ def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytes
     assert [message["content"] for message in asked[-1][0]] == ["짧게", "한\n줄", "줄\n한", "끝"]
 
 
+def test_thinking_is_turned_on_and_off_while_talking(
+    engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lumen_core.text.chat import ChatFamily
+
+    def talk(*lines: str) -> Any:
+        stdin(monkeypatch, "\n".join(lines).encode())
+        return lumen("chat")
+
+    assert "this model has no thinking mode" in talk("/think", "가").err
+    assert "think" not in engine.models[-1].asked[-1][1]
+    monkeypatch.setattr(type(engine.models[-1]), "family", ChatFamily("f", (), on={"a": 1}))
+    monkeypatch.setattr(type(engine.models[-1]), "kept", 7)
+    done = talk("/think", "가", "/nothink", "나", "/think 50", "다", "/think x", "라", "/stats")
+    thinking = [options["think"] for messages, options in engine.models[-1].asked]
+    assert thinking == [True, False, 50, 50]
+    assert "/think takes a number of tokens, not 'x'" in done.err
+    assert "(and 7 kept from before)" in done.err
+
+
 def test_a_plugins_command_is_there(lumen: Any) -> None:
     assert "hello" in lumen("--help").out
     assert lumen("hello", "--name", "둘").out == "안녕, 둘!\n"
