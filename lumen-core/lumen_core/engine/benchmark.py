@@ -14,7 +14,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -211,7 +211,7 @@ def _speed(model: Model, test: Test) -> float:
         model.generate(before, max_tokens=0)
     else:
         model.reset()
-    options = {
+    options: dict[str, Any] = {
         "max_tokens": test.generated + 1 if test.generated else 0,
         "ignore_end": True,
         "temperature": 0,
