@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from lumen_core.engine.memory import Memory, Progress
-from lumen_core.engine.memory import Sequence as Conversation
 from lumen_core.engine.pack import packers_for
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import (
@@ -81,7 +80,9 @@ def compile_ahead(
         length = min(context or 4096, session.bound.context)
         memory = Memory(session, file, length, threads, 0, progress or (lambda *_: None))
         Sampling(temperature=0).write(memory.settings)
-        tables = Conversation(memory).pages
+        conversation = memory.sequence()
+        conversation.require(length)
+        tables = conversation.pages
         memory.step.write([(0, [0], tables)])
         directory.mkdir(parents=True, exist_ok=True)
         object_bytes = 0
