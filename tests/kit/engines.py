@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from kit.oracle import Oracle
 
-from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.memory import Memory
 from lumen_core.engine.runner import Runner
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.ir import Function
 from lumen_core.plugins.registry import Registry
@@ -23,13 +24,16 @@ class Engine:
     """A session, its memory and its threads, with every knob that `load` keeps to itself."""
 
     def __init__(self, registry: Registry, path: Path, cache: Path, target: str | None = None,
-                 threads: int = 1, chunk: int = 256, context: int = 512):  # fmt: skip
+                 threads: int = 1, chunk: int = 256, context: int = 512,
+                 sequences: int = 1):  # fmt: skip
         self.file = registry.reader(path).open(path)
         chosen = choose_target(registry, target)
         self.session: Session = compile_model(registry, self.file, chosen, threads, ObjectCache(cache), chunk)
         self.team = Team(threads, self.session.library)
         yield_function = self.team.yield_function
-        self.memory = Memory(self.session, self.file, context, threads, yield_function, lambda *_: None)
+        self.memory = Memory(
+            self.session, self.file, context, threads, yield_function, lambda *_: None, sequences
+        )
         self.runner = Runner(self.session, self.memory, self.team)
 
     def __enter__(self) -> Engine:
@@ -41,18 +45,23 @@ class Engine:
 
     def sequence(self, seed: int | None = None) -> Sequence:
         """A new conversation, its pages in order or shuffled."""
-        made = Sequence(self.memory)
         if seed is not None:
             random = np.random.default_rng(seed)
-            for pool in self.memory.pools:
-                made.pages[pool.suffix] = random.permutation(pool.pages).astype(np.int32)[
-                    made.pages[pool.suffix]
-                ]
-        return made
+            for pages in self.memory.pages:
+                pages.free = random.permutation(pages.free).tolist()
+        return self.memory.sequence()
+
+    def step(self, work: list[tuple[Sequence, list[int]]]) -> list[np.ndarray]:
+        """Logits after each token of several sequences that go on side by side."""
+        rows = self.runner.scores(range(self.runner.step(work)))
+        return np.split(rows, np.cumsum([len(ids) for _, ids in work])[:-1])
 
     def prefill(self, ids: list[int], seed: int | None = None) -> np.ndarray:
         """Logits after each of `ids`, all fed at once."""
-        return self.runner.logits(self.sequence(seed), ids)
+        sequence = self.sequence(seed)
+        rows = self.runner.logits(sequence, ids)
+        sequence.release()
+        return rows
 
     def decode(self, ids: list[int], seed: int | None = None, before: int = 0) -> np.ndarray:
         """Logits after each of `ids[before:]`, fed one by one behind a prefill of the others."""
@@ -63,6 +72,7 @@ class Engine:
         for token in ids[before:]:
             self.runner.decode(sequence, token)
             rows.append(self.runner.next_logits().copy())
+        sequence.release()
         return np.stack(rows)
 
 

@@ -7,51 +7,55 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Many
 
 import numpy as np
 
 from lumen_core.engine.pools import plan_pools
+from lumen_core.engine.sequence import Pages, Sequence
 from lumen_core.engine.session import Session
-from lumen_core.errors import ContextLengthError
+from lumen_core.engine.step_input import StepInput
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.places import window_of
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.sampling import SETTINGS
+from lumen_core.schedule.step import COUNTER_BYTES, COUNTERS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer
 
-PHASE_SLOTS = 64  # work counters of a step per layer, at most
 RECENT = 4096  # tokens that a repetition penalty can look back
 
 Progress = Callable[[str, int, int], None]
 
 
 class Memory:
-    """Everything that the programs of one model touch."""
+    """Everything that the programs of one model touch.
+
+    context    tokens that a sequence may have
+    sequences  of that length that the cache has room for; pages that no token has reached cost no memory
+    """
 
     def __init__(self, session: Session, file: ModelFile, context: int, threads: int, yield_function: int,
-                 progress: Progress):  # fmt: skip
+                 progress: Progress, sequences: int = 1):  # fmt: skip
         self.session = session
         self.context = context
         self.layers = len(session.bound.layers)
         self._alive: list[np.ndarray] = []  # memory that only addresses refer to
         self.cache = self._cache_layout()
         windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
-        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk)
+        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk, sequences)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
         self._layer_words = len(records.layer)
         self.layer_records = allocate(8 * self._layer_words * self.layers, "layer records").view("<i8")
         self.layer_records = self.layer_records.reshape(self.layers, self._layer_words)
+        self.pages = [Pages(pool) for pool in self.pools]
         self._place_buffers()
         self._place_cache()
         self._place_rotaries(context)
         self._place_weights(file, threads, progress)
-        self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
-        self.set("counters", address(self.counters))
+        self.set("counters", address(self._new(COUNTERS * COUNTER_BYTES, "work counters")))
         kinds = len(session.records.profile.places) if session.records.profile else 0
         self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
         self.set("profile", address(self.profile))
@@ -65,8 +69,11 @@ class Memory:
         self.recent = self._new(4 * RECENT, "recent tokens").view("<i4")
         self.set("sampling.recent", address(self.recent))
         self.sampled = self.buffers["sampling.token"].view("<i8")
-        self.ids = self._new(4 * max(session.chunk, 1), "token ids").view("<i4")
-        self.set("ids", address(self.ids))
+        self.step = StepInput(max(session.chunk, 1), self.pools, self._new, self.set)
+
+    def sequence(self) -> Sequence:
+        """Return a new sequence without tokens."""
+        return Sequence(self.pages, self.context)
 
     # ------------------------------------------------------------------- slots
 
@@ -140,16 +147,9 @@ class Memory:
         session, needs = self.session, self.session.needs
         tables: list[tuple[int | None, Mapping[str, FileTensor]]] = [(None, session.bound.weights)]
         tables += list(enumerate(session.bound.layers))
-        functions = {}
-        for symbol in session.kernels:
-            if symbol.startswith("pack_"):
-                functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
-        packer = Packer(file, session.formats, session.target.lanes, functions, threads)
+        packer = Packer(file, session.formats, session.target.lanes, pack_functions(session), threads)
         try:
-            in_order = [*tables[1:], tables[0]]  # as a step reads them: the layers, then the head
-            packer.pack_all(
-                [t for _, table in in_order for name, t in table.items() if name in needs.packed], progress
-            )
+            packer.pack_all(session.tensors(needs.packed), progress)
             for layer, table in tables:
                 for name, tensor in table.items():
                     if name in needs.packed:
@@ -183,57 +183,14 @@ class Memory:
         self.recent[: self.recents] = recent
         self.set("sampling.recents", self.recents)
 
-    def clear_counters(self) -> None:
-        self.counters[:] = 0
 
-
-def pack_function(session: Session, symbol: str) -> Function:
-    """Return the native function of a pack program."""
+def pack_functions(session: Session) -> dict[str, Function]:
+    """Return the native function of every pack program, by format."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
-
-
-class Sequence:
-    """One conversation's tokens and the cache pages that hold their keys and values.
-
-    pages  per pool the page of the pool that holds each page of the sequence: a ring where there is a window
-    """
-
-    def __init__(self, memory: Memory):
-        self.memory = memory
-        self.tokens: list[int] = []  # tokens whose keys and values are in the cache
-        self._written = 0  # tokens that the rings have seen since they were last right from the beginning
-        whole = -(-memory.context // memory.cache.page)
-        self.pages = {pool.suffix: (np.arange(whole) % pool.pages).astype(np.int32) for pool in memory.pools}
-
-    def extend(self, tokens: Many[int]) -> None:
-        """Note tokens whose keys and values a step has written."""
-        self.tokens.extend(tokens)
-        self._written = max(self._written, len(self.tokens))
-
-    def rewind(self, length: int) -> int:
-        """Forget all tokens from `length` on; return how many stay.
-
-        None stay where a ring has overwritten keys that the next token would see.
-        """
-        size = self.memory.cache.page
-        newest = max(self._written - 1, 0) // size
-        for pool in self.memory.pools:
-            oldest = max(length + 1 - pool.window, 0) // size
-            if pool.window and newest - oldest >= pool.pages:
-                length = 0
-        if length == 0:
-            self._written = 0
-        del self.tokens[length:]
-        return len(self.tokens)
-
-    def require(self, count: int) -> None:
-        """Check that `count` more tokens fit; raises ContextLengthError."""
-        total = len(self.tokens) + count
-        if total > self.memory.context:
-            raise ContextLengthError(
-                f"{total} tokens do not fit the context of {self.memory.context}; "
-                "give a larger context (--ctx-size) or a shorter text",
-                total,
-                self.memory.context,
-            )
+    return {
+        symbol.removeprefix("pack_"): session.library.function(
+            symbol, None, pointer, pointer, number, number, number, number
+        )
+        for symbol in session.kernels
+        if symbol.startswith("pack_")
+    }

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 
 import numpy as np
 
-from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.memory import Memory
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import FEW, PROGRAMS, Session
 from lumen_core.runtime.memory import address
 from lumen_core.runtime.team import Team
@@ -37,32 +39,34 @@ class Runner:
         self.score_tokens = tile_columns(session.target)
         self._frame = address(memory.frame)
         self._states = address(memory.buffers["x"])
+        states = memory.buffers["x"][: memory.buffers["x"].nbytes // self.state_stride * self.state_stride]
+        self._state_rows = states.reshape(-1, self.state_stride)
         self._logits = memory.buffers["head.out"].view("<f4")
 
     def _run(self, name: str) -> None:
-        if name in ("prefill", "score"):
-            self.memory.clear_counters()
         self.team.run(self._programs[name], self.session.library.address(name), self._frame)
 
-    def _place(self, sequence: Sequence, ids: Many[int]) -> None:
-        memory = self.memory
-        memory.ids[: len(ids)] = ids
-        memory.set("tokens", len(ids))
-        memory.set("position", len(sequence.tokens))
-        for suffix, pages in sequence.pages.items():
-            memory.set(f"pages{suffix}", address(pages))
+    def step(self, work: Many[tuple[Sequence, Many[int]]]) -> int:
+        """Put the next tokens of several sequences into the cache in one pass over the weights.
+
+        Returns how many tokens these are, at most the session's chunk. Their states stay for `scores`; of at
+        most `FEW` tokens there are logits (`sample`).
+        """
+        for sequence, ids in work:
+            sequence.require(len(ids))
+        count = self.memory.step.write([(len(s.tokens), ids, s.pages) for s, ids in work])
+        self.memory.set("head_x", self._states)
+        self._ran = "few" if count <= FEW else "prefill"
+        self._run(self._ran)
+        for sequence, ids in work:
+            sequence.extend(ids)
+        return count
 
     def prefill(self, sequence: Sequence, ids: Many[int]) -> None:
         """Put tokens into the cache, chunk by chunk; the last chunk's states stay for `last` and `score`."""
         sequence.require(len(ids))
         for start in range(0, len(ids), self.session.chunk):
-            part = ids[start : start + self.session.chunk]
-            self._place(sequence, part)
-            self.memory.set("head_x", self._states)
-            self._ran = "few" if len(part) <= FEW else "prefill"
-            self._run(self._ran)
-            sequence.extend(part)
-            self._in_chunk = len(part)
+            self._in_chunk = self.step([(sequence, ids[start : start + self.session.chunk])])
 
     def last(self, sequence: Sequence) -> int:
         """Sample after the last token of a prefill."""
@@ -70,7 +74,7 @@ class Runner:
         position = len(sequence.tokens) - 1
         if self._ran == "few":
             return self.sample(self._in_chunk - 1, position)
-        self.memory.set("position", position)
+        self.memory.set("sampling.position", position)
         self.memory.set("head_x", self._states + (self._in_chunk - 1) * self.state_stride)
         self._run("last")
         return int(self.memory.sampled[0])
@@ -78,14 +82,19 @@ class Runner:
     def decode(self, sequence: Sequence, token: int) -> int:
         """Run one token and sample the next."""
         sequence.require(1)
-        self._place(sequence, (token,))
+        position = len(sequence.tokens)
+        self.memory.step.write([(position, (token,), sequence.pages)])
+        self.memory.set("sampling.position", position)
         self.memory.set("head_x", self._states)
         self._run("decode")
         sequence.extend((token,))
         return int(self.memory.sampled[0])
 
     def sample(self, row: int, position: int) -> int:
-        """Draw after token `row` of a prefill of at most `FEW`; it is at `position` of the sequence."""
+        """Draw from a row of logits that a step of at most `FEW` tokens left, or that `rows` gave.
+
+        position  of the token before the drawn one, in its sequence
+        """
         memory = self.memory
         return int(
             self._sample(
@@ -109,12 +118,35 @@ class Runner:
         result = np.empty((len(ids), self.vocabulary), np.float32)
         for start in range(0, len(ids), self.session.chunk):
             part = ids[start : start + self.session.chunk]
-            self.prefill(sequence, part)
-            for first in range(0, len(part), self.score_tokens):
-                count = min(self.score_tokens, len(part) - first)
-                self.memory.set("head_x", self._states + first * self.state_stride)
-                self.memory.set("tokens", count)
-                self._run("score")
-                rows = self._logits[: count * self.logit_stride].reshape(count, self.logit_stride)
-                result[start + first : start + first + count] = rows[:, : self.vocabulary]
+            self.step([(sequence, part)])
+            result[start : start + len(part)] = self.scores(range(len(part)))
         return result
+
+    def scores(self, tokens: Many[int]) -> np.ndarray:
+        """Return the logits after tokens of the last step, in ascending order: f32 [len(tokens), V].
+
+        They can be asked for once: the states of a step are moved together for it.
+        """
+        result = np.empty((len(tokens), self.vocabulary), np.float32)
+        for number, row in enumerate(self.rows(tokens)):
+            start = row * self.logit_stride
+            result[number] = self._logits[start : start + self.vocabulary]
+        return result
+
+    def rows(self, tokens: Many[int]) -> Iterator[int]:
+        """Yield where the logits after each of these tokens are, for `sample`; otherwise as `scores`.
+
+        A row holds until the next is asked for.
+        """
+        if self._ran == "few":
+            yield from tokens
+            return
+        for row, token in enumerate(tokens):
+            if row != token:
+                self._state_rows[row] = self._state_rows[token]
+        for first in range(0, len(tokens), self.score_tokens):
+            count = min(self.score_tokens, len(tokens) - first)
+            self.memory.set("head_x", self._states + first * self.state_stride)
+            self.memory.set("tokens", count)
+            self._run("score")
+            yield from range(count)
