@@ -85,7 +85,7 @@ def _report(
     report: dict[str, Any] = {
         "name": form.name,
         "findings": findings,
-        "quality": [asdict(format_quality.quality(item)) for item in forms],
+        "quality": [asdict(format_quality.quality(item, targets[0])) for item in forms],
         "target": targets[0].name,
     }
     if speed:

@@ -16,7 +16,7 @@ from lumen_core.quant.encode import Encoder
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
-from lumen_core.schedule.encode import (
+from lumen_core.schedule.search import (
     AFFINE_SUMS,
     TRIAL_SUMS,
     build_affine,
