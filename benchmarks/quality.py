@@ -1,6 +1,6 @@
 """How much of a model each format keeps: writes docs/quality.md, for the demo model and its held-out text.
 
-    PYTHONPATH=tests python benchmarks/quality.py [--documents 60] [FORMAT ...]
+    PYTHONPATH=tests python benchmarks/quality.py [--documents 30] [FORMAT ...]
 
 Every format (and the usual mixtures) is written by `lumen quantize`; Lumen and llama.cpp then read the same
 text with the same file. The yardstick is the source in f32, run by llama.cpp. Needs llama-cpp-python.
@@ -89,7 +89,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("formats", nargs="*")
-    parser.add_argument("--documents", type=int, default=60)
+    parser.add_argument("--documents", type=int, default=30)
     parser.add_argument("--output", type=Path, default=PAGE)
     chosen = parser.parse_args()
     library()
@@ -98,7 +98,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, registry.reader(SOURCE).open(SOURCE) as file:
         with lumen.load(SOURCE) as model:
             texts = TEXT.read_text(encoding="utf-8").split(f"{END}\n")[: chosen.documents]
-            documents = [model.tokenizer.encode(text + END)[:256] for text in texts if text.strip()]
+            documents = [model.tokenizer.encode(text + END, parse_special=True)[:256] for text in texts if text.strip()]
         reference = theirs(plain(SOURCE, Path(folder) / "plain.gguf"), documents)
         assert reference is not None
         perplexity = Figures.of(documents, reference, reference).perplexity
@@ -126,11 +126,11 @@ def _page(rows: list[str], documents: int, tokens: int, perplexity: float) -> st
     table = "\n".join(rows)
     return f"""# Quality by format
 
-Made by `PYTHONPATH=tests python benchmarks/quality.py`: the demo model (5 million weights, `demo/demo-f16.gguf`)
-in every format, all matrices alike, then in the usual mixtures; {documents} documents of its held-out text,
-{tokens} tokens. No importance matrix. Perplexity is per token ({perplexity:.4f} in f32), the KL divergence from the
-f32 model in nats with its standard error. Both engines read the same file, which `lumen quantize` wrote: what
-differs between them is arithmetic alone.
+Made by `PYTHONPATH=tests python benchmarks/quality.py`: the demo model (5 million weights,
+`demo/demo-f16.gguf`) in every format, all matrices alike, then in the usual mixtures; {documents} documents
+of its held-out text, {tokens} tokens. No importance matrix. Perplexity is per token ({perplexity:.4f} in
+f32), the KL divergence from the f32 model in nats with its standard error. Both engines read the same file,
+which `lumen quantize` wrote: what differs between them is arithmetic alone.
 
 | format | bits a weight | perplexity | KL divergence | llama.cpp: perplexity | KL divergence |
 | --- | --- | --- | --- | --- | --- |

@@ -113,6 +113,42 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command(epilog="Example:\n\n  lumen formats matrix --markdown > docs/coverage.md")
+def matrix(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page of the docs.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Show what is derived for every installed format on every target that has systems to run on.
+
+    Each cell's kernels are built: nothing is looked up.
+    """
+    from lumen_core.cli.format_report import coverage_page
+    from lumen_core.engine.coverage import USES, coverage
+    from lumen_core.plugins.registry import Registry
+    from lumen_core.quant.analyse import analyse
+
+    registry = Registry.load()
+    forms = [analyse(entry.value) for _, entry in sorted(registry.formats.items())]
+    backends = [entry.value for entry in registry.backends.values() if entry.value.systems]
+    targets = [target for backend in backends for target in backend.targets]
+    rows = list(coverage(forms, targets))
+    if json:
+        print_json([asdict(row) for row in rows])
+    elif markdown:
+        print(coverage_page(rows), end="")
+    else:
+        print_table(
+            ["format", "target", *USES],
+            [
+                (row.format, row.target, *("no" if use in row.missing else "yes" for use in USES))
+                for row in rows
+            ],
+        )  # fmt: skip
+        for row in rows:
+            for use, reason in row.missing.items():
+                note(f"{row.format} on {row.target}, {use}: {reason}")
+
+
 def _inner_loop(form: NormalForm, target: Target) -> list[str]:
     from lumen_core.codegen.inner_loop import inner_loop
     from lumen_core.codegen.llvm import emit_llvm

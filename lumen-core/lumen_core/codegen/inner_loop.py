@@ -1,6 +1,6 @@
 """The instructions that a kernel spends its time in, cut out of its assembly listing.
 
-In: a listing as LLVM writes it, for any processor. Out: the lines of the longest loop that has no other inside.
+In: a listing as LLVM writes it, for any processor. Out: the lines of the longest loop without another inside.
 """
 
 from __future__ import annotations

@@ -220,7 +220,8 @@ def _overflow(form: NormalForm, target: Target) -> str:
     integer = form.scale.integer
     factor = max(abs(integer.low), abs(integer.high)) if integer is not None else 1
     most = largest * 127 * form.block * factor
-    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits")
+    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits; "
+             "make the block smaller, or its codes or scales narrower")  # fmt: skip
     return f"codes enter as `{plan.kind}`; a block adds up to {most} at most"
 
 

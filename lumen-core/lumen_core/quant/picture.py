@@ -43,7 +43,11 @@ def _owners(form: NormalForm) -> list[list[tuple[str, int]]]:
                 if bit >= 0:
                     owners[bit >> 3][bit & 7] = (name, number)
 
-    for name, node in (("code", form.code), ("scale", _integer(form.scale)), ("offset", _integer(form.offset))):
+    for name, node in (
+        ("code", form.code),
+        ("scale", _integer(form.scale)),
+        ("offset", _integer(form.offset)),
+    ):
         fields = list(dict.fromkeys(_fields(node)))
         for letter, field in zip("abcdefgh", fields, strict=False):
             claim(name if len(fields) == 1 else f"{name} {letter}", field)
