@@ -11,6 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
+
+from lumen_core.cli.bench import _numbers
 
 COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
@@ -256,3 +259,18 @@ def test_formats_say_their_size(lumen: Any) -> None:
     rows = {row["name"]: row for row in json.loads(lumen("formats", "list", "--json").out)}
     sizes = {"q8_0": (32, 34), "mxfp4": (32, 17), "nvfp4": (64, 36), "q6_k": (256, 210), "bf16": (1, 2)}
     assert {name: (rows[name]["block"], rows[name]["block_bytes"]) for name in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("512", [512]), ("1,8", [1, 8]), ("1-3", [1, 2, 3]), ("128-512+128", [128, 256, 384, 512]),
+     ("1-64*4,5", [1, 4, 16, 64, 5]), ("0", [0])],
+)  # fmt: skip
+def test_lists_of_lengths_are_those_of_llama_bench(text: str, numbers: list[int]) -> None:
+    assert _numbers(text, "-p") == numbers
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1-5*1", "0-5*2", "1-9+0", "1-99999999999", "1,,2"])
+def test_wrong_lists_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        _numbers(text, "-p")
