@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 
 import numpy as np
 
@@ -45,7 +46,9 @@ class Packer:
         They share one piece of memory: large pages then hold all of it, and a step reads it front to back.
         """
         wanted = list({id(tensor): tensor for tensor in tensors}.values())
-        sizes = [self._layout(tensor).matrix_bytes(*tensor.shape) for tensor in wanted]
+        sizes = [
+            self._layout(tensor).matrix_bytes(*tensor.shape[-2:]) * prod(tensor.shape[:-2]) for tensor in wanted
+        ]
         memory = allocate(sum(sizes), "the packed weights")
         total, done, start = sum(tensor.nbytes for tensor in wanted), 0, 0
         for tensor, size in zip(wanted, sizes, strict=True):
@@ -59,10 +62,17 @@ class Packer:
         return WeightLayout(self.forms[tensor.format], self.lanes)
 
     def _pack(self, tensor: FileTensor, to: np.ndarray) -> None:
-        rows, length = tensor.shape
+        """Pack a matrix, or the matrices of a stack of them one behind the other."""
+        data = tensor.data  # once: some tensors are put together when they are asked for
+        count = prod(tensor.shape[:-2])
+        for matrix, packed in zip(data.reshape(count, -1), to.reshape(count, -1), strict=True):
+            self._pack_matrix(tensor, matrix, packed)
+        self.file.release(tensor)  # what a tensor was put together from
+
+    def _pack_matrix(self, tensor: FileTensor, data: np.ndarray, to: np.ndarray) -> None:
+        rows, length = tensor.shape[-2:]
         groups = self._layout(tensor).groups(rows)
         function = self.functions[tensor.format]
-        data = tensor.data  # once: some tensors are put together when they are asked for
 
         def part(first: int) -> None:
             function(address(data), address(to), length, rows, first, min(first + _GROUPS, groups))
@@ -74,7 +84,6 @@ class Packer:
             # Give the file's pages back at once; a table that is also gathered from returns page by page.
             done = data[first * self.lanes * row_bytes : last * self.lanes * row_bytes]
             self.file.release(FileTensor(tensor.name, tensor.format, tensor.shape, done))
-        self.file.release(tensor)  # what a tensor was put together from
 
     def plain(self, tensor: FileTensor) -> np.ndarray:
         """Return a vector as contiguous f32."""
