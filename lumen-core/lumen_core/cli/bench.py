@@ -26,6 +26,8 @@ EPILOG = """Examples:
 
 pp512: tokens a second over a prompt of 512. tg128: tokens a second while 128 are generated.
 
+chars/s: the same in characters of Korean, by which models of different vocabularies compare.
+
 The last columns say which part of the measured int8 peak (pp) or read bandwidth (tg) that is.
 """
 
@@ -134,6 +136,7 @@ def _row(result: Measurement) -> dict[str, Any]:
         "threads": result.threads,
         "test": result.test,
         "t/s": f"{result.median:.2f} ± {result.spread:.2f}",
+        "chars/s": f"{result.characters:.0f}",
         "of int8 peak": f"{result.of_int8_peak:.1%}",
         "of bandwidth": f"{result.of_bandwidth:.1%}",
         "against": f"{result.against:.2f}x",

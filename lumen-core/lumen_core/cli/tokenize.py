@@ -10,8 +10,7 @@ import typer
 
 from lumen_core.cli import options
 from lumen_core.cli.output import note, print_json, print_table
-
-SAMPLE = "대한민국의 수도는 서울이고, 오늘 날씨는 맑습니다. ㅋㅋㅋ 2026년 12,345개!"
+from lumen_core.text.sample import SENTENCE
 
 EPILOG = """Examples:
 
@@ -24,7 +23,7 @@ EPILOG = """Examples:
 
 def tokenize(
     model: options.ModelName,
-    text: Annotated[str, typer.Argument(help="The text; `-` reads standard input.")] = SAMPLE,
+    text: Annotated[str, typer.Argument(help="The text; `-` reads standard input.")] = SENTENCE,
     compare: Annotated[
         list[str] | None, typer.Option("--compare", help="Another model; may be given several times.")
     ] = None,

@@ -3,6 +3,7 @@
 In: a model, prompt lengths, numbers of generated tokens, other engines. Out: one `Measurement` a test and
 engine: the median of several runs, their spread (standard deviation), and which part of the limits that is.
 `pp512` is a prompt of 512 tokens, `tg128` the generation of 128; neither counts tokenization.
+Speeds are in tokens, and in characters of Korean, which alone compare models of different vocabularies.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import numpy as np
 from lumen_core.engine.sources import open_model
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.peaks import Peaks, measure_peaks
+from lumen_core.text.sample import characters_per_token
 
 if TYPE_CHECKING:
     from lumen_core.engine.model import Model
@@ -43,7 +45,8 @@ class Work:
 class Measurement:
     """The result of one test of one engine, in tokens a second.
 
-    against  how often this median is that of the fastest other engine (1: none was measured)
+    characters  the median in characters of Korean a second, by what a token of this vocabulary holds
+    against     how often this median is that of the fastest other engine (1: none was measured)
     """
 
     engine: str
@@ -56,6 +59,7 @@ class Measurement:
     median: float
     spread: float
     samples: tuple[float, ...]
+    characters: float
     of_int8_peak: float
     of_bandwidth: float
     against: float = 1.0
@@ -85,6 +89,7 @@ def benchmark(
     """
     facts, work = model.describe(), file_work(model.path)
     threads, target = facts["threads"], model.target
+    characters = characters_per_token(model.tokenizer)
     tests = tests_of(prompts, generations)
     peaks: list[Peaks] = []
     samples: dict[tuple[str, str], list[float]] = {}
@@ -120,6 +125,7 @@ def benchmark(
                 median=median,
                 spread=statistics.stdev(speeds_of) if len(speeds_of) > 1 else 0.0,
                 samples=tuple(speeds_of),
+                characters=median * characters,
                 of_int8_peak=median * work.operations_per_token / limits.int8_operations_per_second,
                 of_bandwidth=median * work.bytes_per_token / limits.read_bytes_per_second,
                 against=median / max(others) if others else 1.0,

@@ -83,7 +83,7 @@ class Call:
 class Chain:
     """Calls that run one after the other on the same share of `units`.
 
-    A chain over tokens has ceil(tokens / per) * times units.
+    A chain over tokens has ceil(tokens / per) * times units, one over `segments` has that of every segment.
 
     count  where the number of units is found, if a kernel makes it
     each   all calls for one unit, then all for the next
@@ -92,6 +92,7 @@ class Chain:
     calls: tuple[Call, ...]
     units: int = 0
     tokens: Slot | None = None
+    segments: bool = False
     per: int = 1
     times: int = 1
     count: Item | None = None

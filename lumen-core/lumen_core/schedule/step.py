@@ -23,10 +23,11 @@ from lumen_core.schedule.phases import (
     Private,
     Slot,
 )
+from lumen_core.schedule.segments import emit_blocks
 from lumen_core.target import Target
 
 FIXED_SLOTS = (
-    "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "position",
+    "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "segment_count",
 )  # fmt: skip
 SPINS = 4000  # polls before a waiting thread lets others run
 
@@ -174,6 +175,9 @@ class _Step:
         b = self.b
         if chain.count is not None:
             return self.argument(chain.count, None, None)
+        if chain.segments:
+            segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
+            return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
         if chain.tokens is None:
             return b.i64(chain.units)
         tokens = self.slot(chain.tokens)
