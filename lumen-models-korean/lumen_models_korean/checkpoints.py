@@ -6,6 +6,8 @@ the fields mean. Rows of query and key weights are paired as single files of tha
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lumen_core.weights.mapping import USUAL_KEYS, USUAL_REQUIREMENTS, Checkpoint
 
 _LAYER = "model.layers.{layer}."
@@ -168,3 +170,4 @@ KANANA2_TINY = Checkpoint(
     flags=_WINDOWS,
     required={"hidden_act": ("silu",)},
 )
+GLM4_MOE = replace(SOLAR_OPEN, model_types=("glm4_moe",))

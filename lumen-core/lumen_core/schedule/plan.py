@@ -167,8 +167,6 @@ class _Planner(ExpertPlanner):
         elif self.decode and not final:
             self.prologue.append(call)
         else:
-            self._close()
-            self._read(operation)
             self._token_chain(call, operation.results)
             if final:
                 self._close()
