@@ -10,6 +10,7 @@ import typer
 
 from lumen_core.cli import options
 from lumen_core.cli.output import Speech, note
+from lumen_core.cli.tokenize import warn_of_decomposed
 from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Conversation:
 
     def answer(self, text: str) -> None:
         """Stream the model's answer; what was stopped or failed leaves the conversation usable."""
+        warn_of_decomposed(text, self.model.tokenizer)
         asked = [*self.messages, {"role": "user", "content": text}]
         pieces: list[str] = []
         speech = Speech()

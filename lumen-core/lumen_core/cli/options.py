@@ -74,6 +74,10 @@ Think = Annotated[
     bool | None,
     typer.Option("--think/--no-think", help="Turn thinking on or off, where the model has it."),
 ]
+ParseSpecial = Annotated[
+    bool,
+    typer.Option("--parse-special", help="Read names of control tokens in the text as these tokens."),
+]
 ThinkBudget = Annotated[
     int | None,
     typer.Option("--think-budget", min=1, help="Think for at most so many tokens; implies --think."),

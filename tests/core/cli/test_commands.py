@@ -127,6 +127,25 @@ def test_tokens_are_listed(engine: Any, lumen: Any) -> None:
         (None, [169]),
     ]
     assert "bytes c3" in lumen("tokenize", "demo", "é").out
+    assert lumen("tokenize", "demo", "a", "--ids", "--parse-special").out == "60 97 62\n"
+
+
+def test_control_tokens_are_read_only_when_asked_for(engine: Any, lumen: Any) -> None:
+    lumen("run", "demo", "a", "--parse-special")
+    lumen("run", "demo", "a")
+    assert [model.asked[0][0] for model in engine.models] == [[60, 97, 62], "a"]
+    assert lumen("run", "demo", "a", "--parse-special", "--chat").code == 2
+
+
+def test_decomposed_hangul_is_pointed_out(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = "\u1112\u1161\u11ab"
+    counted = "decomposed Hangul (NFD): 9 tokens, composed (NFC) 3"
+    assert counted in lumen("run", "demo", apart).err
+    assert counted not in lumen("run", "demo", "한").err
+    done = lumen("tokenize", "demo", apart)
+    assert counted in done.err and "tokens per syllable: 10.00" in done.out
+    stdin(monkeypatch, f"{apart}\n/bye\n".encode())
+    assert counted in lumen("chat", "demo").err
 
 
 def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
