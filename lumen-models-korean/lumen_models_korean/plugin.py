@@ -67,7 +67,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "exaone4",
-            checkpoints=(checkpoints.EXAONE4,),
+            checkpoints=(checkpoints.EXAONE4, checkpoints.EXAONE4_5),
             releases=releases.EXAONE4,
             chats=(chats.EXAONE, chats.K_EXAONE),
             family="EXAONE",
@@ -109,7 +109,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "glm4moe",
-            checkpoints=(checkpoints.SOLAR_OPEN, checkpoints.GLM4_MOE),
+            checkpoints=(checkpoints.SOLAR_OPEN,),
             releases=releases.SOLAR_OPEN,
             chats=(chats.SOLAR_OPEN,),
             family="Solar Open",

@@ -27,7 +27,7 @@ fn matmul[*B, N, K](x: f32[*B, K], w: f32[N, K]) -> f32[*B, N] { 0 }
 fn unpack[*B, F](w: F[*B]) -> unpacked<F>[*B] { 0 }
 # Activations in the format that suits the weight's.
 fn quantize[*B, *M, K, F](x: f32[*B, K], w: F[*M, K]) -> activation<F>[*B, K] { 0 }
-# The numbers of the K greatest elements of each row, the greatest first; of equal ones the one that stands first.
+# The numbers of the K greatest of each row, the greatest first; of equal ones the one that stands first.
 fn top_k[T, X](scores: f32[T, X], K: size) -> i32[T, K] { 0 }
 # Elements of each row by their numbers.
 fn pick[T, X, K](x: f32[T, X], chosen: i32[T, K]) -> f32[T, K] { 0 }

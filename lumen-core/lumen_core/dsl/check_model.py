@@ -142,8 +142,8 @@ def _weights(
             page.error(f"the shape of `{entry.name}` depends on the tokens of a step", entry.type)
             type = None
         if type is not None and type.element == "weight" and len(type.shape) not in (2, 3):
-            message = f"a weight of any format is weight[N, K] or, of experts, weight[X, N, K]; found {describe(type)}"
-            page.error(message, entry.type)
+            message = f"a weight of any format is a matrix: weight[N, K], found {describe(type)}"
+            page.error(message, entry.type, help="those of experts are weight[X, N, K]")
             type = None
         if type is not None and entry.otherwise is not None:
             _otherwise(page, entry, type, found)

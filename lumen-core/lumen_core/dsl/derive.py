@@ -1,8 +1,9 @@
 """`model x like y with part, ...`: a page that says only how it differs, made whole.
 
-In: a module, and where the page of another model or part is found. Out: the module with every such model spelt
-out: a part's changes are made to the base, then the model's own. Their settings, weights, caches and functions
-take the place of those of the same name and stand behind the others; what `without` names is left out.
+In: a module, and where the page of another model or part is found. Out: the module with every such model
+spelt out: a part's changes are made to the base, then the model's own. Their settings, weights, caches and
+functions take the place of those of the same name and stand behind the others; what `without` names is left
+out.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ _SECTIONS = ("config", "weights", "layer_weights", "caches", "functions")
 
 
 def derived(module: ast.Module, find: FindModule, diagnostics: Diagnostics) -> ast.Module:
-    """Return the module without `like`, `with` and parts; models whose base is wrong are reported, left out."""
+    """Return the module without `like`, `with` and parts; a model whose base is wrong is reported."""
     if not module.parts and not any(model.base or model.parts or model.without for model in module.models):
         return module
     items: list[ast.Item] = []

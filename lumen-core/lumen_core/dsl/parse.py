@@ -231,7 +231,8 @@ def _model(cursor: Cursor, partial: bool = False) -> ast.Model:
     doc, start = cursor.doc(), cursor.advance().span
     what = "part" if partial else "model"
     name = cursor.name(f"the {what}'s name")
-    base, shared = None, []
+    base: str | None = None
+    shared: list[str] = []
     if cursor.token.text == "like" and not partial:
         cursor.advance()
         base = cursor.name("the model that this one is like").text

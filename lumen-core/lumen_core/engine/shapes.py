@@ -125,7 +125,8 @@ SHAPES: dict[str, Shape] = {
     "hyperclova-x-seed-1.5b": _llama(24, 2048, 16, 8, 128, 7168, 110592, theta=1e8, tied=True, context=16384),
     "hyperclova-x-seed-think-14b": _hyperclovax(38, 6144, 48, 8, 128, 14336, 110592, more=_muted),
     "k-exaone-tiny": _k_exaone(
-        4, 256, 4, 2, 32, 512, 0, more={**_experts(8, 2, 256, shared=1, leading=1), "attention.sliding_window": 24}
+        4, 256, 4, 2, 32, 512, 0,
+        more={**_experts(8, 2, 256, shared=1, leading=1), "attention.sliding_window": 24},
     ),
     "k-exaone-236b-a23b": _k_exaone(
         48, 6144, 64, 8, 128, 18432, 153600,

@@ -10,7 +10,6 @@ from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.values import group_of
 from lumen_core.passes.base import Pass
 
-
 _ADDING = ("fused_matmul", "blend")  # operations that can add to what is there
 
 

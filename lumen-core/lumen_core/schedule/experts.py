@@ -85,22 +85,20 @@ def build_by_token(symbol: str, activation: str, columns: int, name: str = "byto
         panel = b.offset(activations, b.mul(b.div(token.index, columns), panel_bytes))
         own = b.rem(token.index, columns)
         _copy_column(b, layout, own, panel, single, b.i64(0), column(token.index), length)
-    with b.loop(0, groups) as group:  # its weights stay near while all tokens take them
-        with b.loop(first, last) as token:
-            to = b.offset(output, b.mul(token.index, stride))
-            bounds = (group.index, b.add(group.index, 1), b.i64(1))
-            b.call(symbol, [weights, column(token.index), to, stride, length, *bounds])
+    # a group's weights stay near while all tokens take them
+    with b.loop(0, groups) as group, b.loop(first, last) as token:
+        to = b.offset(output, b.mul(token.index, stride))
+        bounds = (group.index, b.add(group.index, 1), b.i64(1))
+        b.call(symbol, [weights, column(token.index), to, stride, length, *bounds])
     return kernel
 
 
-def build_blend(
-    choices: int, target: Target, accumulate: bool, grouped: bool, name: str = "blend"
-) -> Kernel:
+def build_blend(choices: int, target: Target, accumulate: bool, grouped: bool, name: str = "blend") -> Kernel:
     """Build `name(shares, shares_stride, x, x_stride, places, output, stride, first, last, begin, end)`.
 
     output[t] = or += sum over j of shares[t][j] * x[row of choice j], in the order of choices, for tokens
-    first <= t < last and elements begin <= i < end, which are whole vectors. The row is places[t * choices + j]
-    if `grouped`, else t * choices + j.
+    first <= t < last and elements begin <= i < end, which are whole vectors. The row is
+    places[t * choices + j] if `grouped`, else t * choices + j.
     """
     pairs = [("shares", PTR), ("shares_stride", I64), ("x", PTR), ("x_stride", I64), ("places", PTR)]
     numbers = [(label, I64) for label in ("first", "last", "begin", "end")]

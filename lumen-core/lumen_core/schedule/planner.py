@@ -82,7 +82,7 @@ class Planner:
         return {"tokens": self.tokens, "per": TOKEN_CHUNK}
 
     def _token_chain_of(self, operation: Operation) -> int | None:
-        """The open chain over tokens that makes all that the operation needs of this phase, if there is one."""
+        """The open chain over tokens that makes all that the operation needs of this phase, if any."""
         chains = {self.made_here[operand] for operand in operation.operands if operand in self.made_here}
         if len(chains) != 1:
             return None

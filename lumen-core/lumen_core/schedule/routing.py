@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from lumen_core.ir.core import Operation
 from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.ir.operations.experts import choices_of
 
 
 def build_top_k(operation: Operation, name: str = "top_k") -> Kernel:
@@ -19,7 +20,7 @@ def build_top_k(operation: Operation, name: str = "top_k") -> Kernel:
     A score that is no number is never greater than another: whatever the scores are, the numbers are valid.
     """
     size = operation.operands[0].type.shape[-1].value or 0
-    groups, kept = int(operation.attribute("groups")), int(operation.attribute("kept"))  # type: ignore[arg-type]
+    count, groups, kept = choices_of(operation)
     parameters = [("scores", PTR), ("stride", I64), ("chosen", PTR), ("chosen_stride", I64)]
     kernel = Kernel(
         name, [*parameters, ("first", I64), ("last", I64)], doc=f"the greatest of {size}, by number"
@@ -34,7 +35,7 @@ def build_top_k(operation: Operation, name: str = "top_k") -> Kernel:
         if kept < groups:
             _keep(b, left, best, near, size // groups, groups, kept)
         to = b.offset(chosen, b.mul(token.index, chosen_stride))
-        _take(b, left, size, int(operation.attributes["k"]), to)  # type: ignore[arg-type]
+        _take(b, left, size, count, to)
     return kernel
 
 
@@ -77,11 +78,10 @@ def _keep(b: Builder, left: Value, best: Value, near: Value, size: int, groups: 
     _take(b, best, groups, kept, order)
     with b.loop(0, kept) as choice:
         b.store(b.i32(1), near, b.mul(_i32(b, order, choice.index), 4), align=4)
-    with b.loop(0, groups) as group:
-        with b.when(b.compare("eq", _i32(b, near, group.index), 0)):
-            start = b.offset(left, b.mul(group.index, 4 * size))
-            with b.loop(0, size) as place:
-                b.store(low, start, b.mul(place.index, 4), align=4)
+    with b.loop(0, groups) as group, b.when(b.compare("eq", _i32(b, near, group.index), 0)):
+        start = b.offset(left, b.mul(group.index, 4 * size))
+        with b.loop(0, size) as place:
+            b.store(low, start, b.mul(place.index, 4), align=4)
 
 
 def build_pick(count: int, name: str = "pick") -> Kernel:

@@ -231,7 +231,9 @@ class _Step:
         raise AssertionError(argument)
 
     def pointer(self, argument: Argument, first: Value | None, last: Value | None) -> Value:
-        return self.slot(argument, PTR) if isinstance(argument, Slot) else self.argument(argument, first, last)
+        return (
+            self.slot(argument, PTR) if isinstance(argument, Slot) else self.argument(argument, first, last)
+        )
 
     def slot(self, slot: Slot, type: Type = I64) -> Value:
         place = self.records.place(slot)

@@ -15,7 +15,6 @@ from lumen_core.ir.core import REQUIRED, Definition, Operation
 from lumen_core.ir.operations.quantized import decoded, plain, product
 from lumen_core.ir.operations.values import (
     Context,
-    QuantizedArray,
     UnpackedRows,
     group_of,
     is_weight,
@@ -24,12 +23,18 @@ from lumen_core.ir.operations.values import (
 from lumen_core.types import Dim, TensorType
 
 
+def choices_of(operation: Operation) -> tuple[int, int, int]:
+    """How many a `top_k` chooses, of how many groups, and how many of these it keeps."""
+    count, groups, kept = (operation.attribute(name) for name in ("k", "groups", "kept"))
+    require(all(isinstance(n, int) and n > 0 for n in (count, groups, kept)), "top_k needs numbers above 0")
+    assert isinstance(count, int) and isinstance(groups, int) and isinstance(kept, int)
+    return count, groups, kept
+
+
 def _top_k_rule(operation: Operation) -> tuple[TensorType, ...]:
     scores = operation.operands[0].type
     require(scores.element == "f32" and len(scores.shape) == 2, f"top_k needs f32[T, X], found {scores}")
-    numbers = [operation.attributes["k"], operation.attribute("groups"), operation.attribute("kept")]
-    require(all(isinstance(n, int) and n > 0 for n in numbers), "top_k needs whole numbers above 0")
-    count, groups, kept = (int(number) for number in numbers)  # type: ignore[arg-type]
+    count, groups, kept = choices_of(operation)
     size = scores.shape[1].value
     if size is not None:
         require(size % groups == 0, f"top_k cannot cut {size} scores into {groups} groups")
@@ -46,14 +51,14 @@ def greatest(scores: np.ndarray, count: int) -> np.ndarray:
 
 def _top_k(context: Context, operation: Operation, arrays: Sequence[Any]) -> tuple:
     (scores,) = arrays
-    groups, kept = int(operation.attribute("groups")), int(operation.attribute("kept"))  # type: ignore[arg-type]
+    count, groups, kept = choices_of(operation)
     if kept < groups:
         parts = scores.reshape(len(scores), groups, -1)
         best = np.sort(parts, axis=-1)[..., -2:].sum(axis=-1, dtype=np.float32)
         near = np.zeros(best.shape, bool)
         np.put_along_axis(near, greatest(best, kept), True, axis=-1)
         scores = np.where(near[..., None], parts, np.float32(-np.inf)).reshape(scores.shape)
-    return (greatest(scores, int(operation.attributes["k"])),)  # type: ignore[arg-type]
+    return (greatest(scores, count),)
 
 
 def _pick_rule(operation: Operation) -> tuple[TensorType, ...]:
