@@ -34,7 +34,7 @@ from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.runtime.team import Team, available_threads
-from lumen_core.text.chat import ChatFamily, family_of
+from lumen_core.text.chat import ChatFamily
 from lumen_core.text.stream import StreamDecoder
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.weights.model_file import ModelFile
@@ -91,7 +91,7 @@ def load(
             memory = Memory(session, file, window, threads, team.yield_function, progress or _silent)
         finally:
             preparing.join()
-        family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+        family = registry.chat_family(file.architecture, frozenset(tokenizer.vocabulary))
         return Model(file, session, memory, team, tokenizer, family)
     except BaseException:
         file.close()

@@ -95,6 +95,29 @@ def test_lists_are_tables_or_json(lumen: Any, name: str) -> None:
     assert json.loads(data.out)
 
 
+def test_published_models_stand_in_one_table(lumen: Any) -> None:
+    lines = lumen("models", "list").out.splitlines()
+    (exaone,) = [line.split() for line in lines if line.lstrip().startswith("EXAONE-4.0 ")]
+    assert exaone[1:4] == ["1.2B,", "32B", "exaone4"]
+    (midm,) = [line for line in lines if line.lstrip().startswith("Midm-2.0 ")]
+    assert "Mini 2.31B, Base 11.5B" in midm and " MIT " in midm
+    assert exaone[-1] in [line.split()[1].rstrip(":") for line in lines if line.startswith("  checked ")]
+
+
+def test_facts_are_wrapped_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lumen_core.cli.output import print_facts
+
+    facts: dict[str, object] = {"name": "one two three four five six seven eight", "empty": "", "n": 3}
+    print_facts(facts)
+    assert capsys.readouterr().out == "name   one two three four five six seven eight\nn      3\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_facts(facts)
+    assert capsys.readouterr().out == "name   one two three four five\n       six seven eight\nn      3\n"
+
+
 def test_one_model_and_one_format_can_be_shown(lumen: Any) -> None:
     assert "fn block" in lumen("models", "show", "example_bag").out
     assert "format example_q4" in lumen("formats", "show", "example_q4").out
