@@ -149,7 +149,8 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "attn_v_bias": (GROUPS * HEAD,), "ffn_gate_inp": (EXPERTS, WIDTH), "exp_probs_b": (EXPERTS,),
     "ffn_gate_exps": (EXPERTS, EXPERT_INNER, WIDTH), "ffn_up_exps": (EXPERTS, EXPERT_INNER, WIDTH),
     "ffn_down_exps": (EXPERTS, WIDTH, EXPERT_INNER), "ffn_gate_shexp": (EXPERT_INNER, WIDTH),
-    "ffn_up_shexp": (EXPERT_INNER, WIDTH), "ffn_down_shexp": (WIDTH, EXPERT_INNER), "token_embd": (VOCABULARY, WIDTH), "output_norm": (WIDTH,),
+    "ffn_up_shexp": (EXPERT_INNER, WIDTH), "ffn_down_shexp": (WIDTH, EXPERT_INNER),
+    "token_embd": (VOCABULARY, WIDTH), "output_norm": (WIDTH,),
     "output": (VOCABULARY, WIDTH),
 }  # fmt: skip
 
