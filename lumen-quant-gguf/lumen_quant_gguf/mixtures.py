@@ -49,7 +49,7 @@ def resolve(mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int) ->
     head = "output.weight" if "output.weight" in shapes else "token_embd.weight"
     formats = {}
     for name, shape in shapes.items():
-        if len(shape) < 2 or "_norm" in name:
+        if len(shape) < 2 or "_norm" in name or "ffn_gate_inp" in name:
             formats[name] = "f32"
             continue
         choice = usual
@@ -57,7 +57,7 @@ def resolve(mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int) ->
             match = _LAYER.fullmatch(name)
             if name == head:
                 choice = "q6_k"
-            elif match and better and match[2] in ("attn_v.weight", "ffn_down.weight"):
+            elif match and better and match[2] in ("attn_v.weight", "ffn_down.weight", "ffn_down_exps.weight"):
                 choice = better if _matters(int(match[1]), layers) else usual
         formats[name] = _fitting(choice, shape[-1])
     return formats
