@@ -57,7 +57,9 @@ def resolve(mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int) ->
             match = _LAYER.fullmatch(name)
             if name == head:
                 choice = "q6_k"
-            elif match and better and match[2] in ("attn_v.weight", "ffn_down.weight", "ffn_down_exps.weight"):
+            elif (
+                match and better and match[2] in ("attn_v.weight", "ffn_down.weight", "ffn_down_exps.weight")
+            ):
                 choice = better if _matters(int(match[1]), layers) else usual
         formats[name] = _fitting(choice, shape[-1])
     return formats

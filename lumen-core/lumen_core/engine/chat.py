@@ -94,7 +94,7 @@ class Turn:
         messages = list(self.messages)
         if self.think is not None:
             wanted = self.family.off if self.think is False or self.think == 0 else self.family.on
-            if not self.family.on and not self.family.off:
+            if not self.family.thinks:
                 raise LumenError(f"{self.model.path}: this model has no thinking mode to turn on or off")
             variables = {**wanted, **variables}
         if type(self.think) is int and self.think > 0:
@@ -108,7 +108,7 @@ class Turn:
         return self.model.chat_prompt(messages, **variables)
 
     def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Part]:
-        run = self.run = self.model.begin(ids, limit, shown=self.shown(), **self.options)
+        run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
         for piece in self.model.pieces(run):
             yield from (Part(*part) for part in channels.push(piece))
 
@@ -124,12 +124,8 @@ def turn(model: Model, messages: Messages, *, think: bool | int | None = None,
          max_tokens: int | None = None, stop: Sequence[str] = (), ignore_end: bool = False,
          speculate: Any = None, **sampling: Any) -> Turn:  # fmt: skip
     """Begin a turn; see `Model.stream_parts`."""
-    options = {
-        "stop": stop,
-        "ignore_end": ignore_end,
-        "speculate": speculate,
-        "sampling": Sampling(**sampling),
-    }
+    Sampling(**sampling)  # what is wrong is said now
+    options = {"stop": stop, "ignore_end": ignore_end, "speculate": speculate, **sampling}
     return Turn(model, messages, think, tools, template or {}, max_tokens, options)
 
 
