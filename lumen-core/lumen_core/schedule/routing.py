@@ -72,7 +72,8 @@ def _keep(b: Builder, left: Value, best: Value, near: Value, size: int, groups: 
             better = b.compare("gt", value, greatest)
             follows = b.maximum(value, second)
             place.next(b.select(better, value, greatest), b.select(better, greatest, follows))
-        b.store(b.add(*place.results), best, b.mul(group.index, 4), align=4)
+        total = b.add(*place.results) if size > 1 else place.results[0]
+        b.store(total, best, b.mul(group.index, 4), align=4)
         b.store(b.i32(0), near, b.mul(group.index, 4), align=4)
     order = b.stack(4 * kept)
     _take(b, best, groups, kept, order)
