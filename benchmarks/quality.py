@@ -98,7 +98,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, registry.reader(SOURCE).open(SOURCE) as file:
         with lumen.load(SOURCE) as model:
             texts = TEXT.read_text(encoding="utf-8").split(f"{END}\n")[: chosen.documents]
-            documents = [model.tokenizer.encode(text + END, parse_special=True)[:256] for text in texts if text.strip()]
+            documents = [
+                model.tokenizer.encode(text + END, parse_special=True)[:256] for text in texts if text.strip()
+            ]
         reference = theirs(plain(SOURCE, Path(folder) / "plain.gguf"), documents)
         assert reference is not None
         perplexity = Figures.of(documents, reference, reference).perplexity
