@@ -13,16 +13,23 @@ from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.integers import ZERO, BitField, bit_sources
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.store import float_bytes
+from lumen_core.quant import stored_floats
+
+
+SPECIAL = ("nvfp4+scale",)  # with fields that may be missing
 
 
 @cache
 def declarations() -> dict[str, ast.Format]:
     """Every format that the packages of this repository declare, by name."""
-    return {
+    registry = Registry.load()
+    found = {
         name: entry.value
-        for name, entry in sorted(Registry.load().formats.items())
+        for name, entry in registry.formats.items()
         if not entry.distribution.startswith("lumen-plugin")
     }
+    found |= {name: registry.format(name) for name in SPECIAL}
+    return dict(sorted(found.items()))
 
 
 @cache
@@ -30,21 +37,32 @@ def form(name: str) -> NormalForm:
     return analyse(declarations()[name])
 
 
-def float_fields(form: NormalForm) -> list[FloatField]:
-    scales = [scale for scale in (form.scale, form.offset) if scale is not None]
-    return list(dict.fromkeys(field for scale in scales for field in scale.floats))
-
-
 def random_blocks(form: NormalForm, count: int, seed: int = 0, largest: float = 0.01) -> np.ndarray:
-    """Blocks of random bits with finite float scales of both signs: uint8 [count, block bytes]."""
+    """Complete blocks of random bits, finite floats of both signs: uint8 [count, bytes]."""
     random = np.random.default_rng(seed)
-    blocks = random.integers(0, 256, (count, form.block_bytes), dtype=np.uint8)
-    if form.kind == "float":
-        values = random.standard_normal(count).astype(np.float32)
-        return float_bytes(values, form.element).reshape(count, form.block_bytes).copy()
-    for field in float_fields(form):
+    blocks = random.integers(0, 256, (count, form.block_bytes + form.header_bytes), dtype=np.uint8)
+    if form.stored is not None:
+        values = random.standard_normal((form.block, count)).astype(np.float32)
+        stored = form.stored
+        made = np.zeros(blocks.shape[::-1], np.uint8)
+        stored_floats.store(stored, stored_floats.rounded(stored, values), made)
+        blocks[:, stored.offset :][:, : stored.bytes * stored.count] = made.T[:, stored.offset :][
+            :, : stored.bytes * stored.count
+        ]
+    for field in form.floats:
         set_float(blocks, field, random.uniform(-largest, largest, count))
     return blocks
+
+
+def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0, largest: float = 0.01) -> np.ndarray:
+    """Raw rows of such blocks: uint8 [rows, row bytes]."""
+    made = random_blocks(form, rows * blocks, seed, largest)
+    return form.rows(made.reshape(rows, blocks, -1))
+
+
+def complete(form: NormalForm, raw: np.ndarray) -> np.ndarray:
+    """Raw rows as complete blocks, uint8 [blocks of all rows, bytes]."""
+    return form.completed(raw).reshape(-1, form.block_bytes + form.header_bytes)
 
 
 def set_float(blocks: np.ndarray, field: FloatField, values: np.ndarray | float) -> None:

@@ -64,7 +64,8 @@ def show(
     from lumen_core.quant.describe import layout_text, normal_form_text
 
     registry = Registry.load()
-    declaration = registry.format(name)
+    entry = registry.format_entry(name)
+    declaration = entry.value
     form = analyse(declaration)
     try:
         chosen = choose_target(registry, target)
@@ -72,7 +73,7 @@ def show(
         if target:
             raise
         chosen = None  # no backend for this machine: there is no packed form to show
-    facts = _facts(registry.formats[name]) | {"kind": form.kind, "activation": form.activation}
+    facts = _facts(entry) | {"kind": form.kind, "activation": form.activation}
     if json:
         derived: dict[str, object] = {"declaration": declaration.span.text, "normal_form": asdict(form)}
         if chosen:

@@ -135,7 +135,7 @@ def file_formats(registry: Registry, file: ModelFile) -> Formats:
     for name, identity in file.identities.items():
         installed = fingerprint(registry.format(name))
         if installed != identity.digest:
-            entry = registry.formats[name]
+            entry = registry.format_entry(name)
             raise UnsupportedFormatError(
                 f"two formats are called {name}: the one that {file.path} was made with (digest "
                 f"{identity.digest}) and the one of {entry.distribution} ({installed}, {entry.path}); "

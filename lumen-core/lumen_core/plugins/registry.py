@@ -112,8 +112,8 @@ class Registry:
         return {name: Entry(entry.value[1], entry.distribution) for name, entry in table.items()}
 
     @cached_property
-    def formats(self) -> dict[str, Entry[ast.Format]]:
-        """Declarations of formats by name; a `.lum` file with errors becomes a problem."""
+    def declarations(self) -> dict[str, Entry[ast.Format]]:
+        """What `.lum` files declare, by name: formats and families; one with errors becomes a problem."""
         declared: list[Entry[ast.Format]] = []
         for entry in self.offers("lumen_formats"):
             try:
@@ -127,6 +127,17 @@ class Registry:
                 for item in module.formats
             ]
         return self.named("format", declared, lambda value: [value.name])
+
+    @cached_property
+    def formats(self) -> dict[str, Entry[ast.Format]]:
+        """The formats that are no family, by name, without the fields that may be missing."""
+        from lumen_core.dsl.specialise import specialise
+
+        return {
+            name: replace(entry, value=specialise(entry.value))
+            for name, entry in self.declarations.items()
+            if not entry.value.generics
+        }
 
     def check(self) -> list[Problem]:
         """Ask for everything that plugins offer, so that all problems are known."""
@@ -143,11 +154,27 @@ class Registry:
         return self.problems
 
     def format(self, name: str) -> ast.Format:
-        """Return the declaration of a format; raises UnsupportedFormatError."""
-        if name not in self.formats:
-            message = f"no installed package declares the format `{name}`"
-            raise UnsupportedFormatError(self._explained(message, self.formats))
-        return self.formats[name].value
+        """Return the declaration of a format, also one of a family; raises UnsupportedFormatError."""
+        return self.format_entry(name).value
+
+    def format_entry(self, name: str) -> Entry[ast.Format]:
+        """Return the declaration of a format and where it is from; raises UnsupportedFormatError."""
+        from lumen_core.dsl.specialise import optional_fields, specialise
+
+        if name in self.formats:
+            return self.formats[name]
+        stem, *present = name.split("+")
+        for family, entry in self.declarations.items():
+            given = stem.removeprefix(family).removeprefix("_")
+            arguments = given.split("_") if given else []
+            known = {field.name for field in optional_fields(entry.value)}
+            if stem == "_".join([family, *arguments]) and len(arguments) == len(entry.value.generics):
+                if set(present) <= known and all(arguments):
+                    return replace(entry, value=specialise(entry.value, arguments, present))
+        message = f"no installed package declares the format `{name}`"
+        known = [f"{n}[{', '.join(e.value.generics)}]" if e.value.generics else n
+                 for n, e in self.declarations.items()]  # fmt: skip
+        raise UnsupportedFormatError(self._explained(message, known))
 
     def model(self, architecture: str) -> ModelSource:
         """Return the model for a file's architecture; raises ModelError."""

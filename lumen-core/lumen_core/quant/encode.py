@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
@@ -106,9 +107,10 @@ class Encoder:
     """Encodes blocks of one format; a normal form that it does not understand is refused at once."""
 
     def __init__(self, form: NormalForm):
-        self.form = form
+        self.row = RowFactor(form) if form.header_bytes else None
+        form = self.form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
         if form.kind == "float":
-            if is_small(form.element):
+            if is_small(form.element) or form.scale is not None:
                 raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
             self.limit = stored_floats.largest(form.element)
             return
@@ -116,7 +118,7 @@ class Encoder:
         self.alphabet = alphabet(form)
         self.scale, self.offset = form.scale, form.offset
         self.integer, self.minimum = self._choice(form.scale), self._choice(form.offset)
-        if not form.scale.floats and form.scale.integer is None:
+        if not form.scale.floats and form.scale.integer is None and self.row is None:
             raise UnsupportedFormatError(f"{form.name} has no scale that a quantizer could choose")
         shared = set(form.scale.floats) & set(form.offset.floats if form.offset else ())
         if shared:
@@ -159,6 +161,13 @@ class Encoder:
 
     def encode(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         """uint8 [R, row_bytes] of f32 [R, K]."""
+        if self.row is not None:
+            factor, header = self.row.choose(rows, self.limit)
+            rows = np.clip(rows / factor[:, None], -self.limit, self.limit)
+            return np.concatenate([header, self._blocks(rows, importance)], 1)
+        return self._blocks(rows, importance)
+
+    def _blocks(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         form = self.form
         if rows.size and (top := float(max(rows.max(), -rows.min()))) > self.limit:
             raise UnsupportedFormatError(
@@ -305,6 +314,28 @@ class Encoder:
         stored_floats.store(first, kept.reshape(-1, kept.shape[-1])[: first.count], stored)
         for field in others:
             stored_floats.store(field, np.ones((field.count, kept.shape[-1]), np.float32), stored)
+
+
+class RowFactor:
+    """Chooses what multiplies the weights of a row: it brings the largest to the end of what blocks hold."""
+
+    def __init__(self, form: NormalForm):
+        self.form = form
+        floats = form.row.floats if form.row is not None else ()
+        if form.reads_header or len(floats) != 1 or floats[0].inverse:
+            raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for what its rows store")
+        self.field = floats[0]
+        # Floats of a block that are fine enough find their own size.
+        self.fine = any(not is_small(field.element) for field in form.floats if field != self.field)
+
+    def choose(self, rows: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+        """Factors f32 [R] and the bytes that say them, uint8 [R, header bytes]."""
+        largest = np.abs(rows).max(1)
+        wanted = np.where(largest > _ZERO, 1.0 if self.fine else largest / np.float32(limit), np.float32(1))
+        kept = stored_floats.rounded(self.field, wanted.astype(np.float32))
+        made = np.zeros((self.form.block_bytes + self.form.header_bytes, len(rows)), np.uint8)
+        stored_floats.store(self.field, kept[None], made)
+        return kept, np.ascontiguousarray(made[self.form.block_bytes :].T)
 
 
 def _fitting(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import FLOAT_BYTES, WEIGHT_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.schedule.spread import Spread
@@ -74,9 +75,8 @@ class _Matmul:
         self.kernel = Kernel(name, parameters, doc=doc)
         self.b = Builder(self.kernel)
         self.vector = Type("f32", self.rows)
-        if form.kind == "integer":
-            self.plan = DotPlan.choose(form, target)
-            self.reader = WeightReader(self.b, self.layout, self.plan, target)
+        self.plan = DotPlan.choose(form, target) if form.kind == "integer" else DotPlan("plain")
+        self.reader = WeightReader(self.b, self.layout, self.plan, target)
 
     def build(self) -> Kernel:
         b = self.b
@@ -118,8 +118,19 @@ class _Matmul:
 
     def row_group(self, weights: Value, activations: Value, length: Value) -> list[Value]:
         """The m sums of one row group over the whole row."""
-        if self.form.kind == "float":
-            return self.float_row(weights, activations, length)
+        b, form, layout = self.b, self.form, self.layout
+        if form.kind == "float":
+            sums = self.float_row(weights, activations, length)
+        else:
+            sums = self.integer_row(weights, activations, length)
+        unit = WEIGHT_UNITS.get(form.element, 1.0)
+        if form.row is not None:
+            where = b.mul(b.div(length, form.block), layout.code_bytes + layout.scale_bytes)
+            factor = b.load(self.vector, weights, where, align=4)
+            return [b.mul(total, b.mul(factor, unit) if unit != 1 else factor) for total in sums]
+        return [b.mul(total, unit) for total in sums] if unit != 1 else sums
+
+    def integer_row(self, weights: Value, activations: Value, length: Value) -> list[Value]:
         b = self.b
         blocks = b.div(length, self.form.block)
         scales = b.offset(weights, b.mul(blocks, self.layout.code_bytes))
@@ -323,12 +334,29 @@ class _Matmul:
     # -------------------------------------------------------------------- float
 
     def float_row(self, weights: Value, activations: Value, length: Value) -> list[Value]:
-        """Sums for weights stored as floats: one fused multiply-add per element and column."""
+        """Sums for weights stored as floats, block by block where blocks have a scale."""
+        b, form, layout = self.b, self.form, self.layout
+        zeros = [b.constant(self.vector, 0.0)] * self.m
+        if form.scale is None:
+            return self.float_sums(weights, activations, length)
+        blocks = b.div(length, form.block)
+        scales = b.offset(weights, b.mul(blocks, layout.code_bytes))
+        with b.loop(0, blocks, 1, zeros) as loop:
+            codes = b.offset(weights, b.mul(loop.index, layout.code_bytes))
+            columns = b.offset(activations, b.mul(loop.index, 4 * self.m * form.block))
+            found = self.float_sums(codes, columns, b.i64(form.block))
+            base = b.offset(scales, b.mul(loop.index, layout.scale_bytes))
+            factor = self.reader.factor(form.scale, self.reader.floats(base), 1.0)
+            loop.next(*(b.fma(part, factor, total) for part, total in zip(found, loop.values, strict=True)))
+        return list(loop.results)
+
+    def float_sums(self, weights: Value, activations: Value, count: Value) -> list[Value]:
+        """The m sums over `count` elements: one fused multiply-add per element and column."""
         b = self.b
         chains = 4 if self.m == 1 else 1  # independent sums hide the latency of the additions
-        bytes = self.form.block_bytes * self.rows
+        bytes = FLOAT_BYTES[self.form.element] * self.rows
         zero = b.constant(self.vector, 0.0)
-        whole = b.mul(b.div(length, chains), chains)
+        whole = b.mul(b.div(count, chains), chains)
 
         def step(index: Value, sums: list[Value], count: int) -> list[Value]:
             base = b.offset(weights, b.mul(index, bytes))
@@ -343,7 +371,7 @@ class _Matmul:
 
         with b.loop(0, whole, chains, [zero] * (self.m * chains)) as main:
             main.next(*step(main.index, list(main.values), chains))
-        with b.loop(whole, length, 1, main.results) as rest:
+        with b.loop(whole, count, 1, main.results) as rest:
             rest.next(*step(rest.index, list(rest.values), 1))
         sums = list(rest.results)
         if chains == 1:

@@ -17,40 +17,12 @@ import numpy as np
 
 from lumen_core.errors import ModelFormatError
 from lumen_core.weights.mapping import Checkpoint
-from lumen_core.weights.model_file import FileTensor, MappedFile, ModelFile
+from lumen_core.weights.model_file import FileTensor, MadeTensor, MappedFile, ModelFile
 from lumen_core.weights.rope_scaling import rope_metadata
-from lumen_core.weights.safetensors import TYPES, open_safetensors, read_json
+from lumen_core.weights.safetensors import open_safetensors, read_json
 
 CONFIG = "config.json"
-_BYTES = dict(TYPES.values())
 _SHOWN = 5
-
-
-class MadeTensor(FileTensor):
-    """A tensor whose bytes are put together from others every time they are asked for."""
-
-    def __init__(self, name: str, format: str, shape: tuple[int, ...], origin: str,
-                 make: Callable[[], np.ndarray], sources: Sequence[FileTensor]):  # fmt: skip
-        for field, value in (("name", name), ("format", format), ("shape", shape), ("origin", origin)):
-            object.__setattr__(self, field, value)
-        object.__setattr__(self, "sources", tuple(sources))
-        object.__setattr__(self, "_make", make)
-
-    @property
-    def data(self) -> np.ndarray:
-        return self._make().reshape(-1).view(np.uint8)  # type: ignore[attr-defined]
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=object)) * _BYTES[self.format]
-
-
-class CheckpointFile(ModelFile):
-    """A directory that was opened; giving back a made tensor's pages means those of its sources."""
-
-    def release(self, tensor: FileTensor) -> None:
-        for source in getattr(tensor, "sources", (tensor,)):
-            super().release(source)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -69,7 +41,7 @@ def model_type(directory: Path, config: Mapping[str, Any]) -> str:
 
 def open_checkpoint(
     directory: Path, checkpoint: Checkpoint, vocabulary: Mapping[str, object]
-) -> CheckpointFile:
+) -> ModelFile:
     """Map a directory's tensors under our names; raises ModelFormatError naming what does not fit."""
     config = read_config(directory)
     if checkpoint.section:
@@ -99,7 +71,7 @@ def open_checkpoint(
             **{f"{checkpoint.architecture}.{key}": value for key, value in keys.items()},
             **padded(directory, vocabulary, tensors),
         }
-        return CheckpointFile(directory, checkpoint.architecture, metadata, tensors, sources)
+        return ModelFile(directory, checkpoint.architecture, metadata, tensors, sources)
     except BaseException:
         found.clear()
         _close(sources)
@@ -232,7 +204,9 @@ class _Names:
         shape = tensor.shape
         if len(shape) == 3 and shape[1] == 1:  # a convolution over one channel each
             shape = (shape[0], shape[2])
-        return FileTensor(name, tensor.format, shape, tensor.data, tensor.name)
+        if shape != tensor.shape:
+            return FileTensor(name, tensor.format, shape, tensor.data, tensor.name)
+        return tensor.named(name, tensor.name)
 
     def stacked(self, name: str, theirs: str, parts: list[FileTensor]) -> FileTensor:
         first = parts[0]
@@ -243,8 +217,11 @@ class _Names:
                     f"{self.directory}: tensor {part.name} is {part.format} {list(part.shape)}, but "
                     f"{first.name} is {first.format} {list(first.shape)}"
                 )
+        if first.order is not None:
+            raise ModelFormatError(f"{self.directory}: {first.name}: sorted columns of experts are not read")
         return MadeTensor(name, first.format, (len(parts), *first.shape), theirs,
-                          lambda: np.concatenate([part.data for part in parts]), parts)  # fmt: skip
+                          lambda: np.concatenate([part.data for part in parts]), parts,
+                          sum(part.nbytes for part in parts))  # fmt: skip
 
     def interleaved(self, name: str, tensor: FileTensor, heads_key: str) -> FileTensor:
         """Rows of each head: first half, second half -> pairs (0, half), (1, half + 1), ..."""
@@ -259,7 +236,8 @@ class _Names:
         def make() -> np.ndarray:
             return tensor.data.reshape(heads, 2, half, -1).swapaxes(1, 2).copy()
 
-        return MadeTensor(name, tensor.format, tensor.shape, tensor.name, make, (tensor,))
+        return MadeTensor(name, tensor.format, tensor.shape, tensor.name, make, (tensor,), tensor.nbytes,
+                          tensor.order)  # fmt: skip
 
     def refuse_surplus(self) -> None:
         surplus = [

@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -30,10 +30,39 @@ class FileTensor:
     shape: tuple[int, ...]
     data: np.ndarray = field(repr=False)
     origin: str = ""  # what the source calls it, if otherwise
+    order: np.ndarray | None = field(default=None, repr=False)  # i32 [K]: its columns, where they are sorted
 
     @property
     def nbytes(self) -> int:
         return int(self.data.nbytes)
+
+    def named(self, name: str, origin: str) -> FileTensor:
+        """The same tensor under another name."""
+        return replace(self, name=name, origin=origin)
+
+
+class MadeTensor(FileTensor):
+    """A tensor whose bytes are put together from others every time they are asked for."""
+
+    def __init__(self, name: str, format: str, shape: tuple[int, ...], origin: str,
+                 make: Callable[[], np.ndarray], sources: Sequence[FileTensor], nbytes: int,
+                 order: np.ndarray | None = None):  # fmt: skip
+        values = {"name": name, "format": format, "shape": shape, "origin": origin, "order": order,
+                  "sources": tuple(sources), "_make": make, "_nbytes": nbytes}  # fmt: skip
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._make().reshape(-1).view(np.uint8)  # type: ignore[attr-defined]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._nbytes)  # type: ignore[attr-defined]
+
+    def named(self, name: str, origin: str) -> FileTensor:
+        return MadeTensor(name, self.format, self.shape, origin, self._make, self.sources,  # type: ignore[attr-defined]
+                          self.nbytes, self.order)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,7 +137,11 @@ class ModelFile:
         return tuple(source.path for source in self._sources)
 
     def release(self, tensor: FileTensor) -> None:
-        """Give back the pages of a tensor that has been packed."""
+        """Give back the pages of a tensor that has been packed, or of those that it was made from."""
+        if isinstance(tensor, MadeTensor):
+            for part in tensor.sources:  # type: ignore[attr-defined]
+                self.release(part)
+            return
         address = tensor.data.ctypes.data
         for source in self._sources:
             if source.address <= address < source.address + source.size:
