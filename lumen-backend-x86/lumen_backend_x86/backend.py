@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from lumen_backend_x86.targets import AVX2, AVX512_VNNI, AVX_VNNI, LINUX, MACHINES
+from lumen_backend_x86.targets import AVX2, AVX512_BF16, AVX512_VNNI, AVX_VNNI, LINUX, MACHINES
 from lumen_core.target import Backend
 
 BACKEND = Backend(
     name="x86",
     machines=MACHINES,
-    targets=(AVX512_VNNI, AVX_VNNI, AVX2),
+    targets=(AVX512_BF16, AVX512_VNNI, AVX_VNNI, AVX2),
     systems={"linux": LINUX},
 )

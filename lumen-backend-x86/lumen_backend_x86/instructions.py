@@ -7,6 +7,9 @@ are plain code).
 
 AVX2 has no byte dot product. There acc + sum4(a * b) is written as madd16(maddubs(a, b), 1), which is
 exact while no pair sum leaves the signed 16-bit range: for a <= 128 and |b| <= 127.
+
+The bf16 dot product rounds after each of the two products (the odd one comes first) and takes and gives
+denormal numbers as 0.
 """
 
 from __future__ import annotations
@@ -21,6 +24,11 @@ fn dot4_u8s8[N](acc: i32[N], a: u8[4 * N], b: i8[4 * N]) -> i32[N] {
 DOT2_S16 = """
 fn dot2_s16[N](acc: i32[N], a: i16[2 * N], b: i16[2 * N]) -> i32[N] {
     acc + reshape(sum(reshape(widen(a) * widen(b), N, 2)), N)
+}
+"""
+DOT2_BF16 = """
+fn dot2_bf16[N](acc: f32[N], a: bf16[2 * N], b: bf16[2 * N]) -> f32[N] {
+    acc + reshape(sum(reshape(convert(a, f32) * convert(b, f32), N, 2)), N)
 }
 """
 MADDUBS = """
@@ -49,12 +57,23 @@ PAUSE = ""  # a hint: it has no value
 _AVX512 = ("avx512f", "avx512bw")
 _AVX512_VNNI = ("avx512f", "avx512vnni")
 _AVX512_VNNI_SHORT = ("avx512vl", "avx512vnni")
+_AVX512_BF16 = ("avx512f", "avx512bf16")
 _VEX_VNNI = ("avx2", "avxvnni")
 _AVX2 = ("avx2",)
 
 
+_ELEMENTS = {
+    "f32": ("float", 4),
+    "bf16": ("bfloat", 2),
+    "i8": ("i8", 1),
+    "i16": ("i16", 2),
+    "i32": ("i32", 4),
+}
+
+
 def _vector(element: str, width: int) -> str:
-    return f"<{8 * width // int(element[1:])} x {element}>"
+    name, bytes = _ELEMENTS[element]
+    return f"<{width // bytes} x {name}>"
 
 
 def _row(
@@ -66,7 +85,7 @@ def _row(
     meaning: str,
     bound: int = 0,
 ) -> Row:
-    """Return the row of one width; `elements` are the LLVM element types, result first."""
+    """Return the row of one width; `elements` are the element types, result first."""
     types = tuple(_vector(element, width) for element in elements.split())
     return Row(width, Instruction(op, types, intrinsic, types, features, meaning, bound))
 
@@ -93,6 +112,7 @@ ROWS: tuple[Row, ...] = (
     _dot2(64, _AVX512_VNNI),
     _dot2(32, _AVX512_VNNI_SHORT),
     _dot2(32, _VEX_VNNI),
+    _row("dot2_bf16", 64, "f32 f32 bf16 bf16", "llvm.x86.avx512bf16.dpbf16ps.512", _AVX512_BF16, DOT2_BF16),
     # Pairs of bytes or words, multiplied and added; and the transfer of a sign.
     _row("maddubs", 64, "i16 i8 i8", "llvm.x86.avx512.pmaddubs.w.512", _AVX512, MADDUBS, bound=128),
     _row("maddubs", 32, "i16 i8 i8", "llvm.x86.avx2.pmadd.ub.sw", _AVX2, MADDUBS, bound=128),

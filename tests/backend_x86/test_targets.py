@@ -14,6 +14,7 @@ from lumen_core.target import Instruction, Target
 SELECTED = {
     "dot4_u8s8": "vpdpbusd",
     "dot2_s16": "vpdpwssd",
+    "dot2_bf16": "vdpbf16ps",
     "maddubs": "vpmaddubsw",
     "madd16": "vpmaddwd",
     "sign8": "vpsignb",
@@ -56,8 +57,9 @@ def test_targets_hold_only_rows_they_can_run() -> None:
 
 def test_hosts_get_their_best_target_first() -> None:
     names = {target.name: frozenset(target.features) for target in BACKEND.targets}
-    zen5 = names["x86-avx512-vnni"] | names["x86-avx-vnni"] | {"avx512bf16"}
+    zen5 = names["x86-avx512-bf16"] | names["x86-avx-vnni"]
     assert [target.name for target in BACKEND.usable("x86_64", zen5)] == [
+        "x86-avx512-bf16",
         "x86-avx512-vnni",
         "x86-avx-vnni",
         "x86-avx2",

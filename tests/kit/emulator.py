@@ -106,6 +106,10 @@ class Emulator:
                 arrays[number] = argument
                 assert argument.flags.c_contiguous
                 self._send(1, argument.nbytes, argument.ctypes.data % 64, argument.tobytes())
+            elif isinstance(argument, list):  # arrays to read, by an array of pointers
+                self._send(2, len(argument))
+                for array in argument:
+                    self._send(array.nbytes, array.ctypes.data % 64, array.tobytes())
             else:
                 self._send(0, int(argument or 0))  # type: ignore[call-overload]
         (result,) = struct.unpack("<q", self._read(8))
@@ -122,7 +126,7 @@ def emulator(target: Target) -> Emulator:
 
 
 def emulated(kernel: Kernel, target: Target) -> Callable[..., object]:
-    """Return a function of the kernel's parameters; a pointer is given as a numpy array or None."""
+    """Return a function of the kernel's parameters, which are given as to `compiled`."""
     machine = emulator(target)
     address = machine.load([compile_object(emit_llvm(kernel, target), target)], kernel.name)
     return lambda *arguments: machine.call(address, arguments)

@@ -2,7 +2,8 @@
 
    L path symbol        load a shared object; answers the symbol's address
    C address count arguments...   call it; an argument is a number, or a buffer that begins `place` bytes into
-                        its cache line and whose end touches a page that nobody may touch;
+                        its cache line and whose end touches a page that nobody may touch, or an array of
+                        pointers to buffers that are only read;
                         answers the result and then every buffer's bytes
    Numbers are 64-bit, native. Built with the compiler for the emulated machine. */
 
@@ -56,6 +57,13 @@ static struct buffer place(size_t size, size_t offset) {
     return made;
 }
 
+static struct buffer receive(void) {
+    size_t size = number();
+    struct buffer made = place(size, number());
+    take(made.start, size);
+    return made;
+}
+
 static void call(void) {
     kernel *function = (kernel *)number();
     int64_t count = number(), arguments[MOST] = {0};
@@ -65,12 +73,14 @@ static void call(void) {
         int64_t kind = number();
         if (kind == 0) {
             arguments[i] = number();
+        } else if (kind == 1) {
+            buffers[used] = receive();
+            arguments[i] = (int64_t)buffers[used++].start;
         } else {
-            size_t size = number();
-            struct buffer made = place(size, number());
-            take(made.start, size);
-            buffers[used++] = made;
-            arguments[i] = (int64_t)made.start;
+            int64_t length = number();
+            char **list = malloc(length * sizeof *list);
+            for (int64_t j = 0; j < length; j++) list[j] = receive().start; /* a test's process ends soon */
+            arguments[i] = (int64_t)list;
         }
     }
     int64_t *a = arguments;

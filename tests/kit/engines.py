@@ -23,13 +23,16 @@ class Engine:
     """A session, its memory and its threads, with every knob that `load` keeps to itself."""
 
     def __init__(self, registry: Registry, path: Path, cache: Path, target: str | None = None,
-                 threads: int = 1, chunk: int = 256, context: int = 512):  # fmt: skip
+                 threads: int = 1, chunk: int = 256, context: int = 512,
+                 sequences: int = 1):  # fmt: skip
         self.file = registry.reader(path).open(path)
         chosen = choose_target(registry, target)
         self.session: Session = compile_model(registry, self.file, chosen, threads, ObjectCache(cache), chunk)
         self.team = Team(threads, self.session.library)
         yield_function = self.team.yield_function
-        self.memory = Memory(self.session, self.file, context, threads, yield_function, lambda *_: None)
+        self.memory = Memory(
+            self.session, self.file, context, threads, yield_function, lambda *_: None, sequences
+        )
         self.runner = Runner(self.session, self.memory, self.team)
 
     def __enter__(self) -> Engine:
@@ -39,16 +42,21 @@ class Engine:
         self.team.close()
         self.file.close()
 
-    def sequence(self, seed: int | None = None) -> Sequence:
+    def sequence(self, seed: int | None = None, number: int = 0) -> Sequence:
         """A new conversation, its pages in order or shuffled."""
-        made = Sequence(self.memory)
+        made = Sequence(self.memory, number)
         if seed is not None:
             random = np.random.default_rng(seed)
             for pool in self.memory.pools:
-                made.pages[pool.suffix] = random.permutation(pool.pages).astype(np.int32)[
-                    made.pages[pool.suffix]
-                ]
+                first = number * pool.pages
+                order = random.permutation(pool.pages).astype(np.int32)
+                made.pages[pool.suffix] = first + order[made.pages[pool.suffix] - first]
         return made
+
+    def step(self, work: list[tuple[Sequence, list[int]]]) -> list[np.ndarray]:
+        """Logits after each token of several sequences that go on side by side."""
+        rows = self.runner.scores(range(self.runner.step(work)))
+        return np.split(rows, np.cumsum([len(ids) for _, ids in work])[:-1])
 
     def prefill(self, ids: list[int], seed: int | None = None) -> np.ndarray:
         """Logits after each of `ids`, all fed at once."""

@@ -75,8 +75,20 @@ static inline int64_t lumen_sampled(struct lumen_model *model) {
     return *(int64_t *)*lumen_slot(model, LUMEN_SLOT_SAMPLED);
 }
 
+/* Say which tokens the next step takes, where they stand and where their keys and values go: one segment. */
 static inline void lumen_place(struct lumen_model *model, const int32_t *ids, int64_t count) {
+    static const int64_t pools[][2] = LUMEN_POOLS; /* slots, pages */
+    int64_t *segment = (int64_t *)*lumen_slot(model, LUMEN_SLOT_SEGMENTS);
+    int32_t *positions = (int32_t *)*lumen_slot(model, LUMEN_SLOT_POSITIONS);
     memcpy((void *)*lumen_slot(model, LUMEN_SLOT_IDS), ids, 4 * count);
+    segment[0] = 0, segment[1] = count, segment[2] = model->position;
+    for (int64_t i = 0; i < count; i++) positions[i] = (int32_t)(model->position + i);
+    for (size_t pool = 0; pool < sizeof pools / sizeof *pools; pool++) {
+        int32_t *slots = (int32_t *)*lumen_slot(model, pools[pool][0]);
+        const int32_t *pages = *(const int32_t **)*lumen_slot(model, pools[pool][1]);
+        for (int64_t i = 0; i < count; i++)
+            slots[i] = pages[positions[i] / LUMEN_PAGE] * LUMEN_PAGE + positions[i] % LUMEN_PAGE;
+    }
     *lumen_slot(model, LUMEN_SLOT_TOKENS) = count;
     *lumen_slot(model, LUMEN_SLOT_POSITION) = model->position;
     *lumen_slot(model, LUMEN_SLOT_HEAD) = *lumen_slot(model, LUMEN_SLOT_STATES);

@@ -7,16 +7,16 @@ model has in memory, the frame included; words that are addresses are offsets th
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.engine.memory import Memory, Progress
 from lumen_core.engine.memory import Sequence as Conversation
+from lumen_core.engine.pack import packers_for
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import (
     PROGRAMS,
@@ -27,19 +27,18 @@ from lumen_core.engine.session import (
 )
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
+from lumen_core.quant.layout import PAGE
 from lumen_core.runtime.cache import ObjectCache, default_directory
-from lumen_core.runtime.link import Library, compile_object
 from lumen_core.runtime.memory import address
-from lumen_core.schedule.phases import Request
 from lumen_core.schedule.places import token_stride
-from lumen_core.target import Target
 
 MAGIC = 0x4E454D554C  # "LUMEN"
 IMAGE, HEADER = "model.image", "model.h"
 _ALIGN = 64
 _SLOTS = {
-    "YIELD": "yield", "IDS": "ids", "TOKENS": "tokens", "POSITION": "position", "HEAD": "head_x",
-    "STATES": "x", "COUNTERS": "counters", "SETTINGS": "sampling.settings", "SAMPLED": "sampling.token",
+    "YIELD": "yield", "IDS": "ids", "POSITIONS": "positions", "TOKENS": "tokens", "SEGMENTS": "segments",
+    "HEAD": "head_x", "STATES": "x", "COUNTERS": "counters", "SETTINGS": "sampling.settings",
+    "POSITION": "sampling.position", "SAMPLED": "sampling.token",
 }  # fmt: skip
 
 
@@ -76,22 +75,14 @@ def compile_ahead(
     chosen = choose_target(registry, target, run=False)
     here = choose_target(registry, None)
     cache = ObjectCache(default_directory())
-
-    def link_packers(requests: Mapping[str, Request], target: Target, cache: ObjectCache) -> Library:
-        """Packing happens here and now: kernels that follow the target's layout run on this machine."""
-        symbols = [symbol for symbol in requests if symbol.startswith("pack_")]
-        kernels = [requests[symbol].build() for symbol in symbols]
-        return Library([compile_object(emit_llvm(kernel, here), here) for kernel in kernels], symbols)
-
     path = registry.file(model)
     with registry.reader(path).open(path) as file:
-        session = compile_model(registry, file, chosen, threads, cache, linker=link_packers)
+        session = compile_model(registry, file, chosen, threads, cache, linker=packers_for(here))
         length = min(context or 4096, session.bound.context)
         memory = Memory(session, file, length, threads, 0, progress or (lambda *_: None))
         Sampling(temperature=0).write(memory.settings)
         tables = Conversation(memory).pages
-        for suffix, pages in tables.items():
-            memory.set(f"pages{suffix}", address(pages))
+        memory.step.write([(0, [0], tables)])
         directory.mkdir(parents=True, exist_ok=True)
         object_bytes = 0
         wanted = [request for symbol, request in session.kernels.items() if not symbol.startswith("pack_")]
@@ -99,7 +90,8 @@ def compile_ahead(
             content = compile_request(request, chosen, cache)
             (directory / f"{request.symbol}.o").write_bytes(content)
             object_bytes += len(content)
-        image = _Image([*memory.arrays(), *tables.values()], [memory.frame, memory.layer_records])
+        pointing = [memory.frame, memory.layer_records, *memory.step.pages.values()]
+        image = _Image([*memory.arrays(), *tables.values()], pointing)
         image.write(directory / IMAGE)
         text = _header(session, memory, image, path.stem, threads)
         (directory / HEADER).write_text(text, encoding="utf-8")
@@ -180,12 +172,18 @@ def _header(session: Session, memory: Memory, image: _Image, model: str, threads
         "VOCABULARY": head.results[0].type.shape[-1].value or 0,
         "STATE_BYTES": token_stride(head.arguments[0].type.shape[-1].value or 0),
         "COUNTERS": memory.counters.nbytes,
+        "PAGE": PAGE,
     }
-    for label, name in _SLOTS.items():
+
+    def place(name: str) -> int:
         if name not in session.records.frame:
             raise LumenError(f"the programs of {model} have no slot {name}")
-        numbers[f"SLOT_{label}"] = session.records.frame[name]
+        return session.records.frame[name]
+
+    numbers |= {f"SLOT_{label}": place(name) for label, name in _SLOTS.items()}
     constants = "".join(f"#define LUMEN_{name} {number}\n" for name, number in numbers.items())
+    pools = [f"{{{place('slots' + pool.suffix)}, {place('pages' + pool.suffix)}}}" for pool in memory.pools]
+    constants += f"#define LUMEN_POOLS {{{', '.join(pools)}}}\n"
     programs = "".join(f"void {name}(void *frame, int64_t thread, int64_t threads);\n" for name in PROGRAMS)
     text = files("lumen_core.engine").joinpath("ahead.h").read_text(encoding="utf-8")
     for name, value in (("MODEL", model), ("TARGET", session.target.name),

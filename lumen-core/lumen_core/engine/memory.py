@@ -13,6 +13,7 @@ import numpy as np
 
 from lumen_core.engine.pools import plan_pools
 from lumen_core.engine.session import Session
+from lumen_core.engine.step_input import StepInput
 from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.link import Function
@@ -30,17 +31,21 @@ Progress = Callable[[str, int, int], None]
 
 
 class Memory:
-    """Everything that the programs of one model touch."""
+    """Everything that the programs of one model touch.
+
+    context, sequences  tokens that each of so many sequences may have; pages that no token has reached cost
+                        no memory
+    """
 
     def __init__(self, session: Session, file: ModelFile, context: int, threads: int, yield_function: int,
-                 progress: Progress):  # fmt: skip
+                 progress: Progress, sequences: int = 1):  # fmt: skip
         self.session = session
         self.context = context
         self.layers = len(session.bound.layers)
         self._alive: list[np.ndarray] = []  # memory that only addresses refer to
         self.cache = self._cache_layout()
         windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
-        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk)
+        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk, sequences)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
         self._layer_words = len(records.layer)
@@ -65,8 +70,7 @@ class Memory:
         self.recent = self._new(4 * RECENT, "recent tokens").view("<i4")
         self.set("sampling.recent", address(self.recent))
         self.sampled = self.buffers["sampling.token"].view("<i8")
-        self.ids = self._new(4 * max(session.chunk, 1), "token ids").view("<i4")
-        self.set("ids", address(self.ids))
+        self.step = StepInput(max(session.chunk, 1), self.pools, self._new, self.set)
 
     # ------------------------------------------------------------------- slots
 
@@ -140,16 +144,9 @@ class Memory:
         session, needs = self.session, self.session.needs
         tables: list[tuple[int | None, Mapping[str, FileTensor]]] = [(None, session.bound.weights)]
         tables += list(enumerate(session.bound.layers))
-        functions = {}
-        for symbol in session.kernels:
-            if symbol.startswith("pack_"):
-                functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
-        packer = Packer(file, session.formats, session.target.lanes, functions, threads)
+        packer = Packer(file, session.formats, session.target.lanes, pack_functions(session), threads)
         try:
-            in_order = [*tables[1:], tables[0]]  # as a step reads them: the layers, then the head
-            packer.pack_all(
-                [t for _, table in in_order for name, t in table.items() if name in needs.packed], progress
-            )
+            packer.pack_all(session.tensors(needs.packed), progress)
             for layer, table in tables:
                 for name, tensor in table.items():
                     if name in needs.packed:
@@ -187,24 +184,34 @@ class Memory:
         self.counters[:] = 0
 
 
-def pack_function(session: Session, symbol: str) -> Function:
-    """Return the native function of a pack program."""
+def pack_functions(session: Session) -> dict[str, Function]:
+    """Return the native function of every pack program, by format."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
+    return {
+        symbol.removeprefix("pack_"): session.library.function(
+            symbol, None, pointer, pointer, number, number, number, number
+        )
+        for symbol in session.kernels
+        if symbol.startswith("pack_")
+    }
 
 
 class Sequence:
     """One conversation's tokens and the cache pages that hold their keys and values.
 
-    pages  per pool the page of the pool that holds each page of the sequence: a ring where there is a window
+    number  which of the memory's sequences it is
+    pages   per pool the page of the pool that holds each page of the sequence: a ring where there is a window
     """
 
-    def __init__(self, memory: Memory):
+    def __init__(self, memory: Memory, number: int = 0):
         self.memory = memory
         self.tokens: list[int] = []  # tokens whose keys and values are in the cache
         self._written = 0  # tokens that the rings have seen since they were last right from the beginning
         whole = -(-memory.context // memory.cache.page)
-        self.pages = {pool.suffix: (np.arange(whole) % pool.pages).astype(np.int32) for pool in memory.pools}
+        self.pages = {
+            pool.suffix: (number * pool.pages + np.arange(whole) % pool.pages).astype(np.int32)
+            for pool in memory.pools
+        }
 
     def extend(self, tokens: Many[int]) -> None:
         """Note tokens whose keys and values a step has written."""

@@ -18,13 +18,15 @@ SLACK = 16  # tokens that may be taken back at any time: guesses that proved wro
 class Pool:
     """Cache pages of the layers that see `window` tokens (0: all).
 
-    A page has `PAGE` tokens of each of these layers; `pages` of them are a ring where there is a window.
+    A page has `PAGE` tokens of each of these layers; the `pages` of a sequence are a ring where there is a
+    window.
     """
 
     window: int
     layers: tuple[int, ...]
     pages: int
     layer_bytes: int
+    sequences: int = 1
 
     @property
     def page_bytes(self) -> int:
@@ -32,7 +34,7 @@ class Pool:
 
     @property
     def bytes(self) -> int:
-        return self.pages * self.page_bytes
+        return self.sequences * self.pages * self.page_bytes
 
     @property
     def suffix(self) -> str:
@@ -40,8 +42,13 @@ class Pool:
         return f".{self.window}" if self.window else ""
 
 
-def plan_pools(windows: Sequence[int], layer_bytes: int, context: int, chunk: int) -> tuple[Pool, ...]:
-    """Return the pools; a ring has room for what the first of `chunk` new tokens sees, and for them."""
+def plan_pools(
+    windows: Sequence[int], layer_bytes: int, context: int, chunk: int, sequences: int = 1
+) -> tuple[Pool, ...]:
+    """Return the pools for sequences of at most `context` tokens each.
+
+    A ring has room for what the first of `chunk` new tokens sees, and for them.
+    """
     whole = -(-context // PAGE)
     members: dict[int, list[int]] = {}
     for layer, window in enumerate(windows):
@@ -49,5 +56,5 @@ def plan_pools(windows: Sequence[int], layer_bytes: int, context: int, chunk: in
     pools = []
     for window, layers in members.items():
         count = min(whole, (window + max(chunk, SLACK) - 2) // PAGE + 2) if window else whole
-        pools.append(Pool(window, tuple(layers), count, layer_bytes))
+        pools.append(Pool(window, tuple(layers), count, layer_bytes, sequences))
     return tuple(pools)

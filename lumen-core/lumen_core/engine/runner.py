@@ -37,6 +37,8 @@ class Runner:
         self.score_tokens = tile_columns(session.target)
         self._frame = address(memory.frame)
         self._states = address(memory.buffers["x"])
+        states = memory.buffers["x"][: memory.buffers["x"].nbytes // self.state_stride * self.state_stride]
+        self._state_rows = states.reshape(-1, self.state_stride)
         self._logits = memory.buffers["head.out"].view("<f4")
 
     def _run(self, name: str) -> None:
@@ -44,25 +46,27 @@ class Runner:
             self.memory.clear_counters()
         self.team.run(self._programs[name], self.session.library.address(name), self._frame)
 
-    def _place(self, sequence: Sequence, ids: Many[int]) -> None:
-        memory = self.memory
-        memory.ids[: len(ids)] = ids
-        memory.set("tokens", len(ids))
-        memory.set("position", len(sequence.tokens))
-        for suffix, pages in sequence.pages.items():
-            memory.set(f"pages{suffix}", address(pages))
+    def step(self, work: Many[tuple[Sequence, Many[int]]]) -> int:
+        """Put the next tokens of several sequences into the cache in one pass over the weights.
+
+        Returns how many tokens these are, at most the session's chunk. Their states stay for `scores`; of at
+        most `FEW` tokens there are logits (`sample`).
+        """
+        for sequence, ids in work:
+            sequence.require(len(ids))
+        count = self.memory.step.write([(len(s.tokens), ids, s.pages) for s, ids in work])
+        self.memory.set("head_x", self._states)
+        self._ran = "few" if count <= FEW else "prefill"
+        self._run(self._ran)
+        for sequence, ids in work:
+            sequence.extend(ids)
+        return count
 
     def prefill(self, sequence: Sequence, ids: Many[int]) -> None:
         """Put tokens into the cache, chunk by chunk; the last chunk's states stay for `last` and `score`."""
         sequence.require(len(ids))
         for start in range(0, len(ids), self.session.chunk):
-            part = ids[start : start + self.session.chunk]
-            self._place(sequence, part)
-            self.memory.set("head_x", self._states)
-            self._ran = "few" if len(part) <= FEW else "prefill"
-            self._run(self._ran)
-            sequence.extend(part)
-            self._in_chunk = len(part)
+            self._in_chunk = self.step([(sequence, ids[start : start + self.session.chunk])])
 
     def last(self, sequence: Sequence) -> int:
         """Sample after the last token of a prefill."""
@@ -70,7 +74,7 @@ class Runner:
         position = len(sequence.tokens) - 1
         if self._ran == "few":
             return self.sample(self._in_chunk - 1, position)
-        self.memory.set("position", position)
+        self.memory.set("sampling.position", position)
         self.memory.set("head_x", self._states + (self._in_chunk - 1) * self.state_stride)
         self._run("last")
         return int(self.memory.sampled[0])
@@ -78,7 +82,9 @@ class Runner:
     def decode(self, sequence: Sequence, token: int) -> int:
         """Run one token and sample the next."""
         sequence.require(1)
-        self._place(sequence, (token,))
+        position = len(sequence.tokens)
+        self.memory.step.write([(position, (token,), sequence.pages)])
+        self.memory.set("sampling.position", position)
         self.memory.set("head_x", self._states)
         self._run("decode")
         sequence.extend((token,))
@@ -109,12 +115,30 @@ class Runner:
         result = np.empty((len(ids), self.vocabulary), np.float32)
         for start in range(0, len(ids), self.session.chunk):
             part = ids[start : start + self.session.chunk]
-            self.prefill(sequence, part)
-            for first in range(0, len(part), self.score_tokens):
-                count = min(self.score_tokens, len(part) - first)
-                self.memory.set("head_x", self._states + first * self.state_stride)
-                self.memory.set("tokens", count)
-                self._run("score")
-                rows = self._logits[: count * self.logit_stride].reshape(count, self.logit_stride)
-                result[start + first : start + first + count] = rows[:, : self.vocabulary]
+            self.step([(sequence, part)])
+            result[start : start + len(part)] = self.scores(range(len(part)))
         return result
+
+    def scores(self, tokens: Many[int]) -> np.ndarray:
+        """Return the logits after tokens of the last step, in ascending order: f32 [len(tokens), V].
+
+        They can be asked for once: the states of a step are moved together for it.
+        """
+        result = np.empty((len(tokens), self.vocabulary), np.float32)
+        if self._ran == "few":
+            result[:] = self._logit_rows(FEW)[np.asarray(tokens)]
+            return result
+        for row, token in enumerate(tokens):
+            if row != token:
+                self._state_rows[row] = self._state_rows[token]
+        for first in range(0, len(tokens), self.score_tokens):
+            count = min(self.score_tokens, len(tokens) - first)
+            self.memory.set("head_x", self._states + first * self.state_stride)
+            self.memory.set("tokens", count)
+            self._run("score")
+            result[first : first + count] = self._logit_rows(count)
+        return result
+
+    def _logit_rows(self, count: int) -> np.ndarray:
+        rows = self._logits[: count * self.logit_stride].reshape(count, self.logit_stride)
+        return rows[:, : self.vocabulary]

@@ -5,22 +5,22 @@ How the step program calls them (all pointers are `ptr`, all numbers `i64`, stri
 matmul     name(weights, activations, output, stride, length, first, last, tokens)      see matmul.py
 rows       name(table, ids, output, stride, length, first, last)                        see rows.py
 rowwise    name((operand, stride) of every operand, (output, stride) of every result,
-                cos, sin, pages, position, first, last, head_first, head_last)
+                cos, sin, slots, first, last, head_first, head_last)
            works on tokens first <= t < last (and heads head_first <= h < head_last in head space).
            operand    token-wise f32 (first dimension T): stride is the distance between tokens, a head
                       lies at h * E * 4 within it; else shared by all tokens (weights, [D], [E], [H, E]):
                       stride unused.
-                      A `positions` operand is passed but not read: token t has position `position + t`.
+                      `positions` is i32 [T], where every token stands in its sequence.
            result     f32: like an operand. Quantized (`i8g32`, `i8g256`, `f32` of a matmul): start of the
                       panels (quant.layout.ActivationLayout, `columns` fixed when built), stride = bytes of
                       a panel.
                       append: start of the layer's keys or values in page 0 (quant.layout.CacheLayout),
-                      stride = bytes of a page (all layers); slot s of the sequence lies in page
-                      pages[s // 64] (i32).
+                      stride = bytes of a page (all layers); `slots` is i32 [T], page * 64 + place in
+                      the page of every token.
            cos, sin   f32 tables [context][R / 2], row = position; already divided by the factors.
-attention  name(queries, output, stride, cache, page_bytes, pages, position, tokens, first, last)
+attention  name(queries, output, stride, cache, page_bytes, pages, segments, segment_count, first, last)
            queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's part of
-           page 0; `position` tokens precede the T = `tokens` new ones (whose keys and values are already in
-           the cache).
-           Items first <= i < last: kv head i % G, query block i // G of `block` tokens (fixed when built).
+           page 0; pages, segments: see segments.py. New keys and values are already in the cache.
+           Items first <= i < last, segment after segment, in each: kv head i % G, query block i // G of
+           `block` tokens (fixed when built).
 """

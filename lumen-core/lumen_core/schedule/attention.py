@@ -13,11 +13,12 @@ import math
 from collections.abc import Callable, Iterator
 
 from lumen_core.ir.core import Operation
-from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.schedule.cache import ELEMENT, emit_page
 from lumen_core.schedule.math import LOG2_E, exp2_negative
+from lumen_core.schedule.segments import FIRST, POSITION, TOKENS, share_of_segments
 from lumen_core.target import Target
 
 _LOWEST = -1e30  # a maximum before any score; finite, so that differences stay numbers
@@ -32,7 +33,8 @@ def attention_block(operation: Operation, target: Target) -> int:
 def build_attention(operation: Operation, target: Target, block: int = 1, name: str = "attention") -> Kernel:
     """Build the kernel of an `attention` for query blocks of `block` tokens (1 for decoding).
 
-    `schedule/__init__.py` says how it is called; there are kv heads * ceil(tokens / block) items.
+    `schedule/__init__.py` says how it is called; every block of tokens of a segment is one item per
+    kv head.
     """
     return _Attention(operation, target, block, name).build()
 
@@ -70,9 +72,9 @@ class _Attention:
         self.layout = CacheLayout(self.groups, self.size, target.lanes)
         self.vector = Type("f32", target.lanes)
         self.part = Type("f32", math.gcd(self.size, target.lanes))  # dimensions that are handled together
-        numbers = ("position", "tokens", "first", "last")
         parameters = [("queries", PTR), ("output", PTR), ("stride", I64), ("cache", PTR), ("page_bytes", I64)]
-        parameters += [("pages", PTR), *((label, I64) for label in numbers)]
+        parameters += [("pages", PTR), ("segments", PTR)]
+        parameters += [(label, I64) for label in ("segment_count", "first", "last")]
         heads = f"{self.heads} query heads over {self.groups} key/value heads of {self.size}"
         doc = f"{heads}, {block} token{'s' * (block > 1)} at a time"
         self.kernel = Kernel(name, parameters, doc=doc)
@@ -85,12 +87,18 @@ class _Attention:
         self.queries, self.sums = b.stack(rows), b.stack(rows)
         self.scores = b.stack(4 * self.columns * self.layout.page)
         self.state = b.stack(12 * self.columns)  # per column: maximum, sum of exponentials, factor
-        with b.loop(given["first"], given["last"]) as item:
+        share = (given["segments"], given["segment_count"], self.block, self.groups)
+        with share_of_segments(b, *share, given["first"], given["last"]) as (segment, record, item):
             self.head = b.rem(item.index, self.groups)
             self.start = b.mul(b.div(item.index, self.groups), self.block)
+            first, self.tokens, self.position = (
+                b.load(I64, record, at, align=8) for at in (FIRST, TOKENS, POSITION)
+            )
+            self.rows = b.mul(first, given["stride"])
+            self.pages = b.load(PTR, given["pages"], b.mul(segment, 8), align=8)
             self._begin()
-            tokens = b.minimum(b.add(self.start, self.block), given["tokens"])
-            self.seen = b.add(given["position"], tokens)  # cached tokens that the last query sees
+            tokens = b.minimum(b.add(self.start, self.block), self.tokens)
+            self.seen = b.add(self.position, tokens)  # cached tokens that the last query sees
             with b.loop(self._first_page(), self.seen, self.layout.page) as page:
                 self._page(page.index)
             self._finish()
@@ -101,19 +109,24 @@ class _Attention:
         if not self.window:
             return 0
         b, page = self.b, self.layout.page
-        begin = b.sub(b.add(b.add(self.given["position"], self.start), 1), self.window)
+        begin = b.sub(b.add(b.add(self.position, self.start), 1), self.window)
         return b.mul(b.div(b.maximum(begin, 0), page), page)
+
+    def _token(self, column: Value) -> Value:
+        """The token of the segment that a column belongs to; the last block repeats the last token."""
+        b = self.b
+        return b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.tokens, 1))
 
     def _row(self, buffer: str, column: Value) -> tuple[Value, Value]:
         """Pointers to a column's query or output, and to its row of a scratch buffer."""
         b = self.b
-        token = b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.given["tokens"], 1))
         head = b.add(b.mul(self.head, self.shared), b.rem(column, self.shared))
-        outside = b.add(b.mul(token, self.given["stride"]), b.mul(head, 4 * self.size))
+        outside = b.add(b.mul(self._token(column), self.given["stride"]), b.mul(head, 4 * self.size))
+        outside = b.add(self.rows, outside)
         return b.offset(self.given[buffer], outside), b.mul(column, 4 * self.size)
 
     def _begin(self) -> None:
-        """Copy the queries, scaled, and clear what columns gather; the last block repeats its last token."""
+        """Copy the queries, scaled, and clear what columns gather."""
         b = self.b
         with b.loop(0, self.columns) as column:
             query, inside = self._row("queries", column.index)
@@ -129,9 +142,8 @@ class _Attention:
     def _page(self, first: Value) -> None:
         """Take the cached tokens first .. first + page into every column."""
         b, layout = self.b, self.layout
-        page = emit_page(
-            b, self.given["cache"], self.given["page_bytes"], self.given["pages"], b.div(first, layout.page)
-        )
+        number = b.load(I32, self.pages, b.mul(b.div(first, layout.page), 4), align=4)
+        page = emit_page(b, self.given["cache"], self.given["page_bytes"], b.convert(number, "i64"))
         keys = b.offset(page, b.mul(self.head, layout.head_bytes))
         count = b.minimum(b.sub(self.seen, first), layout.page)
         tiles = 4 if self.columns <= _score_columns(self.target, 4) else 2
@@ -184,8 +196,7 @@ class _Attention:
         b, lanes = self.b, self.vector.lanes
         scores = b.offset(self.scores, b.mul(column, 4 * self.layout.page))
         state = b.offset(self.state, b.mul(column, 12))
-        token = b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.given["tokens"], 1))
-        seen = b.sub(b.add(b.add(self.given["position"], token), 1), first)
+        seen = b.sub(b.add(b.add(self.position, self._token(column)), 1), first)
         limit = b.splat(b.convert(seen, "i32"), lanes)
         gone = b.splat(b.convert(b.sub(seen, self.window), "i32"), lanes)  # the window begins here
         masked = b.constant(self.vector, -math.inf)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lumen_core.ir.kernel import I16, I32, Value
+from lumen_core.ir.kernel import I16, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import CacheLayout
 
 ELEMENT = 2  # bytes of an f16
 
 
-def emit_page(builder: Builder, part: Value, stride: Value, pages: Value, number: Value) -> Value:
-    """Pointer to `part` (of page 0) in the sequence's page `number`."""
-    page = builder.convert(builder.load(I32, pages, builder.mul(number, 4), align=4), "i64")
-    return builder.offset(part, builder.mul(page, stride))
+def emit_page(builder: Builder, part: Value, stride: Value, number: Value) -> Value:
+    """Pointer to `part` (of page 0) in the pool's page `number`."""
+    return builder.offset(part, builder.mul(number, stride))
 
 
 def emit_token(

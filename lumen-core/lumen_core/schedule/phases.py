@@ -62,12 +62,13 @@ class Call:
 class Chain:
     """Calls that run one after the other on the same share of `units`.
 
-    A chain over tokens has ceil(tokens / per) * times units.
+    A chain over tokens has ceil(tokens / per) * times units, one over `segments` has that of every segment.
     """
 
     calls: tuple[Call, ...]
     units: int = 0
     tokens: Slot | None = None
+    segments: bool = False
     per: int = 1
     times: int = 1
 

@@ -68,7 +68,9 @@ class Places:
         # layers that keep a window of the cache have pages of their own
         window = window_of(function)
         kind = f".{window}" if window else ""
-        self.pages, self.page_bytes = Slot(f"pages{kind}"), Slot(f"page_bytes{kind}")
+        self.pages, self.slots, self.page_bytes = (
+            Slot(f"{name}{kind}") for name in ("pages", "slots", "page_bytes")
+        )
         for argument in function.arguments:
             name = argument.name
             if name in self.roles:

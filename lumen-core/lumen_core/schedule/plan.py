@@ -270,7 +270,7 @@ class _Planner:
             arguments.append(self.places.plain(operand))
             cache = isinstance(stored.argument, Slot) and stored.argument.name.startswith("cache.")
             arguments.append(self.places.page_bytes if cache else Number(stored.stride))
-        arguments += [cos, sin, self.places.pages, Slot("position")]
+        arguments += [cos, sin, self.places.slots]
         if head:
             size, lanes = self._head_size(operation), self.target.lanes
             per_unit = math.lcm(size, lanes) // size
@@ -322,16 +322,13 @@ class _Planner:
             Slot("cache.keys", layer=True),
             self.places.page_bytes,
             self.places.pages,
-            Slot("position"),
-            self.tokens,
+            Slot("segments"),
+            Slot("segment_count"),
             Bound(False),
             Bound(True),
         )
         call = Call(symbol, arguments)
-        if self.decode:
-            self._chain([call], [result], units=kv_heads)
-        else:
-            self._chain([call], [result], tokens=self.tokens, per=block, times=kv_heads)
+        self._chain([call], [result], segments=True, per=block, times=kv_heads)
 
     def plan_reshape(self, operation: Operation) -> None:
         """A view: the same bytes under another shape."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Operation
 from lumen_core.ir.core import Value as TensorValue
-from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, CacheLayout
 from lumen_core.schedule.cache import emit_page, emit_store, emit_token
@@ -109,8 +109,8 @@ class _Rowwise:
         labels = [f"operand{number}" for number in range(len(self.region.arguments))]
         labels += [f"result{number}" for number in range(len(self.region.results))]
         pairs = [pair for label in labels for pair in ((label, PTR), (f"{label}_stride", I64))]
-        numbers = ("position", "first", "last", "head_first", "head_last")
-        return [*pairs, ("cos", PTR), ("sin", PTR), ("pages", PTR), *((label, I64) for label in numbers)]
+        numbers = ("first", "last", "head_first", "head_last")
+        return [*pairs, ("cos", PTR), ("sin", PTR), ("slots", PTR), *((label, I64) for label in numbers)]
 
     def _is_scalar(self, value: TensorValue) -> bool:
         """Tell whether the value is one number for the whole row."""
@@ -122,7 +122,6 @@ class _Rowwise:
         b = self.b
         with b.loop(self.rest["first"], self.rest["last"]) as token:
             self.token = token.index
-            self.slot = b.add(self.rest["position"], token.index)
             if self.by_head:
                 with b.loop(self.rest["head_first"], self.rest["head_last"]) as head:
                     self._row(head.index)
@@ -167,7 +166,9 @@ class _Rowwise:
         b = self.b
         self.angles: dict[Operation, tuple[Value, Value]] = {}
         for rope in self.ropes:
-            where = b.mul(self.slot, 4 * self._half(rope))
+            positions = self.starts[rope.operands[1]]
+            position = b.load(I32, positions, b.mul(self.token, 4), align=4)
+            where = b.mul(b.convert(position, "i64"), 4 * self._half(rope))
             self.angles[rope] = (b.offset(self.rest["cos"], where), b.offset(self.rest["sin"], where))
 
     def _prepare(self, level: int) -> None:
@@ -352,7 +353,8 @@ class _Rowwise:
         assert value.owner is not None
         row, kind = value.owner.operands[1], self.kinds[value]
         layout = CacheLayout(self.heads, self.length, self.target.lanes)
-        page = emit_page(b, part, stride, self.rest["pages"], b.div(self.slot, layout.page))
-        token = emit_token(b, layout, kind, page, self.head, b.rem(self.slot, layout.page))
+        slot = b.convert(b.load(I32, self.rest["slots"], b.mul(self.token, 4), align=4), "i64")
+        page = emit_page(b, part, stride, b.div(slot, layout.page))
+        token = emit_token(b, layout, kind, page, self.head, b.rem(slot, layout.page))
         chunks = [self._pull(row, _Place(None, at)) for at in range(0, self.length, self.vector.lanes)]
         emit_store(b, layout, kind, chunks, token, b.stack(2 * self.length))

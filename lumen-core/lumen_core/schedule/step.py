@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
+from lumen_core.schedule.segments import emit_blocks
 from lumen_core.target import Target
 
 FIXED_SLOTS = (
-    "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "position",
+    "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "segment_count",
 )  # fmt: skip
 SPINS = 4000  # polls before a waiting thread lets others run
 
@@ -161,6 +162,9 @@ class _Step:
 
     def units(self, chain: Chain) -> Value:
         b = self.b
+        if chain.segments:
+            segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
+            return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
         if chain.tokens is None:
             return b.i64(chain.units)
         tokens = self.slot(chain.tokens)

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
+from lumen_core.text.pretokenizers import CUTS, WORDS
 from lumen_core.text.vocabulary import (
     BYTE,
     BYTE_LEVEL,
@@ -26,10 +27,12 @@ from lumen_core.text.vocabulary import (
     UNUSED,
     USER_DEFINED,
 )
+from lumen_core.text.words import WordEncoder, run
 
 JSON_KEY = "tokenizer.huggingface.json"
 PROTO_KEY = "tokenizer.sentencepiece.model"
 MOST_TOKENS = 1 << 24
+_STAGES = ("normalizer", "pre_tokenizer", "decoder")
 _BYTE_TOKEN = re.compile(r"<0x[0-9A-F]{2}>")
 
 
@@ -45,7 +48,7 @@ def from_json(text: str) -> dict[str, object]:
     kind = model.get("type", "BPE")
     if kind != "BPE":
         raise TokenizerError(f"tokenizer.json: the model {str(kind)[:40]!r} is not known; known: BPE")
-    byte_level = any(part.get("type") == "ByteLevel" for part in _parts(content))
+    byte_level = any(part.get("type") == "ByteLevel" for part in _parts(content, *_STAGES))
     if not byte_level and not any(token.startswith(SPACE) for token in model["vocab"]):
         raise TokenizerError("tokenizer.json: neither a byte-level vocabulary nor one with marked spaces")
     added = content.get("added_tokens") or []
@@ -63,9 +66,9 @@ def from_json(text: str) -> dict[str, object]:
     return result
 
 
-def _parts(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """All normalizers, pre-tokenizers and decoders, those inside of sequences too."""
-    waiting = [content.get(name) for name in ("normalizer", "pre_tokenizer", "decoder")]
+def _parts(content: Mapping[str, Any], *names: str) -> Iterator[Mapping[str, Any]]:
+    """All normalizers, pre-tokenizers or decoders, those inside of sequences too."""
+    waiting = [content.get(name) for name in names]
     while waiting:
         part = waiting.pop()
         if isinstance(part, Mapping):
@@ -76,7 +79,7 @@ def _parts(content: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 
 def _adds_space(content: Mapping[str, Any]) -> bool:
-    for part in _parts(content):
+    for part in _parts(content, *_STAGES):
         if part.get("type") == "Prepend" and part.get("prepend") == SPACE:
             return True
         if part.get("type") == "Metaspace" and "add_prefix_space" not in part:
@@ -213,15 +216,17 @@ def with_added(vocabulary: dict[str, object], added: Mapping[str, Any]) -> dict[
 class JsonEncoder:
     """Runs a `tokenizer.json`.  `prefix` and `suffix` are what it puts around a text."""
 
-    def __init__(self, text: str):
-        self._plain, self._special = load_pipeline(text), load_pipeline(text)
-        self._plain.encode_special_tokens = True  # the library's name for: read them as plain text
+    def __init__(self, text: str, tokens: Sequence[str]):
+        self._pipeline, special = load_pipeline(text), load_pipeline(text)
+        self._pipeline.encode_special_tokens = True  # the library's name for: read them as plain text
+        cut = cuts_of(json.loads(text))
+        self._plain = WordEncoder(self._pipeline, cut, tokens)
+        self._special = WordEncoder(special, cut, tokens)
         self.prefix, self.suffix = self._around()
 
     def _around(self) -> tuple[list[int], list[int]]:
         """Compare a letter with and without what surrounds it."""
-        inner = run(self._plain, "a")
-        outer = run(self._plain, "a", around=True)
+        inner, outer = (run(self._pipeline, ["a"], around)[0].ids for around in (False, True))
         for start in range(len(outer) - len(inner) + 1):
             if outer[start : start + len(inner)] == inner:
                 return outer[:start], outer[start + len(inner) :]
@@ -229,31 +234,43 @@ class JsonEncoder:
 
     def __call__(self, text: str) -> list[int]:
         """Names of control tokens in the text are text."""
-        return run(self._plain, text)
+        return self._plain(text)
+
+    def special(self, text: str) -> list[int]:
+        """Names of control tokens in the text are these tokens."""
+        return self._special(text)
 
     def check(self, tokens: Sequence[str], kinds: np.ndarray) -> None:
         """The library numbers added tokens itself; the file must say the same numbers."""
         for number in np.flatnonzero(np.isin(kinds, (CONTROL, USER_DEFINED))).tolist():
-            if (given := self._plain.token_to_id(tokens[number])) != number:
+            if (given := self._pipeline.token_to_id(tokens[number])) != number:
                 raise TokenizerError(
                     f"tokenizer.json: the token {tokens[number][:80]!r} has the id {number}, but by its "
                     f"place in the file it would be {given}"
                 )
 
-    def special(self, text: str) -> list[int]:
-        """Names of control tokens in the text are these tokens."""
-        return run(self._special, text)
 
-
-def run(pipeline: Any, text: str, around: bool = False) -> list[int]:
-    """Return the ids that a pipeline of the library gives; `around`: with the tokens it puts about a text."""
-    try:
-        return pipeline.encode_batch_fast([text], add_special_tokens=around)[0].ids
-    except BaseException as error:  # a panic of the library is no Exception
-        if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
-            raise
-        message = f"the text ({len(text)} characters) cannot be cut into pieces: {error}"
-        raise TokenizerError(message) from None
+def cuts_of(content: Mapping[str, Any]) -> re.Pattern[str] | None:
+    """Where texts may be cut without a change to their ids; None where the file has rules of its own."""
+    for entry in content.get("added_tokens") or []:
+        moves = any(entry.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
+        if moves or any(map(str.isspace, entry["content"])):
+            return None
+    if any(part.get("type") not in ("NFC", "Sequence") for part in _parts(content, "normalizer")):
+        return None
+    cuts = []
+    for part in _parts(content, "pre_tokenizer"):
+        pattern = part.get("pattern")
+        if part.get("type") == "ByteLevel" and not part.get("add_prefix_space"):
+            cuts.append(WORDS if part.get("use_regex", True) else None)
+        elif part.get("type") == "Split" and part.get("behavior") == "Isolated" and isinstance(pattern, dict):
+            if pattern.get("Regex") not in CUTS:
+                return None
+            cuts.append(CUTS[pattern["Regex"]])
+        elif part.get("type") not in ("Sequence", "Digits"):
+            return None
+    found = [cut for cut in cuts if cut is not None]
+    return found[0] if len(found) == 1 else None
 
 
 def load_pipeline(text: str) -> Any:

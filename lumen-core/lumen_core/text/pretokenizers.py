@@ -7,26 +7,41 @@ All of this is data; `tokenizer.py` interprets it.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from lumen_core.errors import TokenizerError
 
+# One space between two visible characters begins a piece, since every rule takes a space first or in a run of
+# them; one line break between a visible character and a letter or digit ends one. The characters are those
+# that every version of Unicode and every engine calls by the same kind.
+_VISIBLE, _ALPHANUMERIC = "!-~一-龥가-힣", "0-9A-Za-z一-龥가-힣"
+_LINE = rf"(?<=[{_VISIBLE}]\n)(?=[{_ALPHANUMERIC}])"
+WORDS = re.compile(rf"(?<=[{_VISIBLE}])(?= [{_VISIBLE}])|{_LINE}")
+# Where pieces span the spaces between letters, only behind a mark or a digit.
+CLAUSES = re.compile(rf"(?<=[!-@\[-`{{-~])(?= [{_VISIBLE}])|{_LINE}")
+
 
 @dataclass(frozen=True)
 class PreTokenizer:
-    """`whole_words`: a piece that is a token is never split.  `nfc`: the family composes its texts first."""
+    """`whole_words`: a piece that is a token is never split.  `nfc`: the family composes its texts first.
+
+    cut  where a text may be cut without a change to its pieces; what is on both sides is never one piece
+    """
 
     patterns: tuple[str, ...]
     whole_words: bool = False
     add_bos: bool = False
     nfc: bool = False
+    cut: re.Pattern[str] = WORDS
 
 
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
-_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
+_SPACES = r"|\s+(?!\S)|\s+"
+_GPT2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+" + _SPACES
 # Published as `\s*[\r\n]+`; this form never steps back through a long run of spaces.
 _LINES = r"(?:(?>[^\S\r\n]*)[\r\n]+)+"
-_TAIL = rf"{_LINES}|\s+(?!\S)|\s+"
+_TAIL = _LINES + _SPACES
 _QWEN2 = rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|\p{{N}}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|{_TAIL}"
 _QWEN35 = (
     rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?[\p{{L}}\p{{M}}]+|\p{{N}}"
@@ -72,9 +87,21 @@ PRETOKENIZERS: dict[str, PreTokenizer] = {
     **dict.fromkeys(("llama-bpe", "llama3", "llama-v3", "falcon3", "pixtral", "midm-2.0"), _llama3),
     **dict.fromkeys(("dbrx", "smaug-bpe", "chatglm-bpe"), PreTokenizer((_LLAMA3,))),
     **dict.fromkeys(("gpt-4o", "llama4", "kanana2"), _gpt4o),
-    "exaone-moe": PreTokenizer((_SUPERBPE,), nfc=True),
+    "exaone-moe": PreTokenizer((_SUPERBPE,), nfc=True, cut=CLAUSES),
     **dict.fromkeys(("hyperclovax", "mu-choco"), PreTokenizer(_HYPERCLOVAX)),
 }  # fmt: skip
+
+# What a tokenizer.json writes for the same rules -> where that may be cut; None: it only cuts more.
+_SUPERBPE_PUBLISHED = (
+    rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
+)
+CUTS: dict[str, re.Pattern[str] | None] = {
+    form: rules.cut if pattern.endswith(_SPACES) else None
+    for rules in PRETOKENIZERS.values()
+    for pattern in rules.patterns
+    for form in (pattern, pattern.replace(_LINES, r"\s*[\r\n]+"))
+} | {_SUPERBPE_PUBLISHED: CLAUSES}
 
 
 def pretokenizer(name: str | None) -> PreTokenizer:

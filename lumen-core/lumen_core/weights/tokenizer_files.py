@@ -109,7 +109,7 @@ def _begin(result: dict[str, object], config: Mapping[str, Any], settings: Mappi
         result["tokenizer.ggml.bos_token_id"] = number
     text = result.get(JSON_KEY)
     if isinstance(text, str):
-        encoder = JsonEncoder(text)
+        encoder = JsonEncoder(text, tokens)
         kinds = result["tokenizer.ggml.token_type"]
         assert isinstance(kinds, np.ndarray)
         encoder.check(tokens, kinds)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "quantize", "imatrix"]
+COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
 
 

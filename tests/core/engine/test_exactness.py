@@ -107,6 +107,29 @@ def test_lengths_around_chunks_and_pages(length, tiny, engine) -> None:
         np.testing.assert_array_equal(model.decode(ids, seed=3, before=length), wanted[length:])
 
 
+@pytest.mark.parametrize("shape", [*SHAPES, *KINDS])
+def test_sequences_side_by_side_are_as_alone(shape, tiny, engine) -> None:
+    """Prompts and answers of several sequences in one step: the bits of each alone, pages in any order."""
+    texts = [token_ids(count, seed=count) for count in (70, 3, 18, 1)]
+    with engine(tiny(shape, "q4_k_m"), threads=2, chunk=256, sequences=len(texts)) as model:
+        wanted = [model.prefill(ids) for ids in texts]
+        sequences = [model.sequence(number, number) for number in range(len(texts))]
+        cuts = [60, 1, 10, 0]  # so many tokens of each as one step, then the others one by one
+        work = [(s, ids[:cut]) for s, ids, cut in zip(sequences, texts, cuts, strict=True) if cut]
+        found = model.step(work)
+        for (sequence, ids), rows in zip(work, found, strict=True):
+            np.testing.assert_array_equal(rows, wanted[sequences.index(sequence)][: len(ids)])
+        for _ in range(10):
+            work = [
+                (sequence, ids[len(sequence.tokens) :][:1])
+                for sequence, ids in zip(sequences, texts, strict=True)
+                if len(sequence.tokens) < len(ids)
+            ]
+            for (sequence, _), rows in zip(work, model.step(work), strict=True):
+                place = len(sequence.tokens) - 1
+                np.testing.assert_array_equal(rows[0], wanted[sequences.index(sequence)][place])
+
+
 def test_targets_agree(tiny, engine) -> None:
     """The integers are the same on all machines, only float sums are in another order."""
     ids = token_ids(24, seed=4)

@@ -21,7 +21,10 @@ _ARGUMENTS = {"ptr": ctypes.c_void_p, "i64": ctypes.c_int64, "i32": ctypes.c_int
 
 
 def compiled(kernel: Kernel, target: Target) -> Callable[..., object]:
-    """Return a function of the kernel's parameters; a pointer is given as a numpy array or None."""
+    """Return a function of the kernel's parameters; a pointer is given as a numpy array or None.
+
+    A list of arrays is given for a pointer to their addresses.
+    """
     if target.name.startswith("arm"):  # another machine's
         from kit.emulator import emulated
 
@@ -32,9 +35,15 @@ def compiled(kernel: Kernel, target: Target) -> Callable[..., object]:
     function = library.function(kernel.name, _RESULTS[result], *kinds)
 
     def call(*arguments: object) -> object:
-        return function(*(item.ctypes.data if isinstance(item, np.ndarray) else item for item in arguments))
+        lists = {n: _addresses(item) for n, item in enumerate(arguments) if isinstance(item, list)}
+        given = [lists.get(number, item) for number, item in enumerate(arguments)]
+        return function(*(item.ctypes.data if isinstance(item, np.ndarray) else item for item in given))
 
     return call
+
+
+def _addresses(arrays: list[np.ndarray]) -> np.ndarray:
+    return np.array([array.ctypes.data for array in arrays], np.int64)
 
 
 def assembly(kernel: Kernel, target: Target) -> str:

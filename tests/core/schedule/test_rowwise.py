@@ -128,7 +128,6 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
         None,
         None,
         None,
-        0,
     )
     call(*arguments, 0, 2, 0, 0)
     call(*arguments, 2, tokens, 0, 0)
@@ -163,7 +162,6 @@ def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
         None,
         None,
         None,
-        0,
         0,
         tokens,
         0,
@@ -204,6 +202,7 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     cos, sin = rope_tables(Rotary(10000.0, "factors", len(factors)), factors, 80)
     layout = CacheLayout(heads, size, target.lanes)
     pages = np.array([3, 1], np.int32)
+    slots = pages[positions // layout.page] * layout.page + positions % layout.page
     stride = 4 * heads * size
     for kind in ("keys", "values"):
         pool = np.zeros(4 * layout.layer_bytes // 2, np.float16)
@@ -212,8 +211,8 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
         call = compiled(build_rowwise(operation, target, 1, [kind]), target)
         operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
         results = (out, stride, part, layout.layer_bytes)
-        call(*operands, *results, cos, sin, pages, past, 0, tokens, 0, 1)
-        call(*operands, *results, cos, sin, pages, past, 0, tokens, 1, heads)
+        call(*operands, *results, cos, sin, slots, 0, tokens, 0, 1)
+        call(*operands, *results, cos, sin, slots, 0, tokens, 1, heads)
         np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
         place = layout.value if kind == "values" else layout.key
         for token in range(tokens):
@@ -244,7 +243,7 @@ def test_gate_times_up_of_merged_heads(target: Target) -> None:
     y = np.random.default_rng(2).standard_normal((3, 96)).astype(np.float32)
     out = np.zeros((3, 96), np.float32)
     call = compiled(build_rowwise(operation, target), target)
-    call(x, 384, y, 384, out, 384, None, None, None, 0, 0, 3, 0, 0)
+    call(x, 384, y, 384, out, 384, None, None, None, 0, 3, 0, 0)
     np.testing.assert_allclose(out, interpret(function, [x, y])[0], rtol=1e-5, atol=1e-6)
 
 
@@ -270,7 +269,7 @@ def test_one_region_serves_weights_of_every_kind(target: Target) -> None:
     pairs = [
         item for pair in zip(panels, (lay.panel_bytes(512) for lay in layouts), strict=True) for item in pair
     ]
-    compiled(build_rowwise(operation, target, 4), target)(x, 2048, *pairs, None, None, None, 0, 0, 3, 0, 0)
+    compiled(build_rowwise(operation, target, 4), target)(x, 2048, *pairs, None, None, None, 0, 3, 0, 0)
     for layout, panel, wanted in zip(layouts[:2], panels, interpret(function, [x]), strict=False):
         found = unpacked(panel, layout, 3, 512)
         np.testing.assert_allclose(found.scales, wanted.scales, rtol=1e-6)

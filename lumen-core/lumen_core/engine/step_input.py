@@ -1,0 +1,59 @@
+"""What a step works on: tokens of one or more sequences, where each stands, where its key and value go.
+
+In: sequences, each with its next tokens. Out: the tables that schedule/segments.py describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from collections.abc import Sequence as Many
+
+import numpy as np
+
+from lumen_core.engine.pools import Pool
+from lumen_core.quant.layout import PAGE
+from lumen_core.runtime.memory import address
+from lumen_core.schedule.segments import RECORD
+
+
+class StepInput:
+    """Tables for at most `tokens` tokens; the programs read them, `write` fills them."""
+
+    def __init__(self, tokens: int, pools: Many[Pool], new: Callable[[int, str], np.ndarray],
+                 set: Callable[[str, int], None]):  # fmt: skip
+        def table(name: str, bytes: int, kind: str) -> np.ndarray:
+            made = new(bytes, name).view(kind)
+            set(name, address(made))
+            return made
+
+        self._set = set
+        self.ids = table("ids", 4 * tokens, "<i4")
+        self.positions = table("positions", 4 * tokens, "<i4")
+        self.segments = table("segments", RECORD * tokens, "<i8").reshape(tokens, -1)
+        self.slots = {pool.suffix: table(f"slots{pool.suffix}", 4 * tokens, "<i4") for pool in pools}
+        self.pages = {pool.suffix: table(f"pages{pool.suffix}", 8 * tokens, "<i8") for pool in pools}
+
+    def write(self, work: Many[tuple[int, Many[int], Mapping[str, np.ndarray]]]) -> int:
+        """Take segments (tokens in the cache, new ids, pages of every pool); return how many tokens.
+
+        Of a windowed pool the pages are a ring; they must stay alive until the step has run.
+        """
+        first = 0
+        for number, (position, ids, pages) in enumerate(work):
+            count = len(ids)
+            self.segments[number] = first, count, position
+            for suffix, table in pages.items():
+                self.pages[suffix][number] = address(table)
+            if count == 1:  # a token at a time is common, and numpy is slow at it
+                self.ids[first], self.positions[first] = ids[0], position
+                for suffix, table in pages.items():
+                    self.slots[suffix][first] = table[position // PAGE] * PAGE + position % PAGE
+            else:
+                here, where = slice(first, first + count), np.arange(position, position + count)
+                self.ids[here], self.positions[here] = ids, where
+                for suffix, table in pages.items():
+                    self.slots[suffix][here] = table[where // PAGE] * PAGE + where % PAGE
+            first += count
+        self._set("segment_count", len(work))
+        self._set("tokens", first)
+        return first
