@@ -157,7 +157,9 @@ def file_formats(registry: Registry, file: ModelFile) -> Formats:
 def format_identities(registry: Registry, formats: Mapping[str, NormalForm]) -> dict[str, FormatIdentity]:
     """Return what a file has to say about each format, for containers that have no number for it."""
     return {
-        name: FormatIdentity(name, fingerprint(registry.format(name)), form.block, form.block_bytes)
+        name: FormatIdentity(
+            name, fingerprint(registry.format(name)), form.block, form.block_bytes, form.header_bytes
+        )
         for name, form in formats.items()
     }
 

@@ -112,7 +112,7 @@ class Encoder:
         if form.kind == "float":
             if is_small(form.element) or form.scale is not None:
                 raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
-            self.limit = stored_floats.largest(form.element)
+            self.held = stored_floats.largest(form.element)
             return
         assert form.scale is not None
         self.alphabet = alphabet(form)
@@ -126,7 +126,12 @@ class Encoder:
             raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
         for scale in (form.scale, form.offset):
             self._require_understood(scale)
-        self.limit = self._largest_weight()
+        self.held = self._largest_weight()
+
+    @property
+    def limit(self) -> float:
+        """The largest magnitude that a weight can have."""
+        return self.held if self.row is None else np.inf
 
     def _choice(self, scale: Scale | None) -> Choice | None:
         return None if scale is None or scale.integer is None else choice(scale.integer, self.form.name)
@@ -162,17 +167,17 @@ class Encoder:
     def encode(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         """uint8 [R, row_bytes] of f32 [R, K]."""
         if self.row is not None:
-            factor, header = self.row.choose(rows, self.limit)
-            rows = np.clip(rows / factor[:, None], -self.limit, self.limit)
+            factor, header = self.row.choose(rows, self.held)
+            rows = np.clip(rows / factor[:, None], -self.held, self.held)
             return np.concatenate([header, self._blocks(rows, importance)], 1)
         return self._blocks(rows, importance)
 
     def _blocks(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         form = self.form
-        if rows.size and (top := float(max(rows.max(), -rows.min()))) > self.limit:
+        if rows.size and (top := float(max(rows.max(), -rows.min()))) > self.held:
             raise UnsupportedFormatError(
                 f"a weight of magnitude {top:.3g} does not fit the format {form.name} "
-                f"(at most {self.limit:.3g})"
+                f"(at most {self.held:.3g})"
             )
         if form.kind == "float":
             return float_bytes(rows, form.element).reshape(len(rows), -1)

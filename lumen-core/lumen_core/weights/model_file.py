@@ -67,12 +67,13 @@ class MadeTensor(FileTensor):
 
 @dataclass(frozen=True)
 class FormatIdentity:
-    """Which declaration a format's name stands for: its digest, and the size of a block."""
+    """Which declaration a format's name stands for: its digest, the size of a block and of what rows store once."""
 
     name: str
     digest: str
     block: int
     block_bytes: int
+    header_bytes: int = 0
 
 
 class MappedFile:

@@ -221,7 +221,8 @@ def test_scales_that_are_no_numbers(name: str, target: Target) -> None:
         second = 0 if field in (normal.row.floats if normal.row else ()) else 1  # a row's lies in its first
         set_float(blocks[2 * 11 + second : 2 * 11 + second + 1], field, np.inf)
         set_float(blocks[2 * 5 : 2 * 5 + 2], field, -0.0)
-        set_float(blocks[2 * 6 : 2 * 6 + 2], field, 2.0**-24)  # the smallest f16
+        if not is_small(field.element):
+            set_float(blocks[2 * 6 : 2 * 6 + 2], field, 2.0**-24)  # the smallest f16
     raw = normal.rows(blocks.reshape(20, 2, -1))
     activations = random_activations(normal, 3, 2 * normal.block)
     found = multiply(normal, target, packed(normal, target, raw), 20, activations, tile_columns(target))
