@@ -1,8 +1,8 @@
 """Formats that GGUF has no number for: the file itself says which number stands for which declaration.
 
 Numbers of such formats start at FIRST, and five arrays of equal length name them in the metadata: types,
-names, digests (of the declarations), blocks and block_bytes, all under `lumen.formats.`; a sixth, header_bytes,
-is there where the rows of a format store something once, before their blocks. Nothing is guessed:
+names, digests (of the declarations), blocks and block_bytes, all under `lumen.formats.`; a sixth,
+header_bytes, is there where rows store something once, before their blocks. Nothing is guessed:
 a number, a name or a digest that could mean two things is refused with both of them in the message.
 """
 
@@ -81,7 +81,7 @@ def types_of_metadata(path: Path, metadata: Mapping[str, object]) -> Types:
     """The types that a file declares; raises ModelFormatError where a number or name is ambiguous."""
     if not any(PREFIX + column in metadata for column in (*_COLUMNS, _HEADERS)):
         return STANDARD
-    columns = {}
+    columns: dict[str, list] = {}
     for column in (*_COLUMNS, _HEADERS):
         if column == _HEADERS and PREFIX + column not in metadata:
             columns[column] = [0] * len(columns["types"])

@@ -84,6 +84,8 @@ def oracle(session: Session) -> Oracle:
     def arrays(tensors: Mapping[str, FileTensor]) -> dict[str, Any]:
         found = {}
         for name, tensor in tensors.items():
+            if tensor.order is not None:
+                found[f"{name}.order"] = tensor.order
             if elements.get(name) == "f32":
                 found[name] = session.formats[tensor.format].decode(tensor.data).reshape(tensor.shape)
             else:

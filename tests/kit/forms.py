@@ -8,15 +8,20 @@ import numpy as np
 
 from lumen_core.dsl import ast
 from lumen_core.plugins.registry import Registry
+from lumen_core.quant import stored_floats
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.integers import ZERO, BitField, bit_sources
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.store import float_bytes
-from lumen_core.quant import stored_floats
 
-
-SPECIAL = ("nvfp4+scale",)  # with fields that may be missing
+# With fields that may be missing, and formats of families.
+SPECIAL = (
+    "nvfp4+scale", "gptq_f16_4_128+z", "gptq_v2_bf16_2_64+z+g", "gptq_f16_3_32", "gptq_f16_8_all+z",
+    "awq_f16_32", "ct_packed_bf16_4_all_all", "ct_int_f32_1_all+z", "ct_float_e5m2_bf16_1_all",
+    "fp8_e4m3_f32_128_128",
+)  # fmt: skip
+SCHEMES = ("gptq_", "awq_", "ct_", "fp8_")
 
 
 @cache

@@ -110,9 +110,9 @@ def _facts(entry: Entry[ast.Format]) -> dict[str, object]:
     size = analyse(declaration).block_bytes
     return {
         "name": declaration.name,
-        "block": declaration.block,
+        "block": declaration.length,
         "block_bytes": size,
-        "bits_per_weight": size * 8 / declaration.block,
+        "bits_per_weight": size * 8 / declaration.length,
         "package": entry.distribution,
         "file": str(entry.path),
     }

@@ -196,6 +196,12 @@ class Format(Node):
     generics: tuple[str, ...] = ()
     tables: tuple[Table, ...] = field(default=(), compare=False, repr=False)
 
+    @property
+    def length(self) -> int:
+        """Weights of a block, where it is no family's."""
+        assert isinstance(self.block, int)
+        return self.block
+
 
 @dataclass(frozen=True)
 class Generic(Node):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lumen_core.dsl import ast, builtins
-from lumen_core.dsl.origins import GROUP, NoAxis, axes, narrow_bits, scope
+from lumen_core.dsl.origins import GROUP, Axis, NoAxis, axes, narrow_bits, scope
 from lumen_core.dsl.printer import print_expression
 from lumen_core.dsl.signatures import suggestion
 from lumen_core.source import Diagnostics
@@ -60,6 +60,7 @@ def check_format(format: ast.Format, diagnostics: Diagnostics) -> None:
         block.error(f"format `{format.name}` has no fields", format, help="name its bytes in order: d: f16")
     if size > LONGEST_BLOCK:
         block.error(f"a block has at most {LONGEST_BLOCK} bytes, not {size}", format)
+    _one_tensor(format, block)
     for let in format.lets:
         if len(let.names) != 1:
             block.error("a let of a format has one name", let)
@@ -82,6 +83,20 @@ def _table(table: ast.Table, block: _Block) -> None:
         block.error(f"an entry of a table has 1, 2, 4, 8 or 16 elements, not {table.shape[1]}", table)
     else:
         block.names[table.name] = Vector(table.shape[0], True, dimension=(*table.shape, 1)[1])
+
+
+def _one_tensor(format: ast.Format, block: _Block) -> None:
+    """Fields of a block lie side by side in one tensor, or each in a tensor of its own."""
+    if block.diagnostics.found:
+        return
+    blocks = [entry for entry in format.fields if entry.dtype != GROUP and scope(entry) == "block"]
+    own = [entry for entry in blocks if entry.origin is None]
+    if own and len(own) < len(blocks):
+        foreign = next(entry for entry in blocks if entry.origin is not None)
+        help = "say of each field of a block where it is `from`, or of none"
+        block.error(
+            f"`{own[0].name}` lies in the blocks, `{foreign.name}` in another tensor", foreign, help=help
+        )
 
 
 def _family(format: ast.Format, block: _Block) -> None:
@@ -134,7 +149,7 @@ def _place(entry: ast.Field, block: _Block, length: int) -> bool:
         block.error(str(wrong), wrong.node, help=wrong.help)
         return False
     if entry.dtype == GROUP:
-        if [(axis.dimension, axis.divisor, axis.packed) for axis in parts] != [("K", 1, False)] or entry.count:
+        if parts != (Axis("K"),) or entry.count:
             block.error("groups are numbered for every column", entry, help="write g: group from g_idx[K]")
         return True
     bits = narrow_bits(entry.dtype)
@@ -146,9 +161,9 @@ def _place(entry: ast.Field, block: _Block, length: int) -> bool:
         block.error(f"a row has one value of `{entry.name}`, not {count}", entry)
     for axis in parts:
         if axis.dimension == "K" and axis.divisor * count != length:
-            help = f"give it {length // axis.divisor} elements" if not length % axis.divisor else None
+            advice = f"give it {length // axis.divisor} elements" if not length % axis.divisor else None
             message = f"a block of {length} weights has {length / axis.divisor:g} of these, not {count}"
-            block.error(message, entry, help=help)
+            block.error(message, entry, help=advice)
     return True
 
 

@@ -67,7 +67,9 @@ def _axis(node: ast.Expression) -> Axis:
 
 def _order(node: ast.Expression) -> tuple[int, ...]:
     items = node.items if isinstance(node, ast.List) else ()
-    order = tuple(item.value for item in items if isinstance(item, ast.Number) and isinstance(item.value, int))
+    order = tuple(
+        item.value for item in items if isinstance(item, ast.Number) and isinstance(item.value, int)
+    )
     if not order or len(order) != len(items) or sorted(order) != list(range(len(order))):
         raise NoAxis("the order of a word's values names each once", node, "write [0, 2, 4, 6, 1, 3, 5, 7]")
     return order

@@ -27,6 +27,17 @@ def optional_fields(format: ast.Format) -> tuple[ast.Field, ...]:
     return tuple(field for field in format.fields if field.otherwise is not None or field.dtype == GROUP)
 
 
+def default(format: ast.Format, arguments: Sequence[str], field: ast.Field) -> int | None:
+    """What an optional field is where its tensor is missing, if that is a whole number."""
+    given = dict(zip(format.generics, arguments, strict=True))
+    number = _replaced(field.otherwise, _numbers(given))
+    return number.value if isinstance(number, ast.Number) and isinstance(number.value, int) else None
+
+
+def _numbers(given: Mapping[str, str]) -> dict[str, ast.Expression]:
+    return {name: ast.Number(int(value)) for name, value in given.items() if value.isdigit()}
+
+
 def specialise(format: ast.Format, arguments: Sequence[str] = (), present: Iterable[str] = ()) -> ast.Format:
     """Return the format without generics and without fields that may be missing.
 
@@ -36,9 +47,7 @@ def specialise(format: ast.Format, arguments: Sequence[str] = (), present: Itera
     """
     given = dict(zip(format.generics, arguments, strict=True))
     there = [field.name for field in optional_fields(format) if field.name in set(present)]
-    numbers: dict[str, ast.Expression] = {
-        name: ast.Number(int(value)) for name, value in given.items() if value.isdigit()
-    }
+    numbers = _numbers(given)
     absent: dict[str, ast.Expression] = {}
     kept: list[ast.Field] = []
     for field in format.fields:
@@ -51,8 +60,13 @@ def specialise(format: ast.Format, arguments: Sequence[str] = (), present: Itera
             whole = tuple(_whole_axis(axis, given) for axis in origin.axes)
             origin = replace(origin, axes=_replaced(whole, numbers))
         kept.append(
-            replace(field, dtype=_element(field.dtype, given), count=_count(field.count, given),
-                    origin=origin, otherwise=None)  # fmt: skip
+            replace(
+                field,
+                dtype=_element(field.dtype, given),
+                count=_count(field.count, given),
+                origin=origin,
+                otherwise=None,
+            )
         )
     block = _count(format.block, given)
     assert block is not None

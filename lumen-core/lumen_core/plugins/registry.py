@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, PluginError, UnsupportedFormatError
 from lumen_core.plugins.collect import Entry, Plugin, Problem, call, collect, reason
 from lumen_core.plugins.hookspecs import GROUP
-from lumen_core.plugins.sources import ModelSource
+from lumen_core.plugins.sources import ModelSource, Scheme
 
 if TYPE_CHECKING:
     import typer
@@ -153,6 +153,16 @@ class Registry:
                     self.problems.append(Problem(entry.distribution, str(path), "this file is missing"))
         return self.problems
 
+    @cached_property
+    def schemes(self) -> dict[str, Entry[Scheme]]:
+        """How checkpoint directories are quantized, by `quant_method`."""
+        found = [
+            Entry(scheme, entry.distribution)
+            for entry in self.offers("lumen_formats")
+            for scheme in entry.value.schemes
+        ]
+        return self.named("quant_method", found, lambda value: value.methods)
+
     def format(self, name: str) -> ast.Format:
         """Return the declaration of a format, also one of a family; raises UnsupportedFormatError."""
         return self.format_entry(name).value
@@ -164,13 +174,19 @@ class Registry:
         if name in self.formats:
             return self.formats[name]
         stem, *present = name.split("+")
+        entry, arguments = self.family(stem)
+        if set(present) <= {field.name for field in optional_fields(entry.value)}:
+            return replace(entry, value=specialise(entry.value, arguments, present))
+        raise UnsupportedFormatError(f"the format `{entry.value.name}` has no part {' or '.join(present)}")
+
+    def family(self, name: str) -> tuple[Entry[ast.Format], list[str]]:
+        """Return the declaration of which `name` is a format, and its arguments; UnsupportedFormatError."""
         for family, entry in self.declarations.items():
-            given = stem.removeprefix(family).removeprefix("_")
+            given = name.removeprefix(family).removeprefix("_")
             arguments = given.split("_") if given else []
-            known = {field.name for field in optional_fields(entry.value)}
-            if stem == "_".join([family, *arguments]) and len(arguments) == len(entry.value.generics):
-                if set(present) <= known and all(arguments):
-                    return replace(entry, value=specialise(entry.value, arguments, present))
+            fits = len(arguments) == len(entry.value.generics) and all(arguments)
+            if fits and name == "_".join([family, *arguments]):
+                return entry, arguments
         message = f"no installed package declares the format `{name}`"
         known = [f"{n}[{', '.join(e.value.generics)}]" if e.value.generics else n
                  for n, e in self.declarations.items()]  # fmt: skip

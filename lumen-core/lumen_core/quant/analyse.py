@@ -48,11 +48,10 @@ def analyse(declaration: ast.Format) -> NormalForm:
 class _Analysis(Evaluation):
     def normal_form(self) -> NormalForm:
         declaration = self.declaration
-        block, where = declaration.block, declaration.value.span
+        block, where = declaration.length, declaration.value.span
         value = self.evaluate(declaration.value)
         self.every_bit_is_used(value)
         value, row = self.row_apart(value)
-        side = {"row": row, "header_bytes": self.header, "ordered": self.ordered}
         for term in value:
             for field in (*term.integers, *term.floats):
                 if block % field.count:
@@ -61,7 +60,16 @@ class _Analysis(Evaluation):
             stored, scale = self.stored_as_floats(value[0])
             element = stored.element
             return NormalForm(
-                declaration.name, block, self.bytes, "float", element, stored=stored, scale=scale, **side
+                declaration.name,
+                block,
+                self.bytes,
+                "float",
+                element,
+                stored=stored,
+                scale=scale,
+                row=row,
+                header_bytes=self.header,
+                ordered=self.ordered,
             )
         stored_twice = 0  # elements that share a factor which is too fine to be a scale
         scales: dict[tuple, dict[Integers | None, float]] = {}
@@ -126,7 +134,9 @@ class _Analysis(Evaluation):
             sub=self.sub_block(scale, offset),
             scale=scale,
             offset=offset,
-            **side,
+            row=row,
+            header_bytes=self.header,
+            ordered=self.ordered,
         )
 
     @property
@@ -141,7 +151,8 @@ class _Analysis(Evaluation):
             if field.name in self.wide and all(field in term.floats for term in value)
         )
         rest = tuple(
-            replace(term, floats=tuple(field for field in term.floats if field not in common)) for term in value
+            replace(term, floats=tuple(field for field in term.floats if field not in common))
+            for term in value
         )
         if any(field.inverse for term in rest for field in term.floats):
             help = "a float that divides must divide the whole value"
@@ -150,7 +161,7 @@ class _Analysis(Evaluation):
 
     def stored_as_floats(self, term: Term) -> tuple[FloatField, Scale | None]:
         """The floats that the weights are, and what scales a block of them."""
-        where, block = self.declaration.value.span, self.declaration.block
+        where, block = self.declaration.value.span, self.declaration.length
         weights = [field for field in term.floats if field.count == block]
         if not weights:
             raise Wrong(
@@ -180,9 +191,9 @@ class _Analysis(Evaluation):
         where = self.declaration.value.span
         if len(set(finest)) > 1:
             raise Wrong("scales and offsets have different sub-blocks", where)
-        if self.declaration.block % 32:
-            raise Wrong(f"a block of {self.declaration.block} is no multiple of 32", where)
-        sub = self.declaration.block // (finest[0] if finest else 1)
+        if self.declaration.length % 32:
+            raise Wrong(f"a block of {self.declaration.length} is no multiple of 32", where)
+        sub = self.declaration.length // (finest[0] if finest else 1)
         if sub != 16 and sub % 32:
             raise Wrong(f"a sub-block of {sub} is neither 16 nor a multiple of 32", where)
         for one in (scale, offset):

@@ -35,10 +35,10 @@ def normal_form_text(form: NormalForm) -> str:
     if form.table is not None:
         lines.append(f"  table: {' '.join(map(str, form.table))}")
     lines += [f"  code: {_range(form.code)}", *_origin(form.code)]
-    for name, scale in (("row", form.row), ("scale", form.scale), ("offset", form.offset)):
-        lines += _floats(form, name, scale)
-        if scale is not None and scale.integer is not None:
-            lines += [f"  {name} integer: {_range(scale.integer)}", *_origin(scale.integer)]
+    for name, factor in (("row", form.row), ("scale", form.scale), ("offset", form.offset)):
+        lines += _floats(form, name, factor)
+        if factor is not None and factor.integer is not None:
+            lines += [f"  {name} integer: {_range(factor.integer)}", *_origin(factor.integer)]
     return "\n".join(lines)
 
 

@@ -181,7 +181,7 @@ class Evaluation:
 
     def is_shared(self, node: Integers) -> bool:
         """Tell whether a node has so few integers that it can scale sub-blocks."""
-        return node.count * FINEST <= self.declaration.block
+        return node.count * FINEST <= self.declaration.length
 
     @staticmethod
     def product(integers: tuple[Integers, ...]) -> Integers:

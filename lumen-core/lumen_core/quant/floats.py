@@ -2,7 +2,7 @@
 
 Types of one byte are tables of 256 values: `e8m0` is a power of two, 2^(code - 127); `ue4m3` has 4 bits of
 exponent and 3 of mantissa and no sign (its highest bit is not read), and 0x7F, where others have a NaN, is 0.
-`e4m3` and `e5m2` have a sign; they are OCP's 8-bit floats: the first has NaN at 0x7F and 0xFF and no infinity.
+`e4m3` and `e5m2` are OCP's 8-bit floats, with a sign: the first has NaN at 0x7F and 0xFF and no infinity.
 """
 
 from __future__ import annotations

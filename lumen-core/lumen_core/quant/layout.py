@@ -3,8 +3,8 @@
 Weights ("R layout"): R rows are packed together, R = 32-bit lanes of the target's vectors. A row group
 holds the codes of all its blocks and then, block by block, what scales them: the float fields (R values
 each, of every sub-block that has its own), the integer sub-scales and sub-offsets (one byte a row,
-[sub-block][row]). Behind them lies what multiplies whole rows, an f32 each. So every load of codes is a whole aligned vector. Codes are cut in planes of 8, 4, 2 and
-1 bits.
+[sub-block][row]). Behind them lies what multiplies whole rows, an f32 each. So every load of codes is a
+whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
 A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
 

@@ -80,7 +80,7 @@ class FloatField:
                 return 1 / replace(self, inverse=False).decode(blocks)
         if is_small(self.element):
             codes = self.source.decode(blocks)
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 return (small_floats(self.element) * self.factor).astype(np.float32)[codes]
         if self.whole:
             raw = blocks[..., self.offset : self.offset + self.bytes * self.count]

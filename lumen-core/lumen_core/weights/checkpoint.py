@@ -39,26 +39,31 @@ def model_type(directory: Path, config: Mapping[str, Any]) -> str:
     return kind
 
 
+Gather = Callable[[dict[str, FileTensor]], dict[str, FileTensor]]
+
+
 def open_checkpoint(
-    directory: Path, checkpoint: Checkpoint, vocabulary: Mapping[str, object]
+    directory: Path,
+    checkpoint: Checkpoint,
+    vocabulary: Mapping[str, object],
+    gather: Gather = dict,
 ) -> ModelFile:
-    """Map a directory's tensors under our names; raises ModelFormatError naming what does not fit."""
+    """Map a directory's tensors under our names; raises ModelFormatError naming what does not fit.
+
+    gather  makes one tensor of the several that hold a quantized weight
+    """
     config = read_config(directory)
     if checkpoint.section:
         section = config.get(checkpoint.section)
         if not isinstance(section, dict):
             raise ModelFormatError(f"{directory / CONFIG}: the section {checkpoint.section} is missing")
         shared = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
-        config = {
-            **section,
-            **shared,
-            **({"quantization_config": 1} if config.get("quantization_config") else {}),
-        }
+        config = {**section, **shared}
     _check(directory / CONFIG, config, checkpoint)
     found, sources = open_safetensors(directory)
     try:
         keys, divisors = _metadata(directory / CONFIG, config, checkpoint)
-        tensors = _Names(directory, checkpoint, keys, found).all(
+        tensors = _Names(directory, checkpoint, keys, gather(found)).all(
             bool(config.get("tie_word_embeddings", False))
         )
         if divisors is not None:
@@ -84,13 +89,6 @@ def _close(sources: Iterable[MappedFile]) -> None:
 
 
 def _check(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    quantized = config.get("quantization_config")
-    if quantized:
-        method = quantized.get("quant_method", "unnamed") if isinstance(quantized, dict) else "unnamed"
-        raise ModelFormatError(
-            f"{path}: the weights are quantized ({str(method)[:40]}), which is not read from checkpoint "
-            "directories; take the original checkpoint or a GGUF file"
-        )
     for key, allowed in checkpoint.required.items():
         value = _value(config, key)
         if value is not None and value not in allowed:
@@ -244,12 +242,17 @@ class _Names:
             name
             for name in sorted(self.found.keys() - self.used)
             if not any(fnmatchcase(name, pattern) for pattern in self.checkpoint.ignored)
+            and not self.zero_bias(name)
         ]
         if surplus:
             raise ModelFormatError(
                 f"{self.directory}: the model {self.checkpoint.architecture} has no use for the tensor(s) "
                 f"{_some(surplus)}; the checkpoint is of another kind than its model_type says"
             )
+
+    def zero_bias(self, name: str) -> bool:
+        """Tell whether a tensor is a bias of zeros: some quantizers give one to every module."""
+        return name.endswith(".bias") and not self.found[name].data.any()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,6 +7,7 @@ The bytes are put together when they are asked for, some rows at a time.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NoReturn
@@ -71,15 +72,17 @@ class _Part:
     def word_bits(self) -> int:
         return 8 * np.dtype(_WORDS[self.tensor.format]).itemsize
 
-    def check(self, rows: int, columns: int) -> None:
-        """Compare type and shape with what a weight of that size needs."""
+    def check_type(self) -> None:
         packed = any(axis.packed for axis in self.axes)
         if self.bits is not None:
-            stored: tuple[str, ...] = tuple(_WORDS) if packed or self.bits == 8 else ("u8", "i8")
+            stored: tuple[str, ...] = tuple(_WORDS) if packed else ("u8", "i8")
         else:
             stored = _STORED[self.field.dtype][0]
         if self.tensor.format not in stored:
             self.fail(f"is {self.tensor.format}; expected {' or '.join(stored[:4])}")
+
+    def check_shape(self, rows: int, columns: int) -> None:
+        """Compare the shape with what a weight of that size needs."""
         wanted = []
         for axis in self.axes:
             whole = {"N": rows, "K": columns, "": 1}[axis.dimension]
@@ -87,8 +90,10 @@ class _Part:
             if axis.packed:
                 assert self.bits is not None
                 length = -(-length * self.bits // self.word_bits)
-                if axis.order and (self.word_bits % self.bits or len(axis.order) != self.word_bits // self.bits):
-                    self.fail(f"words of {self.word_bits} bits do not hold {len(axis.order)} values of {self.bits}")
+                if axis.order and len(axis.order) * self.bits != self.word_bits:
+                    self.fail(
+                        f"words of {self.word_bits} bits are not {len(axis.order)} values of {self.bits}"
+                    )
             wanted.append(length)
         if self.shape() != wanted:
             self.fail(
@@ -107,8 +112,8 @@ class _Part:
             array = array.T
         if n is not None and n.packed:
             assert self.bits is not None
-            words = slice(rows.start * self.bits // self.word_bits, -(-rows.stop * self.bits // self.word_bits))
-            array = self._unpacked(array[words].T, n)[:, : rows.stop - rows.start].T
+            first, last = (row * self.bits / self.word_bits for row in (rows.start, rows.stop))
+            array = self._unpacked(array[int(first) : math.ceil(last)].T, n)[:, : rows.stop - rows.start].T
         elif n is not None:
             array = array[rows.start // n.divisor : -(-rows.stop // n.divisor)]
             if n.divisor > 1:
@@ -155,6 +160,8 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
         if tensor is None:
             raise ModelFormatError(f"{origin}: the tensor {field.origin.tensor} ({format.name}) is missing")
         found.append(_Part(field, tensor, axes(field.origin)))
+        if field.dtype != GROUP:
+            found[-1].check_type()
     stacked: tuple[int, ...] = ()
     if own is not None:
         *stack, rows, columns = own.shape if len(own.shape) > 1 else (1, *own.shape)
@@ -162,7 +169,7 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
     else:
         codes = next(part for part in found if {a.divisor for a in part.axes} == {1} and len(part.axes) == 2)
         rows, columns = codes.size("N"), codes.size("K")
-    if not rows or not columns or columns % int(format.block):
+    if not rows or not columns or columns % format.length:
         raise ModelFormatError(
             f"{origin}: rows of {columns} weights are not whole groups of {format.block} ({format.name})"
         )
@@ -170,9 +177,9 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
     fields: list[_Part] = []
     for part in found:
         if part.field.dtype == GROUP:
-            order = _order(part, columns, int(format.block))
+            order = _order(part, columns, format.length)
         elif not stacked:
-            part.check(rows, columns)
+            part.check_shape(rows, columns)
         fields += [part] if part.field.dtype != GROUP else []
     gathering = _Gathering(format, rows, columns, own, tuple(fields), order, stacked)
     shape = (*stacked, rows, columns)
@@ -181,16 +188,36 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
     )
 
 
-def columns_in_order(groups: FileTensor, group: int) -> np.ndarray | None:
-    """The columns sorted by their group, or None where they are so already; raises ModelFormatError."""
+def columns_in_order(groups: FileTensor, group: int | None) -> np.ndarray | None:
+    """The columns sorted by their group, or None where they are so already; raises ModelFormatError.
+
+    group  columns of a group; None where a row is one
+    """
     columns = groups.shape[0] if groups.shape else 0
-    return _order(_Part(ast.Field("g", GROUP), groups, (Axis("K"),)), columns, group)
+    return _order(_Part(ast.Field("g", GROUP), groups, (Axis("K"),)), columns, group or max(columns, 1))
+
+
+def is_everywhere(tensor: FileTensor, number: int, bits: int | None) -> bool:
+    """Tell whether every value of a tensor is a number; `bits` of each, where words hold several."""
+    if tensor.format not in _WORDS:  # floats: only one that is everywhere 1 could be left out
+        return False
+    words = tensor.data.view(_WORDS[tensor.format])
+    width = 8 * words.dtype.itemsize
+    if bits is None or bits == width:
+        return bool((words == words.dtype.type(number & (1 << width) - 1)).all())
+    if width % bits:  # a value of 3 bits crosses words: whole numbers of words hold whole numbers of values
+        stream = np.unpackbits(words.view(np.uint8), bitorder="little")
+        usual = np.resize(np.array([number >> place & 1 for place in range(bits)], np.uint8), len(stream))
+        return bool((stream == usual).all())
+    return bool((words == words.dtype.type(sum(number << place for place in range(0, width, bits)))).all())
 
 
 def _order(part: _Part, columns: int, group: int) -> np.ndarray | None:
     tensor = part.tensor
     if tensor.format not in ("i32", "i64") or tensor.shape != (columns,):
         part.fail(f"is {tensor.format} {list(tensor.shape)}; expected i32 [{columns}]")
+    if columns % group:
+        part.fail(f"{columns} columns are not whole groups of {group}")
     numbers = tensor.data.view("<i4" if tensor.format == "i32" else "<i8")
     count = columns // group
     if (numbers == -1).all():
@@ -230,12 +257,12 @@ class _Gathering:
     @property
     def size(self) -> int:
         header, block = self.sizes
-        return self.matrices * self.rows * (header + self.columns // int(self.format.block) * block)
+        return self.matrices * self.rows * (header + self.columns // self.format.length * block)
 
     def bytes(self) -> np.ndarray:
         """The rows, uint8 [rows, row bytes]."""
         header, block = self.sizes
-        blocks = self.columns // int(self.format.block)
+        blocks = self.columns // self.format.length
         total = self.matrices * self.rows
         made = np.empty((total, header + blocks * block), np.uint8)
         own = None if self.own is None else self.own.data.reshape(total, blocks * block)

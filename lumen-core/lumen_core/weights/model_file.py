@@ -67,7 +67,7 @@ class MadeTensor(FileTensor):
 
 @dataclass(frozen=True)
 class FormatIdentity:
-    """Which declaration a format's name stands for: its digest, the size of a block and of what rows store once."""
+    """Which declaration a format's name stands for: its digest, a block's size and what rows store once."""
 
     name: str
     digest: str

@@ -44,7 +44,9 @@ def test_what_was_packed_can_be_read(name: str, target: Target) -> None:
     normal = form(name)
     layout, count = WeightLayout(normal, target.lanes), 35 if normal.block == 1 else 3
     random = np.random.default_rng(5)
-    raw = random.integers(0, 256, (ROWS, normal.row_bytes(count * normal.block)), dtype=np.uint8)  # NaN scales
+    raw = random.integers(
+        0, 256, (ROWS, normal.row_bytes(count * normal.block)), dtype=np.uint8
+    )  # NaN scales
     whole = packed(normal, target, raw, parts=2).array
     groups = whole.reshape(layout.groups(ROWS), -1)
     for number, group in enumerate(groups):
