@@ -45,6 +45,7 @@ def inspect(
             return
         facts = _facts(opened)
         facts["size"] = size_text(opened.size)
+        facts["parameters"] = f"{facts['parameters']:,}"
         facts["formats"] = ", ".join(f"{name} x {count}" for name, count in facts["formats"].items())
         memory = _memory(opened, registry, context)
         if "problem" in memory:
@@ -55,10 +56,9 @@ def inspect(
                 f"({memory['context']} tokens of context x {size_text(memory['cache_per_token'])})"
             )
         identity = identify(opened, registry)
-        if (release := identity.release) is not None:
-            facts["model"] = (
-                f"{release.name} by its number of parameters ({release.vendor}, {release.license})"
-            )
+        if identity.releases:
+            one, names = identity.releases[0], " or ".join(release.name for release in identity.releases)
+            facts["model"] = f"{names} by the number of parameters ({one.vendor}, {one.license})"
         facts["chat"] = identity.chat
         facts["will not work"] = "; ".join(identity.problems)
         print_facts(facts)

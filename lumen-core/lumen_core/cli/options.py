@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SAMPLING, MACHINE = "Sampling", "Machine"
 
 ModelName = Annotated[
-    str, typer.Argument(help="A model file, a checkpoint directory, `org/name` on the hub, or `demo`.")
+    str,
+    typer.Argument(
+        help="A model file, a checkpoint directory, `org/name[@revision][:file]` on the hub, or `demo`."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]
 MaxTokens = Annotated[
@@ -74,6 +77,10 @@ Think = Annotated[
     bool | None,
     typer.Option("--think/--no-think", help="Turn thinking on or off, where the model has it."),
 ]
+ParseSpecial = Annotated[
+    bool,
+    typer.Option("--parse-special", help="Read names of control tokens in the text as these tokens."),
+]
 ThinkBudget = Annotated[
     int | None,
     typer.Option("--think-budget", min=1, help="Think for at most so many tokens; implies --think."),
@@ -124,7 +131,7 @@ def opened(
     context: int | None,
     target: str | None,
     quiet: bool = False,
-    profile: bool = False,
+    **more: Any,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
     from contextlib import nullcontext
@@ -134,9 +141,7 @@ def opened(
 
     valid_text(name, "the file name")
     with nullcontext() if quiet else progress_bar() as progress:
-        model = load(
-            name, threads=threads, context=context, target=target, progress=progress, profile=profile
-        )
+        model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
     try:
         yield model
     finally:

@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 
 from lumen_core.engine.memory import Memory, Progress
-from lumen_core.engine.memory import Sequence as Conversation
 from lumen_core.engine.pack import packers_for
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import (
@@ -37,7 +36,7 @@ IMAGE, HEADER = "model.image", "model.h"
 _ALIGN = 64
 _SLOTS = {
     "YIELD": "yield", "IDS": "ids", "POSITIONS": "positions", "TOKENS": "tokens", "SEGMENTS": "segments",
-    "HEAD": "head_x", "STATES": "x", "COUNTERS": "counters", "SETTINGS": "sampling.settings",
+    "HEAD": "head_x", "STATES": "x", "SETTINGS": "sampling.settings",
     "POSITION": "sampling.position", "SAMPLED": "sampling.token",
 }  # fmt: skip
 
@@ -81,7 +80,9 @@ def compile_ahead(
         length = min(context or 4096, session.bound.context)
         memory = Memory(session, file, length, threads, 0, progress or (lambda *_: None))
         Sampling(temperature=0).write(memory.settings)
-        tables = Conversation(memory).pages
+        conversation = memory.sequence()
+        conversation.require(length)
+        tables = conversation.pages
         memory.step.write([(0, [0], tables)])
         directory.mkdir(parents=True, exist_ok=True)
         object_bytes = 0
@@ -171,7 +172,6 @@ def _header(session: Session, memory: Memory, image: _Image, model: str, threads
         "THREADS": threads,
         "VOCABULARY": head.results[0].type.shape[-1].value or 0,
         "STATE_BYTES": token_stride(head.arguments[0].type.shape[-1].value or 0),
-        "COUNTERS": memory.counters.nbytes,
         "PAGE": PAGE,
     }
 

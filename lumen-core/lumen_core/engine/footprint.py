@@ -48,7 +48,7 @@ def footprint(file: ModelFile, registry: Registry, context: int | None = None) -
     return Footprint(
         wanted,
         bound.context,
-        sum(tensor.data.nbytes for tensor in file.tensors.values()),
+        sum(tensor.nbytes for tensor in file.tensors.values()),
         sum(pool.page_bytes // PAGE for pool in pools if not pool.window),
         sum(min(pool.pages * PAGE, wanted) * (pool.page_bytes // PAGE) for pool in pools),
     )

@@ -7,24 +7,23 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Many
 
 import numpy as np
 
 from lumen_core.engine.pools import plan_pools
+from lumen_core.engine.sequence import Pages, Sequence
 from lumen_core.engine.session import Session
 from lumen_core.engine.step_input import StepInput
-from lumen_core.errors import ContextLengthError
 from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.places import window_of
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.sampling import SETTINGS
+from lumen_core.schedule.step import COUNTER_BYTES, COUNTERS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer
 
-PHASE_SLOTS = 64  # work counters of a step per layer, at most
 RECENT = 4096  # tokens that a repetition penalty can look back
 
 Progress = Callable[[str, int, int], None]
@@ -33,8 +32,8 @@ Progress = Callable[[str, int, int], None]
 class Memory:
     """Everything that the programs of one model touch.
 
-    context, sequences  tokens that each of so many sequences may have; pages that no token has reached cost
-                        no memory
+    context    tokens that a sequence may have
+    sequences  of that length that the cache has room for; pages that no token has reached cost no memory
     """
 
     def __init__(self, session: Session, file: ModelFile, context: int, threads: int, yield_function: int,
@@ -51,12 +50,12 @@ class Memory:
         self._layer_words = len(records.layer)
         self.layer_records = allocate(8 * self._layer_words * self.layers, "layer records").view("<i8")
         self.layer_records = self.layer_records.reshape(self.layers, self._layer_words)
+        self.pages = [Pages(pool) for pool in self.pools]
         self._place_buffers()
         self._place_cache()
         self._place_rotaries(context)
         self._place_weights(file, threads, progress)
-        self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
-        self.set("counters", address(self.counters))
+        self.set("counters", address(self._new(COUNTERS * COUNTER_BYTES, "work counters")))
         kinds = len(session.records.profile.places) if session.records.profile else 0
         self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
         self.set("profile", address(self.profile))
@@ -71,6 +70,10 @@ class Memory:
         self.set("sampling.recent", address(self.recent))
         self.sampled = self.buffers["sampling.token"].view("<i8")
         self.step = StepInput(max(session.chunk, 1), self.pools, self._new, self.set)
+
+    def sequence(self) -> Sequence:
+        """Return a new sequence without tokens."""
+        return Sequence(self.pages, self.context)
 
     # ------------------------------------------------------------------- slots
 
@@ -157,7 +160,8 @@ class Memory:
                         plain = packer.plain(tensor)
                         self._alive.append(plain)
                         self._point(layer, f"plain.{name}", plain)
-                    if name in needs.ordered and tensor.order is not None:
+                    if name in needs.ordered:
+                        assert tensor.order is not None
                         self._alive.append(tensor.order)
                         self._point(layer, f"{name}.order", tensor.order)
                     if name in needs.raw:
@@ -183,9 +187,6 @@ class Memory:
         self.recent[: self.recents] = recent
         self.set("sampling.recents", self.recents)
 
-    def clear_counters(self) -> None:
-        self.counters[:] = 0
-
 
 def pack_functions(session: Session) -> dict[str, Function]:
     """Return the native function of every pack program, by format."""
@@ -197,53 +198,3 @@ def pack_functions(session: Session) -> dict[str, Function]:
         for symbol in session.kernels
         if symbol.startswith("pack_")
     }
-
-
-class Sequence:
-    """One conversation's tokens and the cache pages that hold their keys and values.
-
-    number  which of the memory's sequences it is
-    pages   per pool the page of the pool that holds each page of the sequence: a ring where there is a window
-    """
-
-    def __init__(self, memory: Memory, number: int = 0):
-        self.memory = memory
-        self.tokens: list[int] = []  # tokens whose keys and values are in the cache
-        self._written = 0  # tokens that the rings have seen since they were last right from the beginning
-        whole = -(-memory.context // memory.cache.page)
-        self.pages = {
-            pool.suffix: (number * pool.pages + np.arange(whole) % pool.pages).astype(np.int32)
-            for pool in memory.pools
-        }
-
-    def extend(self, tokens: Many[int]) -> None:
-        """Note tokens whose keys and values a step has written."""
-        self.tokens.extend(tokens)
-        self._written = max(self._written, len(self.tokens))
-
-    def rewind(self, length: int) -> int:
-        """Forget all tokens from `length` on; return how many stay.
-
-        None stay where a ring has overwritten keys that the next token would see.
-        """
-        size = self.memory.cache.page
-        newest = max(self._written - 1, 0) // size
-        for pool in self.memory.pools:
-            oldest = max(length + 1 - pool.window, 0) // size
-            if pool.window and newest - oldest >= pool.pages:
-                length = 0
-        if length == 0:
-            self._written = 0
-        del self.tokens[length:]
-        return len(self.tokens)
-
-    def require(self, count: int) -> None:
-        """Check that `count` more tokens fit; raises ContextLengthError."""
-        total = len(self.tokens) + count
-        if total > self.memory.context:
-            raise ContextLengthError(
-                f"{total} tokens do not fit the context of {self.memory.context}; "
-                "give a larger context (--ctx-size) or a shorter text",
-                total,
-                self.memory.context,
-            )

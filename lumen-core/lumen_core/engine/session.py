@@ -27,7 +27,7 @@ from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
-from lumen_core.schedule.matmul import few_columns, tile_columns
+from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
@@ -216,7 +216,7 @@ def plan_steps(
     """Plan every program; return the requests for their step kernels."""
 
     wide = tile_columns(target)
-    kinds = {"one": (1, 1), "few": (few_columns(target), FEW), "many": (wide, chunk), "panel": (wide, wide)}
+    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk), "panel": (wide, wide)}
 
     def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
         columns, capacity = kinds[kind]

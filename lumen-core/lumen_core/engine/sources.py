@@ -1,6 +1,6 @@
 """From what a user names to an opened model: a shipped name, a file, a checkpoint directory, a name on a hub.
 
-In: `demo`, `model.gguf`, `./checkpoint`, `org/name` or `hf:org/name[:file]`.  Out: a `ModelFile`.
+In: `demo`, `model.gguf`, `./checkpoint`, `org/name` or `hf:org/name[@revision][:file]`.  Out: a `ModelFile`.
 A path that exists always wins over a hub's name.
 """
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -14,6 +14,13 @@ from lumen_core.cli.main import main
 from lumen_core.errors import ContextLengthError
 
 Lumen = Callable[..., SimpleNamespace]
+
+
+def _encode(text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+    return list(b"<" * add_special + text.encode() + b">" * parse_special)
+
+
+TOKENIZER = SimpleNamespace(encode=_encode, token_bytes=lambda token: bytes([token]))
 
 
 @dataclass
@@ -24,8 +31,14 @@ class FakeModel:
     asked: list[Any] = field(default_factory=list)
     closed: bool = False
     statistics: Any = None
+    kept: ClassVar[int] = 0
+    family: ClassVar[Any] = None
 
-    def stream(self, prompt: str, **options: Any) -> Iterator[str]:
+    @property
+    def tokenizer(self) -> SimpleNamespace:
+        return TOKENIZER
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
         self.asked.append((prompt, options))
         if len(prompt) > 1000:
             raise ContextLengthError("the prompt has 1001 tokens, the context holds 1000")
@@ -37,6 +50,7 @@ class FakeModel:
         self.statistics = SimpleNamespace(
             prompt_tokens=len(prompt), prompt_seconds=0.5, generated_tokens=2,
             decode_seconds=0.25, first_token_seconds=0.6, proposed_tokens=0, accepted_tokens=0,
+            reused_tokens=self.kept,
         )  # fmt: skip
 
     def stream_parts(self, messages: list[dict[str, str]], **options: Any) -> Iterator[SimpleNamespace]:
@@ -64,10 +78,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return models[-1]
 
     def load_tokenizer(name: str) -> SimpleNamespace:
-        return SimpleNamespace(
-            encode=lambda text, add_special=True: list(b"<" * add_special + text.encode()),
-            token_bytes=lambda token: bytes([token]),
-        )
+        return TOKENIZER
 
     module = ModuleType("lumen_core.engine.model")
     vars(module).update(load=load, load_tokenizer=load_tokenizer, models=models)

@@ -11,6 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
+
+from lumen_core.cli.bench import _numbers
 
 COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
@@ -95,6 +98,29 @@ def test_lists_are_tables_or_json(lumen: Any, name: str) -> None:
     assert json.loads(data.out)
 
 
+def test_published_models_stand_in_one_table(lumen: Any) -> None:
+    lines = lumen("models", "list").out.splitlines()
+    (exaone,) = [line.split() for line in lines if line.lstrip().startswith("EXAONE-4.0 ")]
+    assert exaone[1:4] == ["1.2B,", "32B", "exaone4"]
+    (midm,) = [line for line in lines if line.lstrip().startswith("Midm-2.0 ")]
+    assert "Mini 2.31B, Base 11.5B" in midm and " MIT " in midm
+    assert exaone[-1] in [line.split()[1].rstrip(":") for line in lines if line.startswith("  checked ")]
+
+
+def test_facts_are_wrapped_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lumen_core.cli.output import print_facts
+
+    facts: dict[str, object] = {"name": "one two three four five six seven eight", "empty": "", "n": 3}
+    print_facts(facts)
+    assert capsys.readouterr().out == "name   one two three four five six seven eight\nn      3\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_facts(facts)
+    assert capsys.readouterr().out == "name   one two three four five\n       six seven eight\nn      3\n"
+
+
 def test_one_model_and_one_format_can_be_shown(lumen: Any) -> None:
     assert "fn block" in lumen("models", "show", "example_bag").out
     assert "format example_q4" in lumen("formats", "show", "example_q4").out
@@ -127,6 +153,25 @@ def test_tokens_are_listed(engine: Any, lumen: Any) -> None:
         (None, [169]),
     ]
     assert "bytes c3" in lumen("tokenize", "demo", "é").out
+    assert lumen("tokenize", "demo", "a", "--ids", "--parse-special").out == "60 97 62\n"
+
+
+def test_control_tokens_are_read_only_when_asked_for(engine: Any, lumen: Any) -> None:
+    lumen("run", "demo", "a", "--parse-special")
+    lumen("run", "demo", "a")
+    assert [model.asked[0][0] for model in engine.models] == [[60, 97, 62], "a"]
+    assert lumen("run", "demo", "a", "--parse-special", "--chat").code == 2
+
+
+def test_decomposed_hangul_is_pointed_out(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = "\u1112\u1161\u11ab"
+    counted = "decomposed Hangul (NFD): 9 tokens, composed (NFC) 3"
+    assert counted in lumen("run", "demo", apart).err
+    assert counted not in lumen("run", "demo", "한").err
+    done = lumen("tokenize", "demo", apart)
+    assert counted in done.err and "tokens per syllable: 10.00" in done.out
+    stdin(monkeypatch, f"{apart}\n/bye\n".encode())
+    assert counted in lumen("chat", "demo").err
 
 
 def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,6 +197,26 @@ def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytes
     assert "error: the prompt has 1001 tokens" in done.err
     asked = [entry for entry in engine.models[0].asked if isinstance(entry[0], list)]
     assert [message["content"] for message in asked[-1][0]] == ["짧게", "한\n줄", "줄\n한", "끝"]
+
+
+def test_thinking_is_turned_on_and_off_while_talking(
+    engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lumen_core.text.chat import ChatFamily
+
+    def talk(*lines: str) -> Any:
+        stdin(monkeypatch, "\n".join(lines).encode())
+        return lumen("chat")
+
+    assert "this model has no thinking mode" in talk("/think", "가").err
+    assert "think" not in engine.models[-1].asked[-1][1]
+    monkeypatch.setattr(type(engine.models[-1]), "family", ChatFamily("f", (), on={"a": 1}))
+    monkeypatch.setattr(type(engine.models[-1]), "kept", 7)
+    done = talk("/think", "가", "/nothink", "나", "/think 50", "다", "/think x", "라", "/stats")
+    thinking = [options["think"] for messages, options in engine.models[-1].asked]
+    assert thinking == [True, False, 50, 50]
+    assert "/think takes a number of tokens, not 'x'" in done.err
+    assert "(and 7 kept from before)" in done.err
 
 
 def test_a_plugins_command_is_there(lumen: Any) -> None:
@@ -194,3 +259,18 @@ def test_formats_say_their_size(lumen: Any) -> None:
     rows = {row["name"]: row for row in json.loads(lumen("formats", "list", "--json").out)}
     sizes = {"q8_0": (32, 34), "mxfp4": (32, 17), "nvfp4": (64, 36), "q6_k": (256, 210), "bf16": (1, 2)}
     assert {name: (rows[name]["block"], rows[name]["block_bytes"]) for name in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("512", [512]), ("1,8", [1, 8]), ("1-3", [1, 2, 3]), ("128-512+128", [128, 256, 384, 512]),
+     ("1-64*4,5", [1, 4, 16, 64, 5]), ("0", [0])],
+)  # fmt: skip
+def test_lists_of_lengths_are_those_of_llama_bench(text: str, numbers: list[int]) -> None:
+    assert _numbers(text, "-p") == numbers
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1-5*1", "0-5*2", "1-9+0", "1-99999999999", "1,,2"])
+def test_wrong_lists_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        _numbers(text, "-p")
