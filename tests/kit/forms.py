@@ -75,7 +75,8 @@ def set_float(blocks: np.ndarray, field: FloatField, values: np.ndarray | float)
     spread = np.broadcast_to(np.asarray(values, np.float32), (len(blocks),))
     if is_small(field.element):
         known = small_floats(field.element) * field.factor
-        stored = np.abs(known[None, :] - np.abs(spread[:, None])).argmin(axis=1)
+        distance = np.abs(known[None, :] - np.abs(spread[:, None]))
+        stored = np.nan_to_num(distance, nan=np.inf, posinf=np.inf).argmin(axis=1)
     else:
         raw = float_bytes(spread, field.element).reshape(len(blocks), field.bytes)
         stored = raw.view(f"<u{field.bytes}")[:, 0]

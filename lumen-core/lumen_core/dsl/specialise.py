@@ -72,12 +72,19 @@ def specialise(format: ast.Format, arguments: Sequence[str] = (), present: Itera
     assert block is not None
     name = "_".join([format.name, *arguments]) + "".join(f"+{name}" for name in there)
     known = numbers | absent
+    lets: list[ast.Let] = []
+    for let in format.lets:  # one that is a number now stands for it
+        value = _replaced(let.value, known)
+        if isinstance(value, ast.Number):
+            known[let.names[0]] = value
+        else:
+            lets.append(replace(let, value=value))
     return replace(
         format,
         name=name,
         block=block,
         fields=tuple(kept),
-        lets=_replaced(format.lets, known),
+        lets=tuple(lets),
         value=_replaced(format.value, known),
         generics=(),
     )
@@ -122,6 +129,10 @@ def _replaced(node: Any, values: Mapping[str, ast.Expression]) -> Any:
 def _folded(node: ast.Binary) -> ast.Expression:
     """Arithmetic on two whole numbers as its result (a number of the tree is never negative)."""
     match node:
+        case ast.Binary("*", _, ast.Number(0) as zero):
+            return zero
+        case ast.Binary("+" | "-", left, ast.Number(0)):
+            return left
         case ast.Binary(symbol, ast.Number(int() as left), ast.Number(int() as right)):
             value = _OPERATORS[symbol](left, right) if symbol in _OPERATORS else -1
             return ast.Number(value, span=node.span) if value >= 0 else node

@@ -148,6 +148,8 @@ class _Evaluator:
     def binary(self, operator: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         length = max(a.shape[-1], b.shape[-1])
         a, b = (np.repeat(side, length // side.shape[-1], axis=-1) for side in (a, b))
+        if operator == "/" and b.shape[0] > 1:  # by what the row stores: its inverse multiplies
+            return np.asarray(a * (self.real(1) / b)).astype(self.real)
         if operator == "/":
             kind = np.float64 if a.dtype == np.float64 else self.real
             return (a.astype(kind) / b.astype(kind)).astype(self.real)

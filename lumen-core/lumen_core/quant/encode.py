@@ -167,10 +167,21 @@ class Encoder:
     def encode(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         """uint8 [R, row_bytes] of f32 [R, K]."""
         if self.row is not None:
-            factor, header = self.row.choose(rows, self.held)
+            factor, header = self.row.choose(rows, self.held, self._end())
             rows = np.clip(rows / factor[:, None], -self.held, self.held)
             return np.concatenate([header, self._blocks(rows, importance)], 1)
         return self._blocks(rows, importance)
+
+    def _end(self) -> float | None:
+        """The value furthest from 0, where the row's factor is all that scales codes: its sign is free."""
+        if (
+            self.form.kind == "float"
+            or self.scale.floats
+            or self.integer is not None
+            or self.offset is not None
+        ):
+            return None
+        return max(self.alphabet.low, self.alphabet.high, key=abs)
 
     def _blocks(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         form = self.form
@@ -333,10 +344,14 @@ class RowFactor:
         # Floats of a block that are fine enough find their own size.
         self.fine = any(not is_small(field.element) for field in form.floats if field != self.field)
 
-    def choose(self, rows: np.ndarray, limit: float) -> tuple[np.ndarray, np.ndarray]:
+    def choose(self, rows: np.ndarray, limit: float, end: float | None) -> tuple[np.ndarray, np.ndarray]:
         """Factors f32 [R] and the bytes that say them, uint8 [R, header bytes]."""
         largest = np.abs(rows).max(1)
-        wanted = np.where(largest > _ZERO, 1.0 if self.fine else largest / np.float32(limit), np.float32(1))
+        wanted = largest / np.float32(limit)
+        if end is not None and stored_floats.signed(self.field.element):
+            extreme = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1)[:, 0]
+            wanted = extreme / np.float32(end)
+        wanted = np.where(largest > _ZERO, 1.0 if self.fine else wanted, np.float32(1))
         kept = stored_floats.rounded(self.field, wanted.astype(np.float32))
         made = np.zeros((self.form.block_bytes + self.form.header_bytes, len(rows)), np.uint8)
         stored_floats.store(self.field, kept[None], made)
