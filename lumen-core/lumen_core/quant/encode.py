@@ -94,7 +94,8 @@ class Encoder:
     """Encodes blocks of one format; a normal form that it does not understand is refused at once."""
 
     def __init__(self, form: NormalForm, searcher: Searcher | None = None):
-        whole, self.row = form, None  # type: ignore[var-annotated]
+        whole = form
+        self.row: RowFactor | None = None
         form = self.form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
         self.searcher = searcher or NumpySearch
         if form.kind == "float":
@@ -172,6 +173,8 @@ class Encoder:
         """uint8 [R, row_bytes] of f32 [R, K]."""
         if self.row is None:
             return self._blocks(rows, importance)
+        if not np.isfinite(rows).all():
+            raise _NotHeld
         inside, header = self.row.divided(rows)
         return np.concatenate([header, self._blocks(inside, importance)], 1)
 

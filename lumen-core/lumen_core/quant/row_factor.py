@@ -1,7 +1,7 @@
 """What a quantizer chooses for a whole row: the factor of all its weights, stored before its blocks.
 
-In: rows of weights. Out: factors, and the bytes that say them. A factor brings the row's largest weight to the
-end of what blocks can hold, so that their integers are used in full.
+In: rows of weights. Out: factors, and the bytes that say them. A factor brings the row's largest weight to
+the end of what blocks can hold, so that their integers are used in full.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class RowFactor:
     """Chooses the factors of one format; one that it does not understand is refused at once.
 
     limit  the largest magnitude that blocks hold
-    end    what their codes reach furthest from 0 where nothing in the block scales them: the sign is then free
+    end    what codes reach furthest from 0 where nothing in the block scales them: the sign is then free
     """
 
     def __init__(self, form: NormalForm, limit: float, end: float | None):
@@ -45,6 +45,5 @@ class RowFactor:
         size = self.form.block_bytes + self.form.header_bytes
         made = np.zeros((size, len(rows)), np.uint8)
         stored_floats.store(self.field, kept[None], made)
-        with np.errstate(invalid="ignore"):
-            inside = np.clip(rows / kept[:, None], -np.float32(self.limit), np.float32(self.limit))
+        inside = np.clip(rows / kept[:, None], -np.float32(self.limit), np.float32(self.limit))
         return inside, np.ascontiguousarray(made[self.form.block_bytes :].T)
