@@ -23,7 +23,11 @@ from lumen_core.types import TensorType
 DEEPEST_CALL = 32
 
 # operation -> (how many operands are tensors, attributes that the static operands after them give)
-STATIC_OPERANDS = {"rope": (3, ("theta", "scaling")), "attention": (3, ("scale", "window"))}
+STATIC_OPERANDS = {
+    "rope": (3, ("theta", "scaling")),
+    "attention": (3, ("scale", "window")),
+    "top_k": (1, ("groups", "kept")),
+}
 RESHAPES = frozenset({"split", "merge", "reshape"})
 COPIED_ATTRIBUTES = ("element", "predicate", "pairs")
 
@@ -172,6 +176,8 @@ class ExpressionLowering:
                 elif name != "window" or number != 0:
                     attributes[name] = number
             args = args[:count]
+            if op == "top_k":
+                attributes["k"] = expression.type.shape[-1].value
         elif op == "quantize":
             weight = self.value(args[1], known)  # it only tells the format, and the order of its columns
             args = args[:1]
