@@ -151,6 +151,11 @@ class Registry:
             raise UnsupportedFormatError(self._explained(message, self.formats))
         return self.formats[name].value
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where pages of models stand: one may be like a page of another package."""
+        return tuple(dict.fromkeys(entry.value.path.parent for entry in self.models.values()))
+
     def model(self, architecture: str) -> ModelSource:
         """Return the model for a file's architecture; raises ModelError."""
         if architecture not in self.architectures:
