@@ -194,6 +194,11 @@ class Registry:
                  for n, e in self.declarations.items()]  # fmt: skip
         raise UnsupportedFormatError(self._explained(message, known))
 
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where pages of models stand: one may be like a page of another package."""
+        return tuple(dict.fromkeys(entry.value.path.parent for entry in self.models.values()))
+
     def model(self, architecture: str) -> ModelSource:
         """Return the model for a file's architecture; raises ModelError."""
         if architecture not in self.architectures:

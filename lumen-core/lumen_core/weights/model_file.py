@@ -209,10 +209,15 @@ class Importance:
     datasets: tuple[str, ...] = ()
 
     def of(self, name: str, columns: int) -> np.ndarray | None:
-        """f32 [matrices, columns]: the mean square of each column; None for a tensor that is not in it."""
+        """f32 [matrices, columns]: the mean square of each column; None for a tensor that is not in it.
+
+        All columns of a matrix that was never used, such as an expert's that no token chose, count the same.
+        """
         if name not in self.sums:
             return None
-        return (self.sums[name] / np.maximum(self.counts[name], 1)[:, None]).reshape(-1, columns)
+        counts = self.counts[name][:, None]
+        mean = self.sums[name] / np.maximum(counts, 1)
+        return np.where(counts > 0, mean, np.float32(1)).reshape(-1, columns)
 
 
 @dataclass(frozen=True)
