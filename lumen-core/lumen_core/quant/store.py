@@ -37,7 +37,7 @@ def store_bits(field: BitField, contents: np.ndarray, blocks: np.ndarray) -> Non
     """Write what the bits of every integer hold, int [count, n]; higher bits are cut off."""
     narrow = field.width <= 8
     raw: np.ndarray = contents.astype(np.uint8) if narrow else contents.astype(np.uint32)
-    for low, width, shift, integers, bytes in _pieces(field):
+    for low, width, shift, integers, bytes in pieces(field):
         part: np.ndarray = raw[integers]
         if not narrow or low or width < 8:
             part = ((part >> low) & ((1 << width) - 1)).astype(np.uint8)
@@ -48,7 +48,7 @@ Rows = slice | np.ndarray
 
 
 @lru_cache(maxsize=256)
-def _pieces(field: BitField) -> tuple[tuple[int, int, int, Rows, Rows], ...]:
+def pieces(field: BitField) -> tuple[tuple[int, int, int, Rows, Rows], ...]:
     """(bit of the integer, width, bit of the byte, integers, bytes): runs of bits that stay in one byte."""
     found: dict[tuple[int, int, int], tuple[list[int], list[int]]] = {}
     for index, source in enumerate(field.sources):

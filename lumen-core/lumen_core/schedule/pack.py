@@ -54,10 +54,29 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                         b.store(item, b.offset(to_codes, b.mul(lane.index, form.block_bytes)))
                     else:
                         scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
-                        _pack_scales(b, form, layout, from_block, scale, lane.index)
-                        _load_codes(b, form, turned, from_block, codes)
-                        _pack_codes(b, form, layout, codes, to_codes, lane.index)
+                        emit_pack_block(b, layout, from_block, to_codes, scale, lane.index, codes, turned)
     return kernel
+
+
+def emit_pack_block(
+    b: Builder,
+    layout: WeightLayout,
+    source: Value,
+    to_codes: Value,
+    to_scales: Value,
+    lane: Value,
+    codes: Value,
+    turned: bool = False,
+) -> None:
+    """Write a block of the file as row `lane` of a row group's codes and scales of this block.
+
+    codes   scratch for a block's codes, a byte each
+    turned  codes are packed with their highest bit turned (`DotPlan`)
+    """
+    form = layout.form
+    _pack_scales(b, form, layout, source, to_scales, lane)
+    _load_codes(b, form, turned, source, codes)
+    _pack_codes(b, form, layout, codes, to_codes, lane)
 
 
 def _pack_scales(

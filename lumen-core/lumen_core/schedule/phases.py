@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from lumen_core.ir.kernel import Kernel
+from lumen_core.schedule.segments import Items
 
 # ------------------------------------------------------------------- arguments
 
@@ -62,15 +63,14 @@ class Call:
 class Chain:
     """Calls that run one after the other on the same share of `units`.
 
-    A chain over tokens has ceil(tokens / per) * times units, one over `segments` has that of every segment.
+    A chain over tokens has ceil(tokens / per) units, one over the segments of the step has their `items`.
     """
 
     calls: tuple[Call, ...]
     units: int = 0
     tokens: Slot | None = None
-    segments: bool = False
     per: int = 1
-    times: int = 1
+    items: Items | None = None
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ class Needs:
 
     kernels: dict[str, Request] = field(default_factory=dict)
     buffers: dict[str, int] = field(default_factory=dict)  # name -> bytes
+    partials: int = 0  # bytes that attention needs for each part of the longest sequence
     rotaries: dict[Rotary, int] = field(default_factory=dict)
     packed: set[str] = field(default_factory=set)  # weights that a matmul reads
     raw: set[str] = field(default_factory=set)  # weights whose rows are gathered

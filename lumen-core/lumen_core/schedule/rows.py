@@ -28,7 +28,7 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
     scales = b.stack(4 * max(16, form.block)) if form.kind == "integer" else table
     offsets = b.stack(4 * max(16, form.block)) if form.offset is not None else table
     blocks = b.div(length, form.block)
-    looks_up = any(row.op == "lookup16" and row.types[0] == f"<{CHUNK} x i8>" for row in target.instructions)
+    looks_up = looks_up_bytes(target)
     with b.loop(first, last) as token:
         identifier = b.convert(b.load(I32, ids, b.mul(token.index, 4), align=4), "i64")
         row = b.offset(table, b.mul(identifier, b.mul(blocks, form.block_bytes)))
@@ -41,8 +41,13 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
             with b.loop(0, blocks) as block:
                 from_block = b.offset(row, b.mul(block.index, form.block_bytes))
                 to_block = b.offset(to, b.mul(block.index, 4 * form.block))
-                _decode(b, form, looks_up, from_block, to_block, scales, offsets)
+                emit_decode_block(b, form, looks_up, from_block, to_block, scales, offsets)
     return kernel
+
+
+def looks_up_bytes(target: Target) -> bool:
+    """Tell whether the target looks up as many bytes at a time as are decoded."""
+    return any(row.op == "lookup16" and row.types[0] == f"<{CHUNK} x i8>" for row in target.instructions)
 
 
 def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: Value) -> int:
@@ -65,9 +70,10 @@ def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: 
     return count
 
 
-def _decode(
+def emit_decode_block(
     b: Builder, form: NormalForm, looks_up: bool, block: Value, to: Value, scales: Value, offsets: Value
 ) -> None:
+    """Write a block of the file as f32 numbers; `scales` and `offsets` are scratch for its factors."""
     assert form.code is not None and form.scale is not None
     vector = Type("f32", CHUNK)
     scale_count = _factors(b, form, form.scale, block, scales)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
-from lumen_core.schedule.segments import emit_blocks
+from lumen_core.schedule.segments import count_items
 from lumen_core.target import Target
 
 FIXED_SLOTS = (
@@ -143,7 +143,7 @@ class _Step:
             high = b.div(b.mul(total, b.add(self.thread, 1)), self.threads)
             self.share(phase.chains, counts, low, high)
         self.counter += 1
-        self.stamp(" ".join(_kind(chain.calls[0]) for chain in phase.chains))
+        self.stamp(" ".join(dict.fromkeys(_kind(chain.calls[0]) for chain in phase.chains)))
         self.barrier()
         self.stamp("waiting")
 
@@ -162,13 +162,13 @@ class _Step:
 
     def units(self, chain: Chain) -> Value:
         b = self.b
-        if chain.segments:
+        if chain.items is not None:
             segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
-            return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
+            return count_items(b, segments, count, chain.items)
         if chain.tokens is None:
             return b.i64(chain.units)
         tokens = self.slot(chain.tokens)
-        return b.mul(b.div(b.add(tokens, chain.per - 1), chain.per), chain.times)
+        return b.div(b.add(tokens, chain.per - 1), chain.per)
 
     def share(self, chains: Sequence[Chain], counts: list[Value], low: Value, high: Value) -> None:
         """Run units low .. high of the chains' concatenation."""

@@ -7,12 +7,13 @@ import pytest
 
 from lumen_core.ir import QuantizedArray, interpret, parse_module
 from lumen_core.ir.core import Function, Operation
-from lumen_core.quant.layout import ActivationLayout, CacheLayout
+from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Rotary
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
 
+from .caches import float_layout
 from .compiled import TARGETS, compiled
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -200,15 +201,15 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     keys = np.zeros((past, heads, size), np.float16)
     wanted, cache = interpret(function, [x, bias, w, positions, factors, keys])
     cos, sin = rope_tables(Rotary(10000.0, "factors", len(factors)), factors, 80)
-    layout = CacheLayout(heads, size, target.lanes)
+    layout = float_layout(heads, size, target)
     pages = np.array([3, 1], np.int32)
     slots = pages[positions // layout.page] * layout.page + positions % layout.page
     stride = 4 * heads * size
     for kind in ("keys", "values"):
         pool = np.zeros(4 * layout.layer_bytes // 2, np.float16)
-        part = pool[(layout.values if kind == "values" else 0) // 2 :]
+        part = pool[(layout.value_offset if kind == "values" else 0) // 2 :]
         out = np.zeros((tokens, heads, size), np.float32)
-        call = compiled(build_rowwise(operation, target, 1, [kind]), target)
+        call = compiled(build_rowwise(operation, target, 1, [kind], layout), target)
         operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
         results = (out, stride, part, layout.layer_bytes)
         call(*operands, *results, cos, sin, slots, 0, tokens, 0, 1)
