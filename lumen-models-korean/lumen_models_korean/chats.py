@@ -5,6 +5,8 @@ The prompts themselves come from the chat template of each file; here stands wha
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lumen_core.text.chat import ANSWER, NOTHING, REASONING, TOOL, ChatFamily
 from lumen_models_korean import templates
 
@@ -14,21 +16,29 @@ _ON: dict[str, object] = {"enable_thinking": True}
 _OFF: dict[str, object] = {"enable_thinking": False}
 _CLOSE = "\n</think>\n\n"
 
-# ChatML with <think>; tool calls are JSON. Qwen2.5 has the same frame without thoughts.
-QWEN = ChatFamily(
-    "Qwen",
-    ("<|im_start|>", "<|im_end|>"),
+# ChatML; tool calls are JSON.
+QWEN = ChatFamily("Qwen", ("<|im_start|>", "<|im_end|>"), marks=_TOOL, template=templates.CHATML)
+QWEN3 = ChatFamily(
+    "Qwen3",
+    ("<|im_start|>", "<|im_end|>", "<think>"),
     marks={**_THINK, **_TOOL},
     template=templates.CHATML,
     end_thinking=_CLOSE,
     on=_ON,
     off=_OFF,
 )
-# Its tokens are those of ChatML; [|endofturn|] is no name that ends a text elsewhere.
-EXAONE = ChatFamily(
-    "EXAONE",
+# [|endofturn|] is no name that ends a text elsewhere. EXAONE Deep thinks always, by its own template.
+EXAONE3 = ChatFamily(
+    "EXAONE 3",
     ("[|assistant|]", "[|endofturn|]"),
-    marks={**_THINK, "<thought>": REASONING, "</thought>": ANSWER, **_TOOL},
+    marks={"<thought>": REASONING, "</thought>": ANSWER},
+    template=templates.EXAONE3,
+    ends=("[|endofturn|]",),
+)
+EXAONE4 = ChatFamily(
+    "EXAONE 4",
+    ("[|assistant|]", "[|endofturn|]"),
+    marks={**_THINK, **_TOOL},
     template=templates.EXAONE4,
     ends=("[|endofturn|]",),
     end_thinking=_CLOSE,
@@ -45,7 +55,7 @@ K_EXAONE = ChatFamily(
     on=_ON,
     off=_OFF,
 )
-# <|im_end|> stands between thoughts, answer and tool call; the turn ends by the two others.
+# <|im_end|> stands between thoughts, answer and tool call; the turn ends by the others.
 HYPERCLOVA_X = ChatFamily(
     "HyperCLOVA X",
     ("<|im_start|>", "<|im_end|>", "<|endofturn|>", "<|stop|>"),
@@ -56,10 +66,13 @@ HYPERCLOVA_X = ChatFamily(
         "<|im_end|>": NOTHING,
     },
     template=templates.HYPERCLOVA_X,
-    ends=("<|endofturn|>", "<|stop|>"),
+    ends=("<|endofturn|>", "<|stop|>", "<|endoftext|>"),
     on={"force_reasoning": True},
     off={"skip_reasoning": True},
     budget="\nThink for maximum {tokens} tokens.",
+)
+HYPERCLOVA_X_TEXT = replace(
+    HYPERCLOVA_X, name="HyperCLOVA X Text", template=templates.HYPERCLOVA_X_TEXT, on={}, off={}, budget=""
 )
 # <|end|> ends a section, not the turn.
 SOLAR_OPEN = ChatFamily(
@@ -100,4 +113,3 @@ KANANA2 = ChatFamily(
     on=_ON,
     off=_OFF,
 )
-ALL = (QWEN, EXAONE, K_EXAONE, HYPERCLOVA_X, SOLAR_OPEN, LLAMA3, A_X, KANANA2)

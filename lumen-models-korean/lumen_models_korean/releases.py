@@ -9,6 +9,8 @@ from __future__ import annotations
 from lumen_core.plugins.sources import Release
 
 _TINY = "small random models of its kind against transformers and llama.cpp"
+_NOT_IN_LLAMA_CPP = "small random models of its kind against transformers"
+_RENAMED = "small random models against transformers' Llama under other names, and against llama.cpp"
 _NC = "EXAONE (non-commercial)"
 _HCX = "HyperCLOVA X SEED (commercial use with limits)"
 _KANANA = "Kanana (commercial use with limits)"
@@ -44,10 +46,14 @@ QWEN3 = (
           Qwen3__0_6B=596_049_920, Qwen3__1_7B=1_720_574_976, Qwen3__4B=4_022_468_096,
           Qwen3__8B=8_190_735_360, Qwen3__14B=14_768_307_200, Qwen3__32B=32_762_123_264),
 )  # fmt: skip
-EXAONE = _all("LG AI Research", _NC, _TINY,
-              EXAONE__3__7_8B=7_818_448_896, EXAONE__3_5__2_4B=2_405_327_360,
-              EXAONE__3_5__32B=32_003_200_000)  # fmt: skip
+EXAONE = (
+    *_all("LG AI Research", _NC, _RENAMED, EXAONE__3_0__7_8B=7_818_448_896),
+    *_all("LG AI Research", _NC, _RENAMED, EXAONE__3_5__2_4B=2_405_327_360,
+          EXAONE__3_5__7_8B=7_818_448_896, EXAONE__3_5__32B=32_003_200_000),
+    *_all("LG AI Research", _NC, _RENAMED, EXAONE__Deep__2_4B=2_405_327_360,
+          EXAONE__Deep__7_8B=7_818_448_896, EXAONE__Deep__32B=32_003_200_000),
+)  # fmt: skip
 EXAONE4 = _all("LG AI Research", _NC, _TINY,
                EXAONE__4_0__1_2B=1_279_391_488, EXAONE__4_0__32B=32_003_216_384)  # fmt: skip
-HYPERCLOVAX = _all("NAVER", _HCX, _TINY, HyperCLOVAX__SEED__Think__14B=14_748_112_896)
+HYPERCLOVAX = _all("NAVER", _HCX, _NOT_IN_LLAMA_CPP, HyperCLOVAX__SEED__Think__14B=14_748_112_896)
 KANANA2_TINY = _all("Kakao", _KANANA, "an independent numpy reference", Kanana__2__1_3B=1_291_478_272)

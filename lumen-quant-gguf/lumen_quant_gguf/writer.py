@@ -21,7 +21,7 @@ from lumen_core.weights.model_file import TensorPlan
 from lumen_quant_gguf.foreign import PREFIX, Types, metadata_of, types_of_plan
 from lumen_quant_gguf.type_ids import ARRAY, BOOL, STRING, VALUE_TYPES
 
-ALIGNMENT = 32
+ALIGNMENT = 32  # where the metadata ask for no other
 _IDS = {np.dtype(name): kind for kind, (name, _) in VALUE_TYPES.items()}
 
 
@@ -79,10 +79,6 @@ def tensor_bytes(plan: TensorPlan, types: Types) -> int:
     return length
 
 
-def _pad(length: int) -> int:
-    return -length % ALIGNMENT
-
-
 class GgufWriter:
     """Takes the bytes of the planned tensors one after the other (in pieces, if the caller likes)."""
 
@@ -91,8 +87,10 @@ class GgufWriter:
         self._plan = tuple(plan)
         self._types = types_of_plan(self._plan)
         self._lengths = [tensor_bytes(entry, self._types) for entry in self._plan]
-        kept = {key: value for key, value in metadata.items()
-                if key != "general.alignment" and not key.startswith(PREFIX)}  # fmt: skip
+        kept = {key: value for key, value in metadata.items() if not key.startswith(PREFIX)}
+        alignment = metadata.get("general.alignment", ALIGNMENT)
+        assert isinstance(alignment, int), alignment  # a reader checked it, or a program chose it
+        self._alignment = alignment
         header = self._header(kept | metadata_of(self._types))
         self._next = 0
         self._left = self._lengths[0] if self._lengths else 0
@@ -112,9 +110,12 @@ class GgufWriter:
             rank = len(entry.shape)
             parts.append(_string(entry.name) + struct.pack(f"<I{rank}Q", rank, *entry.shape[::-1]))
             parts.append(struct.pack("<IQ", self._types.by_name[entry.format].id, offset))
-            offset += length + _pad(length)
+            offset += length + self._pad(length)
         header = b"".join(parts)
-        return header + bytes(_pad(len(header)))
+        return header + bytes(self._pad(len(header)))
+
+    def _pad(self, length: int) -> int:
+        return -length % self._alignment
 
     def _put(self, data: bytes | memoryview) -> None:
         try:
@@ -134,7 +135,7 @@ class GgufWriter:
         self._put(view)
         self._left -= len(view)
         while self._next < len(self._plan) and not self._left:
-            self._put(bytes(_pad(self._lengths[self._next])))
+            self._put(bytes(self._pad(self._lengths[self._next])))
             self._next += 1
             self._left = self._lengths[self._next] if self._next < len(self._plan) else 0
 

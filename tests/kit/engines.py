@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from kit.oracle import Oracle
 
-from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.memory import Memory
 from lumen_core.engine.runner import Runner
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.ir import Function
 from lumen_core.plugins.registry import Registry
@@ -42,16 +43,13 @@ class Engine:
         self.team.close()
         self.file.close()
 
-    def sequence(self, seed: int | None = None, number: int = 0) -> Sequence:
+    def sequence(self, seed: int | None = None) -> Sequence:
         """A new conversation, its pages in order or shuffled."""
-        made = Sequence(self.memory, number)
         if seed is not None:
             random = np.random.default_rng(seed)
-            for pool in self.memory.pools:
-                first = number * pool.pages
-                order = random.permutation(pool.pages).astype(np.int32)
-                made.pages[pool.suffix] = first + order[made.pages[pool.suffix] - first]
-        return made
+            for pages in self.memory.pages:
+                pages.free = random.permutation(pages.free).tolist()
+        return self.memory.sequence()
 
     def step(self, work: list[tuple[Sequence, list[int]]]) -> list[np.ndarray]:
         """Logits after each token of several sequences that go on side by side."""
@@ -60,7 +58,10 @@ class Engine:
 
     def prefill(self, ids: list[int], seed: int | None = None) -> np.ndarray:
         """Logits after each of `ids`, all fed at once."""
-        return self.runner.logits(self.sequence(seed), ids)
+        sequence = self.sequence(seed)
+        rows = self.runner.logits(sequence, ids)
+        sequence.release()
+        return rows
 
     def decode(self, ids: list[int], seed: int | None = None, before: int = 0) -> np.ndarray:
         """Logits after each of `ids[before:]`, fed one by one behind a prefill of the others."""
@@ -71,6 +72,7 @@ class Engine:
         for token in ids[before:]:
             self.runner.decode(sequence, token)
             rows.append(self.runner.next_logits().copy())
+        sequence.release()
         return np.stack(rows)
 
 

@@ -2,35 +2,49 @@
 
 from __future__ import annotations
 
-import pytest
+import datetime
 
-from lumen_core.text.chat import Channels, ChatFamily, family_of
+import pytest
+from kit import published_styles
+
+from lumen_core.plugins.registry import Registry
+from lumen_core.text.chat import Channels, ChatFamily
 from lumen_core.text.template import render
+from lumen_core.text.tools import ToolCall, parse_calls
 from lumen_models_korean import chats, templates
 
 CHATML = {"<|im_start|>", "<|im_end|>", "<|endoftext|>"}
-VOCABULARIES: dict[str, tuple[set[str], ChatFamily]] = {
-    "Qwen": (CHATML, chats.QWEN),
-    "EXAONE": ({"[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]", "[BOS]"}, chats.EXAONE),
-    "K-EXAONE": (
-        {"<|user|>", "<|assistant|>", "<|endofturn|>", "<|tool|>", "<|tool_declare|>"},
-        chats.K_EXAONE,
-    ),
-    "HyperCLOVA X": (CHATML | {"<|endofturn|>", "<|stop|>"}, chats.HYPERCLOVA_X),
-    "Solar Open": (
-        {"<|begin|>", "<|end|>", "<|content|>", "<|think|>", "<|flush|>", "<|calls|>", "<|endoftext|>"},
-        chats.SOLAR_OPEN,
-    ),
-    "Mi:dm": ({"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>"}, chats.LLAMA3),
-    "A.X": (CHATML | {"<|user|>", "<|assistant|>", "<|system|>"}, chats.A_X),
+LLAMA = {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|begin_of_text|>"}
+EXAONE = {"[|system|]", "[|user|]", "[|assistant|]", "[|endofturn|]", "[BOS]"}
+HYPERCLOVA_X = CHATML | {"<|endofturn|>", "<|stop|>"}
+K_EXAONE = {"<|user|>", "<|assistant|>", "<|endofturn|>", "<|tool|>", "<|tool_declare|>"}
+# model -> its architecture, some of its tokens, its family
+MODELS: dict[str, tuple[str, set[str], ChatFamily]] = {
+    "Qwen2.5": ("qwen2", CHATML, chats.QWEN),
+    "Qwen3": ("qwen3", CHATML | {"<think>", "</think>"}, chats.QWEN3),
+    "A.X 4.0": ("qwen2", CHATML | {"<|user|>", "<|assistant|>", "<|system|>"}, chats.A_X),
+    "Kanana 1.5": ("llama", LLAMA | {"<|eom_id|>"}, chats.LLAMA3),
+    "Kanana-2 3B": ("qwen3", CHATML | {"<|begin_of_text|>", "<think>"}, chats.KANANA2),
+    "Kanana-2 1.3B": ("kanana2_tiny", CHATML | {"<|begin_of_text|>"}, chats.KANANA2),
+    "Mi:dm": ("llama", LLAMA, chats.LLAMA3),
+    "EXAONE 3.5": ("exaone", EXAONE, chats.EXAONE3),
+    "EXAONE 4": ("exaone4", EXAONE | {"[|tool|]"}, chats.EXAONE4),
+    "EXAONE 4.5": ("exaone4", K_EXAONE, chats.K_EXAONE),
+    "HyperCLOVA X Text": ("llama", HYPERCLOVA_X, chats.HYPERCLOVA_X_TEXT),
+    "HyperCLOVA X Think": ("hyperclovax", HYPERCLOVA_X, chats.HYPERCLOVA_X),
+    "a Llama with Qwen's marks": ("llama", CHATML, chats.QWEN),
 }
 
 
-@pytest.mark.parametrize("name", VOCABULARIES)
-def test_a_vocabulary_is_recognized(name: str) -> None:
-    vocabulary, family = VOCABULARIES[name]
-    assert family_of(vocabulary, chats.ALL) is family
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_is_recognized(name: str) -> None:
+    architecture, vocabulary, family = MODELS[name]
+    assert Registry.load().chat_family(architecture, vocabulary) is family
     assert set(family.ends) <= vocabulary
+
+
+def test_other_vocabularies_have_no_family() -> None:
+    assert Registry.load().chat_family("llama", {"<s>", "</s>"}) is None
 
 
 def parts(family: ChatFamily, prompt: str, stream: str) -> list[tuple[str, str]]:
@@ -58,79 +72,159 @@ def test_solar_open_ends_no_turn_with_a_section() -> None:
 
 
 def test_exaone_and_qwen_think_between_tags() -> None:
-    for family, prompt in ((chats.EXAONE, "[|assistant|]\n<think>\n"), (chats.QWEN, "assistant\n<think>\n")):
+    for family, prompt in (
+        (chats.EXAONE4, "[|assistant|]\n<think>\n"),
+        (chats.QWEN3, "assistant\n<think>\n"),
+    ):
         found = parts(family, prompt, "생각\n</think>\n\n답")
         assert found == [("reasoning", "생각"), ("answer", "답")]
-    assert parts(chats.EXAONE, "[|assistant|]\n<think>\n\n</think>\n\n", "답") == [("answer", "답")]
+    assert parts(chats.EXAONE4, "[|assistant|]\n<think>\n\n</think>\n\n", "답") == [("answer", "답")]
 
 
 SYSTEM, USER, ANSWER = ({"role": role, "content": text} for role, text in
                         (("system", "S"), ("user", "U"), ("assistant", "A")))  # fmt: skip
-_NO_THOUGHT = "<think>\n\n</think>\n\n"
-# family's template -> what the models' documentation writes for system, user, answer, user
-PROMPTS: dict[str, tuple[str, dict[str, object], str]] = {
+_EXAONE4 = (
+    "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\nA[|endofturn|]\n"
+    "[|user|]\nU[|endofturn|]\n[|assistant|]\n"
+)
+_K_EXAONE = _EXAONE4.replace("[|", "<|").replace("|]", "|>")
+_HYPERCLOVA_X = (
+    "<|im_start|>tool_list\n<|im_end|>\n<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
+    "<|im_start|>assistant\nA<|im_end|><|endofturn|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant"
+)
+_SOLAR_OPEN = (
+    "<|begin|>system<|content|>S<|end|><|begin|>user<|content|>U<|end|><|begin|>assistant<|content|>A<|end|>"
+    "<|begin|>user<|content|>U<|end|><|begin|>assistant"
+)
+_CHATML = (
+    "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
+    "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n"
+)
+_NO_THOUGHT = "<think>\n\n</think>"
+_OFF, _ON = {"enable_thinking": False}, {"enable_thinking": True}
+# our template, one in the style of the published one, variables -> system, user, answer, user as documented
+PROMPTS: dict[str, tuple[str, str, dict[str, object], str]] = {
     "EXAONE 3": (
-        templates.EXAONE3, {},
+        templates.EXAONE3, published_styles.EXAONE3, {},
         "[|system|]S[|endofturn|]\n[|user|]U\n[|assistant|]A[|endofturn|]\n[|user|]U\n[|assistant|]",
     ),
-    "EXAONE 4": (
-        templates.EXAONE4, {},
-        "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\nA[|endofturn|]\n"
-        "[|user|]\nU[|endofturn|]\n[|assistant|]\n" + _NO_THOUGHT,
+    "EXAONE 4": (templates.EXAONE4, published_styles.EXAONE4, {}, f"{_EXAONE4}{_NO_THOUGHT}\n\n"),
+    "EXAONE 4 off": (templates.EXAONE4, published_styles.EXAONE4, _OFF, f"{_EXAONE4}{_NO_THOUGHT}\n\n"),
+    "EXAONE 4 on": (templates.EXAONE4, published_styles.EXAONE4, _ON, f"{_EXAONE4}<think>\n"),
+    "K-EXAONE on": (templates.K_EXAONE, published_styles.K_EXAONE, _ON, f"{_K_EXAONE}<think>\n"),
+    "K-EXAONE off": (templates.K_EXAONE, published_styles.K_EXAONE, _OFF, f"{_K_EXAONE}{_NO_THOUGHT}\n\n"),
+    "HyperCLOVA X": (templates.HYPERCLOVA_X, published_styles.HYPERCLOVA_X, {}, _HYPERCLOVA_X),
+    "HyperCLOVA X off": (
+        templates.HYPERCLOVA_X, published_styles.HYPERCLOVA_X, {"skip_reasoning": True}, f"{_HYPERCLOVA_X}\n",
     ),
-    "EXAONE 4 thinking": (
-        templates.EXAONE4, {"enable_thinking": True},
-        "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\nA[|endofturn|]\n"
-        "[|user|]\nU[|endofturn|]\n[|assistant|]\n<think>\n",
+    "HyperCLOVA X on": (
+        templates.HYPERCLOVA_X, published_styles.HYPERCLOVA_X, {"force_reasoning": True},
+        f"{_HYPERCLOVA_X}/think\n",
     ),
-    "K-EXAONE": (
-        templates.K_EXAONE, {"enable_thinking": True},
-        "<|system|>\nS<|endofturn|>\n<|user|>\nU<|endofturn|>\n<|assistant|>\nA<|endofturn|>\n"
-        "<|user|>\nU<|endofturn|>\n<|assistant|>\n<think>\n",
-    ),
-    "HyperCLOVA X": (
-        templates.HYPERCLOVA_X, {"skip_reasoning": True},
-        "<|im_start|>tool_list\n<|im_end|>\n<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
-        "<|im_start|>assistant\nA<|im_end|><|endofturn|>\n<|im_start|>user\nU<|im_end|>\n"
-        "<|im_start|>assistant\n",
-    ),
-    "HyperCLOVA X thinking": (
-        templates.HYPERCLOVA_X, {"force_reasoning": True},
-        "<|im_start|>tool_list\n<|im_end|>\n<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n"
-        "<|im_start|>assistant\nA<|im_end|><|endofturn|>\n<|im_start|>user\nU<|im_end|>\n"
-        "<|im_start|>assistant/think\n",
+    "HyperCLOVA X Text": (
+        templates.HYPERCLOVA_X_TEXT, published_styles.HYPERCLOVA_X, {"skip_reasoning": True},
+        f"{_HYPERCLOVA_X}\n",
     ),
     "A.X": (
-        templates.A_X, {},
+        templates.A_X, published_styles.A_X, {},
         "<|im_start|><|system|>S<|im_end|><|im_start|><|user|>U<|im_end|><|im_start|><|assistant|>A<|im_end|>"
         "<|im_start|><|user|>U<|im_end|><|im_start|><|assistant|>",
     ),
     "Solar Open": (
-        templates.SOLAR_OPEN, {},
-        "<|begin|>system<|content|>S<|end|><|begin|>user<|content|>U<|end|><|begin|>assistant<|content|>A<|end|>"
-        "<|begin|>user<|content|>U<|end|><|begin|>assistant",
+        templates.SOLAR_OPEN, published_styles.SOLAR_OPEN, {"default_system_prompt": False}, _SOLAR_OPEN,
+    ),
+    "Solar Open off": (
+        templates.SOLAR_OPEN, published_styles.SOLAR_OPEN,
+        {"default_system_prompt": False, "reasoning_effort": "minimal"},
+        f"{_SOLAR_OPEN}<|think|><|end|><|begin|>assistant",
     ),
     "Mi:dm, Kanana 1.5": (
-        templates.LLAMA3, {"bos_token": "<|begin_of_text|>"},
+        templates.LLAMA3, published_styles.MIDM, {"bos_token": "<|begin_of_text|>"},
         "<|begin_of_text|><|start_header_id|>system<|end_header_id|>\n\nS<|eot_id|>"
         "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\nA<|eot_id|>"
         "<|start_header_id|>user<|end_header_id|>\n\nU<|eot_id|>"
         "<|start_header_id|>assistant<|end_header_id|>\n\n",
     ),
-    "Qwen": (
-        templates.CHATML, {"enable_thinking": False},
-        "<|im_start|>system\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\nA<|im_end|>\n"
-        "<|im_start|>user\nU<|im_end|>\n<|im_start|>assistant\n" + _NO_THOUGHT,
-    ),
+    "Kanana-2": (templates.KANANA2, published_styles.KANANA2, {}, _CHATML),
+    "Kanana-2 off": (templates.KANANA2, published_styles.KANANA2, _OFF, f"{_CHATML}{_NO_THOUGHT}"),
+    "Qwen": (templates.CHATML, published_styles.QWEN3, {}, _CHATML),
+    "Qwen on": (templates.CHATML, published_styles.QWEN3, _ON, _CHATML),
+    "Qwen off": (templates.CHATML, published_styles.QWEN3, _OFF, f"{_CHATML}{_NO_THOUGHT}\n\n"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", PROMPTS)
 def test_prompts_are_those_of_the_families(name: str) -> None:
-    template, variables, expected = PROMPTS[name]
-    assert render(template, [SYSTEM, USER, ANSWER, USER], **variables) == expected  # type: ignore[arg-type]
+    ours, published, variables, expected = PROMPTS[name]
+    for template in (ours, published):
+        assert render(template, [SYSTEM, USER, ANSWER, USER], **variables) == expected  # type: ignore[arg-type]
 
 
-def test_exaone_3_begins_with_an_empty_system_turn() -> None:
-    assert render(templates.EXAONE3, [USER]) == "[|system|][|endofturn|]\n[|user|]U\n[|assistant|]"
+@pytest.mark.parametrize("template", [templates.EXAONE3, published_styles.EXAONE3], ids=["ours", "published"])
+def test_exaone_3_begins_with_an_empty_system_turn(template: str) -> None:
+    assert render(template, [USER]) == "[|system|][|endofturn|]\n[|user|]U\n[|assistant|]"
+
+
+FUNCTION = {"name": "날씨", "arguments": {"도시": "서울"}}
+CALLED = {"role": "assistant", "content": "",
+          "tool_calls": [{"id": "c1", "type": "function", "function": FUNCTION}]}  # fmt: skip
+GIVEN = {"role": "tool", "content": "맑음", "tool_call_id": "c1", "name": "날씨"}
+_JSON = '{"name": "날씨", "arguments": {"도시": "서울"}}'
+# family -> our template, the published style's, how a call and its result stand in the prompt
+CALLS = {
+    "Qwen": (
+        templates.CHATML, published_styles.QWEN3,
+        f"<|im_start|>assistant\n<tool_call>\n{_JSON}\n</tool_call><|im_end|>\n"
+        "<|im_start|>user\n<tool_response>\n맑음\n</tool_response><|im_end|>\n",
+    ),
+    "HyperCLOVA X": (
+        templates.HYPERCLOVA_X, published_styles.HYPERCLOVA_X,
+        f"<|im_start|>assistant -> tool/function_call\n[{_JSON}]<|im_end|><|stop|>\n"
+        "<|im_start|>tool/function_call\n맑음<|im_end|>\n",
+    ),
+    "Solar Open": (
+        templates.SOLAR_OPEN, published_styles.SOLAR_OPEN,
+        "<|begin|>assistant<|tool_calls|><|tool_call:begin|>c1<|tool_call:name|>날씨<|tool_call:args|>"
+        '{"도시": "서울"}<|tool_call:end|><|calls|>',
+    ),
+    "Kanana-2": (
+        None, published_styles.KANANA2,
+        "<tool_call>\n<function=날씨>\n<parameter=도시>\n서울\n</parameter>\n</function>\n</tool_call><|im_end|>\n",
+    ),
+    "Mi:dm": (None, published_styles.MIDM, f"<tool_call>{_JSON}</tool_call><|eot_id|>"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_tool_calls_stand_in_the_prompt(name: str) -> None:
+    ours, published, expected = CALLS[name]
+    for template in filter(None, (ours, published)):
+        assert expected in render(template, [SYSTEM, USER, CALLED, GIVEN])
+
+
+def test_what_stands_in_the_prompt_is_read_back() -> None:
+    """The text of a call, as a template writes it and a model repeats it, gives the call again."""
+    call = ToolCall("날씨", {"도시": "서울"})
+    for family, template in ((chats.QWEN3, published_styles.QWEN3), (chats.LLAMA3, published_styles.MIDM),
+                             (chats.KANANA2, published_styles.KANANA2), (chats.EXAONE4, templates.EXAONE4),
+                             (chats.HYPERCLOVA_X, published_styles.HYPERCLOVA_X)):  # fmt: skip
+        begin = render(template, [USER])
+        stream = render(template, [USER, CALLED], add_generation_prompt=False)
+        texts = [text for channel, text in parts(family, begin, stream) if channel == "tool"]
+        assert [parse_calls(family.tools, text) for text in texts] == [[call]], family.name
+
+
+def test_published_styles_with_tools_dates_and_thoughts() -> None:
+    tools = [{"type": "function", "function": {"name": "날씨"}}]
+    shown = '{"type": "function", "function": {"name": "날씨"}}'
+    assert shown in render(published_styles.QWEN3, [SYSTEM, USER], tools=tools)
+    assert f"tool_list\n[{shown}]<|im_end|>" in render(published_styles.HYPERCLOVA_X, [USER], tools=tools)
+    year = str(datetime.datetime.now().year)
+    assert f"Today is {year}-" in render(published_styles.SOLAR_OPEN, [USER])
+    midm = render(published_styles.MIDM, [USER], bos_token="<|begin_of_text|>")
+    assert published_styles.PREAMBLE in midm and f"오늘: {year}년" in midm
+    thought = {"role": "assistant", "content": "<think>\n생각\n</think>\n\n답"}
+    for template in (published_styles.QWEN3, published_styles.EXAONE4):
+        prompt = render(template, [USER, thought, USER])
+        assert "생각" not in prompt and "답" in prompt

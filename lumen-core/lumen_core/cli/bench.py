@@ -52,6 +52,7 @@ def bench(
         int, typer.Option("-r", "--repetitions", min=1, help="Repetitions of each test.")
     ] = 5,
     threads: options.Threads = None,
+    kv_format: options.KvFormat = None,
     target: options.TargetName = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How results are printed.")] = Output.md,
     profile: Annotated[
@@ -72,10 +73,10 @@ def bench(
         raise LumenError("nothing to measure: both -p and -n are 0")
     context = max(lengths + [count + 2 for count in counts])
     if profile:
-        _profile(model, lengths, counts, threads, context, target, json or output is Output.json)
+        _profile(model, lengths, counts, threads, context, target, kv_format, json or output is Output.json)
         return
     with (
-        options.opened(model, threads, context, target, quiet=True) as loaded,
+        options.opened(model, threads, context, target, quiet=True, kv_format=kv_format) as loaded,
         rivals(against, loaded) as others,
         progress_bar() as progress,
     ):
@@ -101,12 +102,15 @@ def _profile(
     threads: int | None,
     context: int,
     target: str | None,
+    kv_format: str | None,
     json: bool,
 ) -> None:
     """Print which share of each test every kind of work takes on the first thread."""
     from lumen_core.engine.benchmark import profile
 
-    with options.opened(model, threads, context, target, quiet=True, profile=True) as loaded:
+    with options.opened(
+        model, threads, context, target, quiet=True, profile=True, kv_format=kv_format
+    ) as loaded:
         results = profile(loaded, lengths, counts)
     if json:
         print_json(dict(results))

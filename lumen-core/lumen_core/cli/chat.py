@@ -10,6 +10,7 @@ import typer
 
 from lumen_core.cli import options
 from lumen_core.cli.output import Speech, note
+from lumen_core.cli.tokenize import warn_of_decomposed
 from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def chat(
     seed: options.Seed = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
+    kv_format: options.KvFormat = None,
     target: options.TargetName = None,
     lookup: options.Lookup = False,
     draft: options.DraftName = None,
@@ -58,7 +60,7 @@ def chat(
         seed=seed,
     )
     with (
-        options.opened(model, threads, context, target) as loaded,
+        options.opened(model, threads, context, target, kv_format=kv_format) as loaded,
         options.speculating(lookup, draft, threads, context, target) as guesses,
     ):
         if sys.stdin.isatty():
@@ -114,6 +116,7 @@ class Conversation:
 
     def answer(self, text: str) -> None:
         """Stream the model's answer; what was stopped or failed leaves the conversation usable."""
+        warn_of_decomposed(text, self.model.tokenizer)
         asked = [*self.messages, {"role": "user", "content": text}]
         pieces: list[str] = []
         speech = Speech()

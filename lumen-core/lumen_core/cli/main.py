@@ -26,6 +26,7 @@ from lumen_core.cli import (
     imatrix,
     inspect,
     models,
+    pack,
     plugins,
     quantize,
     run,
@@ -108,6 +109,7 @@ _add("Look inside", show, show.show)
 for _group, _name in ((models, "models"), (formats, "formats"), (backends, "backends"), (plugins, "plugins")):
     app.add_typer(_group.app, name=_name, rich_help_panel="What is installed")
 _add("Change a model", compile, compile.compile_)
+_add("Change a model", pack, pack.pack)
 _add("Change a model", quantize, quantize.quantize)
 _add("Change a model", imatrix, imatrix.imatrix)
 _add("Measure", bench, bench.bench)

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 SAMPLING, MACHINE = "Sampling", "Machine"
 
 ModelName = Annotated[
-    str, typer.Argument(help="A model file, a checkpoint directory, `org/name` on the hub, or `demo`.")
+    str,
+    typer.Argument(
+        help="A model file, a checkpoint directory, `org/name[@revision][:file]` on the hub, or `demo`."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]
 MaxTokens = Annotated[
@@ -63,6 +66,11 @@ ContextSize = Annotated[
     typer.Option("-c", "--ctx-size", min=1, envvar="LUMEN_CTX_SIZE", rich_help_panel=MACHINE,
                  help="Tokens that prompt and answer may have together."),
 ]  # fmt: skip
+KvFormat = Annotated[
+    str | None,
+    typer.Option("--kv-format", envvar="LUMEN_KV_FORMAT", rich_help_panel=MACHINE, metavar="<K[:V]>",
+                 help="Keep keys and values of the text so far in this format, such as q8_0 or q8_0:q4_0."),
+]  # fmt: skip
 TargetName = Annotated[
     str | None,
     typer.Option("--target", envvar="LUMEN_TARGET", rich_help_panel=MACHINE,
@@ -73,6 +81,10 @@ TargetName = Annotated[
 Think = Annotated[
     bool | None,
     typer.Option("--think/--no-think", help="Turn thinking on or off, where the model has it."),
+]
+ParseSpecial = Annotated[
+    bool,
+    typer.Option("--parse-special", help="Read names of control tokens in the text as these tokens."),
 ]
 ThinkBudget = Annotated[
     int | None,
@@ -125,6 +137,7 @@ def opened(
     target: str | None,
     quiet: bool = False,
     profile: bool = False,
+    kv_format: str | None = None,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
     from contextlib import nullcontext
@@ -135,7 +148,13 @@ def opened(
     valid_text(name, "the file name")
     with nullcontext() if quiet else progress_bar() as progress:
         model = load(
-            name, threads=threads, context=context, target=target, progress=progress, profile=profile
+            name,
+            threads=threads,
+            context=context,
+            kv_format=kv_format,
+            target=target,
+            progress=progress,
+            profile=profile,
         )
     try:
         yield model

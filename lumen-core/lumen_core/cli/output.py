@@ -7,7 +7,9 @@ standard error is a terminal.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -98,11 +100,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], title:
 
 
 def print_facts(facts: dict[str, object]) -> None:
-    """Print names and values, one pair a line."""
+    """Print names and values, one pair a line; on a terminal long values go on below themselves."""
     width = max((len(name) for name in facts), default=0)
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else sys.maxsize
     for name, value in facts.items():
-        if value not in (None, "", ()):
-            print(f"{name:{width}}  {value}")
+        if value in (None, "", ()):
+            continue
+        lines = textwrap.wrap(
+            str(value), max(20, columns - width - 2), break_long_words=False, break_on_hyphens=False
+        )
+        for label, line in zip([name, *[""] * len(lines)], lines, strict=False):
+            print(f"{label:{width}}  {line}")
 
 
 @contextmanager

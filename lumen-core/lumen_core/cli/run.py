@@ -10,6 +10,7 @@ import typer
 
 from lumen_core.cli import options
 from lumen_core.cli.output import Speech, note, print_json, write
+from lumen_core.cli.tokenize import warn_of_decomposed
 
 PROMPT = "옛날 옛적에"  # what `lumen run` alone continues
 
@@ -20,6 +21,7 @@ EPILOG = """Examples:
   lumen run model.gguf "대한민국의 수도는" --temp 0.7 --seed 1
   lumen run model.gguf "한 문장으로 자기소개를 해 줘." --chat
   lumen run Qwen/Qwen3-0.6B "17 x 23?" --think
+  lumen run model.gguf "<|im_start|>user..." --parse-special    a prompt with control tokens of its own
   cat letter.txt | lumen run model.gguf -       the prompt from standard input
 """
 
@@ -32,6 +34,7 @@ def run(
     system: Annotated[
         str | None, typer.Option("--system", "-sys", help="A system message; implies --chat.")
     ] = None,
+    parse_special: options.ParseSpecial = False,
     think: options.Think = None,
     think_budget: options.ThinkBudget = None,
     temperature: options.Temperature = None,
@@ -42,6 +45,7 @@ def run(
     seed: options.Seed = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
+    kv_format: options.KvFormat = None,
     target: options.TargetName = None,
     lookup: options.Lookup = False,
     draft: options.DraftName = None,
@@ -60,7 +64,7 @@ def run(
     )
     started = time.perf_counter()
     with (
-        options.opened(model, threads, context, target, quiet or json) as loaded,
+        options.opened(model, threads, context, target, quiet or json, kv_format=kv_format) as loaded,
         options.speculating(lookup, draft, threads, context, target) as guesses,
     ):
         sampling |= guesses
@@ -73,9 +77,13 @@ def run(
         with_template = chat or system is not None or thinking is not None
         if with_template and thinking is not None:
             sampling["think"] = thinking
+        if with_template and parse_special:
+            raise typer.BadParameter("--parse-special is for plain prompts; a chat template writes its own")
+        warn_of_decomposed(text, loaded.tokenizer)
+        asked: Any = loaded.tokenizer.encode(text, parse_special=True) if parse_special else text
         if json:
             call: Any = loaded.reply if with_template else loaded.generate
-            completion = call(messages if with_template else text, max_tokens=max_tokens, **sampling)
+            completion = call(messages if with_template else asked, max_tokens=max_tokens, **sampling)
             print_json(completion)
             return
         speech = Speech()
@@ -86,7 +94,7 @@ def run(
             else:
                 if sys.stdout.isatty():  # people want the sentence, pipes the answer
                     write(text)
-                for piece in loaded.stream(text, max_tokens=max_tokens, **sampling):
+                for piece in loaded.stream(asked, max_tokens=max_tokens, **sampling):
                     write(piece)
         finally:
             speech.end() if with_template else write("\n")

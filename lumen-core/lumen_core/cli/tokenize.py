@@ -16,6 +16,7 @@ EPILOG = """Examples:
 
   lumen tokenize demo "안녕하세요"
   lumen tokenize model.gguf "Hello" --ids
+  lumen tokenize model.gguf "<|im_start|>user" --parse-special
   lumen tokenize demo "안녕하세요" --compare LGAI-EXAONE/EXAONE-4.0-1.2B --compare Qwen/Qwen3-0.6B
   cat text.txt | lumen tokenize vocabulary.gguf - --json
 """
@@ -29,6 +30,7 @@ def tokenize(
     ] = None,
     ids: Annotated[bool, typer.Option("--ids", help="Print the ids alone, on one line.")] = False,
     special: Annotated[bool, typer.Option(help="Add what the model begins and ends a text with.")] = True,
+    parse_special: options.ParseSpecial = False,
     json: options.Json = False,
 ) -> None:
     """Show a text's tokens; a file with only a vocabulary will do."""
@@ -47,7 +49,7 @@ def tokenize(
         print_table(columns, [tuple(row.values()) for row in rows])
         return
     tokenizer = load_tokenizer(options.valid_text(model, "the file name"))
-    tokens = [int(token) for token in tokenizer.encode(content, add_special=special)]
+    tokens = [int(token) for token in tokenizer.encode(content, special, parse_special)]
     if ids:
         print_json(tokens) if json else print(*tokens)
         return
@@ -61,17 +63,18 @@ def tokenize(
         repr(word) if word is not None else f"bytes {p.hex()}" for word, p in zip(said, pieces, strict=True)
     ]
     print_table([">id", "text"], list(zip(tokens, shown, strict=True)))
-    print(f"{len(tokens)} tokens, {len(content)} characters{_per_syllable(len(tokens), content)}")
+    print(f"tokens: {len(tokens)}, characters: {len(content)}{_per_syllable(len(tokens), content)}")
     warn_of_decomposed(content, tokenizer)
 
 
 def _syllables(text: str) -> int:
-    return sum("가" <= letter <= "힣" for letter in text)
+    """Count syllables, those in single letters too."""
+    return sum("가" <= letter <= "힣" for letter in unicodedata.normalize("NFC", text))
 
 
 def _per_syllable(tokens: int, text: str) -> str:
     count = _syllables(text)
-    return f", {tokens / count:.2f} tokens per syllable" if count else ""
+    return f", tokens per syllable: {tokens / count:.2f}" if count else ""
 
 
 def _fertility(name: str, tokenizer: Any, text: str) -> dict[str, object]:

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from lumen_core.codegen.instructions import InstructionWriter
 from lumen_core.codegen.spelling import llvm_conversion, llvm_literal, llvm_suffix, llvm_type
-from lumen_core.codegen.writer import Writer
 from lumen_core.errors import LumenBug
 from lumen_core.ir.kernel import Kernel, Operation, Region, Type, Value
-from lumen_core.target import Instruction, Target
+from lumen_core.target import Target
 
 _INTEGER_OPS = {"add": "add", "sub": "sub", "mul": "mul", "div": "udiv", "rem": "urem"}
 _FLOAT_OPS = {"add": "fadd", "sub": "fsub", "mul": "fmul", "div": "fdiv", "rem": "frem"}
@@ -29,11 +29,7 @@ def emit_llvm(kernel: Kernel, target: Target) -> str:
     return emitter.module(kernel, target)
 
 
-class _Emitter(Writer):
-    def __init__(self, target: Target):
-        super().__init__()
-        self.target = target
-
+class _Emitter(InstructionWriter):
     def function(self, kernel: Kernel) -> None:
         for index, parameter in enumerate(kernel.parameters):
             self.text[id(parameter)] = f"%p{index}"
@@ -199,101 +195,6 @@ class _Emitter(Writer):
             f"store atomic {self.typed(value)}, {self.typed(pointer)} seq_cst, align {value.type.bytes}"
         )
 
-    # ------------------------------------------------------------ instructions
-
-    def op_dot4(self, op: Operation) -> None:
-        accumulator, left, right = op.operands
-        kind = op.attributes["kind"]
-        for flavour, other in (("dot4_u8s8", "signed"), ("dot4_s8s8", "unsigned")):
-            row = self.row(flavour, accumulator.type) if kind != other else None
-            if row is not None:
-                self.call_row(row, op.results[0], op.operands)
-                return
-        halves = Type("i16", 2 * accumulator.type.lanes)
-        widened, sums = Value(accumulator.type, "t"), Value(halves, "t")
-        pairs, quads = self.row("maddubs", halves), self.row("madd16", accumulator.type)
-        widen = self.row("widen_pairs", accumulator.type)
-        if pairs is not None and quads is not None and kind != "signed":
-            self.call_row(pairs, sums, (left, right))
-            self.call_row(quads, widened, (sums, Value(sums.type, "c", 1)))
-        elif widen is not None and kind != "unsigned":
-            # A pair of products is at most 2 * 128 * 127: it fits 16 bits.
-            self.call_row(widen, widened, (self.pair_products(left, right),))
-        else:
-            raise LumenBug(
-                f"target {self.target.name} has no way to do a {kind} byte dot product of "
-                f"{accumulator.type.lanes} lanes"
-            )
-        self.define(op.results[0], f"add {self.typed(accumulator)}, {self.value(widened)}")
-
-    def pair_products(self, left: Value, right: Value) -> Value:
-        """left[2i] * right[2i] + left[2i+1] * right[2i+1] of signed bytes, in 16 bits."""
-        count = 4 * left.type.lanes
-        factors = []
-        for value in (left, right):
-            bytes = self.cast(self.value(value), llvm_type(value.type), f"<{count} x i8>")
-            factors.append(self.fresh())
-            self.line(f"{factors[-1]} = sext <{count} x i8> {bytes} to <{count} x i16>")
-        product = self.fresh()
-        self.line(f"{product} = mul <{count} x i16> {factors[0]}, {factors[1]}")
-        parts = []
-        for first in (0, 1):
-            mask = ", ".join(f"i32 {lane}" for lane in range(first, count, 2))
-            parts.append(self.fresh())
-            pick = f"<{count} x i16> {product}, <{count} x i16> poison, <{count // 2} x i32> <{mask}>"
-            self.line(f"{parts[-1]} = shufflevector {pick}")
-        result = Value(Type("i16", count // 2), "t")
-        self.define(result, f"add <{count // 2} x i16> {parts[0]}, {parts[1]}")
-        return result
-
-    def op_instruction(self, op: Operation) -> None:
-        name = str(op.attributes["op"])
-        result = op.results[0] if op.results else None
-        row = self.row(name, result.type if result is not None else None)
-        if row is None:
-            raise LumenBug(f"target {self.target.name} has no instruction row {name}")
-        self.call_row(row, result, op.operands)
-
-    def row(self, op: str, result: Type | None) -> Instruction | None:
-        wanted = llvm_type(result) if result is not None else "void"
-        for row in self.target.instructions:
-            if row.op == op and row.types[0] == wanted:
-                return row
-        return None
-
-    def call_row(self, row: Instruction, result: Value | None, operands: tuple[Value, ...]) -> None:
-        arguments = []
-        for operand, given, wanted in zip(operands, row.types[1:], row.signature[1:], strict=False):
-            text = self.cast(self.value(operand), llvm_type(operand.type), given)
-            arguments.append(f"{wanted} {self.cast(text, given, wanted)}")
-        arguments += list(row.immediates)
-        self.declare(row.intrinsic, row.signature[0], row.signature[1:])
-        call = f"call {row.signature[0]} @{row.intrinsic}({', '.join(arguments)})"
-        if result is None:
-            self.line(call)
-            return
-        name = self.fresh()
-        self.line(f"{name} = {call}")
-        text = self.cast(name, row.signature[0], row.types[0])
-        self.text[id(result)] = self.cast(text, row.types[0], llvm_type(result.type))
-
-    def cast(self, text: str, have: str, want: str) -> str:
-        """The same bits as another type; a vector of unknown length starts with those of a known one."""
-        if have == want:
-            return text
-        name = self.fresh()
-        if "vscale" in have:
-            intrinsic = f"llvm.vector.extract.{_overload(want)}.{_overload(have)}"
-            self.declare(intrinsic, want, (have, "i64"))
-            self.line(f"{name} = call {want} @{intrinsic}({have} {text}, i64 0)")
-        elif "vscale" in want:
-            intrinsic = f"llvm.vector.insert.{_overload(want)}.{_overload(have)}"
-            self.declare(intrinsic, want, (want, have, "i64"))
-            self.line(f"{name} = call {want} @{intrinsic}({want} poison, {have} {text}, i64 0)")
-        else:
-            self.line(f"{name} = bitcast {have} {text} to {want}")
-        return name
-
     # ----------------------------------------------------------------- control
 
     def op_call(self, op: Operation) -> None:
@@ -369,9 +270,3 @@ class _Emitter(Writer):
         self.label(done)
         for result, after in zip(op.results, following, strict=True):
             self.text[id(result)] = after
-
-
-def _overload(type: str) -> str:
-    """How an overloaded intrinsic names a vector type of LLVM: `<vscale x 4 x i32>` is nxv4i32."""
-    head = "nxv" if "vscale" in type else "v"
-    return head + type.strip("<>").removeprefix("vscale x ").replace(" x ", "")

@@ -7,16 +7,15 @@ model has in memory, the frame included; words that are addresses are offsets th
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
 
-from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.engine.memory import Memory, Progress
-from lumen_core.engine.memory import Sequence as Conversation
+from lumen_core.engine.pack import packers_for
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.session import (
     PROGRAMS,
@@ -29,11 +28,8 @@ from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.cache_layout import PAGE
 from lumen_core.runtime.cache import ObjectCache, default_directory
-from lumen_core.runtime.link import Library, compile_object
 from lumen_core.runtime.memory import address
-from lumen_core.schedule.phases import Request
 from lumen_core.schedule.places import token_stride
-from lumen_core.target import Target
 
 MAGIC = 0x4E454D554C  # "LUMEN"
 IMAGE, HEADER = "model.image", "model.h"
@@ -78,20 +74,15 @@ def compile_ahead(
     chosen = choose_target(registry, target, run=False)
     here = choose_target(registry, None)
     cache = ObjectCache(default_directory())
-
-    def link_packers(requests: Mapping[str, Request], target: Target, cache: ObjectCache) -> Library:
-        """Packing happens here and now: kernels that follow the target's layout run on this machine."""
-        symbols = [symbol for symbol in requests if symbol.startswith("pack_")]
-        kernels = [requests[symbol].build() for symbol in symbols]
-        return Library([compile_object(emit_llvm(kernel, here), here) for kernel in kernels], symbols)
-
     path = registry.file(model)
     with registry.reader(path).open(path) as file:
-        session = compile_model(registry, file, chosen, threads, cache, linker=link_packers)
+        session = compile_model(registry, file, chosen, threads, cache, linker=packers_for(here))
         length = min(context or 4096, session.bound.context)
         memory = Memory(session, file, length, threads, 0, progress or (lambda *_: None))
         Sampling(temperature=0).write(memory.settings)
-        tables = Conversation(memory).pages
+        conversation = memory.sequence()
+        conversation.require(length)
+        tables = conversation.pages
         memory.step.write([(0, [0], tables)])
         directory.mkdir(parents=True, exist_ok=True)
         object_bytes = 0

@@ -5,7 +5,7 @@ In: a model and messages.  Out: `Part`s while they come, or a whole `Reply`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -108,7 +108,7 @@ class Turn:
         return self.model.chat_prompt(messages, **variables)
 
     def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Part]:
-        run = self.run = self.model.begin(ids, limit, shown=self.shown(), **self.options)
+        run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
         for piece in self.model.pieces(run):
             yield from (Part(*part) for part in channels.push(piece))
 
@@ -124,12 +124,8 @@ def turn(model: Model, messages: Messages, *, think: bool | int | None = None,
          max_tokens: int | None = None, stop: Sequence[str] = (), ignore_end: bool = False,
          speculate: Any = None, **sampling: Any) -> Turn:  # fmt: skip
     """Begin a turn; see `Model.stream_parts`."""
-    options = {
-        "stop": stop,
-        "ignore_end": ignore_end,
-        "speculate": speculate,
-        "sampling": Sampling(**sampling),
-    }
+    Sampling(**sampling)  # what is wrong is said now
+    options = {"stop": stop, "ignore_end": ignore_end, "speculate": speculate, **sampling}
     return Turn(model, messages, think, tools, template or {}, max_tokens, options)
 
 
@@ -169,14 +165,34 @@ def chat_prompt(path: Path, tokenizer: Tokenizer, family: ChatFamily | None, mes
     def text(token: int | None) -> str:
         return tokenizer.vocabulary[token] if token is not None else ""
 
-    def shielded(message: Mapping[str, Any]) -> Mapping[str, Any]:
-        if isinstance(message, Mapping) and message.get("role") in ("user", "tool"):
-            content = message.get("content")
-            if isinstance(content, str):  # what others wrote must not act as a control token
-                return {**message, "content": tokenizer.shield(content)}
-        return message
-
+    # What stands in a message must not act as a control token. A model's own earlier words may hold the marks
+    # of its family, which templates look for.
+    marks = frozenset(family.marks) if family is not None else frozenset()
+    try:
+        shielded = [_shielded(tokenizer, message, marks) for message in messages]
+        if variables.get("tools"):
+            variables = {**variables, "tools": _texts(variables["tools"], tokenizer.shield)}
+    except RecursionError:
+        raise TemplateError("a message or a tool is nested too deeply") from None
     return render(
-        template, [shielded(message) for message in messages],
-        bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables,
-    )  # fmt: skip
+        template, shielded, bos_token=text(tokenizer.bos_id), eos_token=text(tokenizer.eos_id), **variables
+    )
+
+
+def _shielded(tokenizer: Tokenizer, message: Mapping[str, Any], marks: frozenset[str]) -> Mapping[str, Any]:
+    if not isinstance(message, Mapping):
+        raise TemplateError(f"a message is a table with role and content, not a {type(message).__name__}")
+    kept = marks if message.get("role") == "assistant" else frozenset[str]()
+    found: Mapping[str, Any] = _texts(message, lambda text: tokenizer.shield(text, kept))
+    return found
+
+
+def _texts(value: Any, change: Callable[[str], str]) -> Any:
+    """A value with all texts in it changed, but for keys."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: _texts(item, change) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_texts(item, change) for item in value]
+    return value

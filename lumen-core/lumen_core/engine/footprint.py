@@ -53,7 +53,7 @@ def footprint(
     return Footprint(
         wanted,
         bound.context,
-        sum(tensor.data.nbytes for tensor in file.tensors.values()),
+        sum(tensor.nbytes for tensor in file.tensors.values()),
         sum(pool.page_bytes // PAGE for pool in pools if not pool.window),
         sum(min(pool.pages * PAGE, wanted) * (pool.page_bytes // PAGE) for pool in pools),
     )

@@ -269,6 +269,9 @@ def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | Non
     put(layout.seeds32, -128 * sums)
     factor = spread[..., None] if layout.scaled_sums else np.float32(1)
     put(layout.sums32, (sums * factor).astype(np.float32))
+    if layout.group > 32:
+        put(layout.pairs16, halves.astype("<i2").view("<i4"))
+        put(layout.pairs32, sums.astype("<i2").view("<i4"))
     return made
 
 

@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from lumen_core.engine.memory import RECENT, Sequence
+from lumen_core.engine.memory import RECENT
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import FEW
 from lumen_core.engine.speculation import Speculation
 from lumen_core.errors import LumenError
@@ -56,6 +57,21 @@ class Run:
         self.reused = 0
         self.started = self.prefilled = self.first = self.ended = 0.0
 
+    def take(self, found: int) -> bool:
+        """Note the token that was drawn; tell whether it is part of the answer (else the answer is over)."""
+        self.ended = time.perf_counter()
+        self.first = self.first or self.ended
+        if found < 0:
+            raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
+        if found in self.ends:
+            self.finish_reason = "stop"
+            return False
+        self.tokens.append(found)
+        return True
+
+    def completion(self, text: str) -> Completion:
+        return Completion(text, tuple(self.tokens), self.finish_reason, self.statistics())
+
     def statistics(self) -> Statistics:
         return Statistics(
             prompt_tokens=len(self.ids) - self.reused,
@@ -72,7 +88,7 @@ class Run:
 def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
     """Yield ids as they are found; tokens that the cache already holds from before are not computed again."""
     run.sampling.write(runner.memory.settings)
-    run.reused = reuse(cached, run.ids)
+    run.reused = cached.rewind(cached.common(run.ids[:-1]))  # the last token is always computed
     run.started = time.perf_counter()
     history = list(run.ids)
     runner.prefill(cached, run.ids[run.reused :])
@@ -93,14 +109,8 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
             if row > 0:
                 look_back()
                 found = runner.sample(row, len(cached.tokens) - len(proposed) - 1 + row)
-            run.ended = time.perf_counter()
-            run.first = run.first or run.ended
-            if found < 0:
-                raise LumenError("the model's numbers are not finite; the file is damaged or of another kind")
-            if found in run.ends:
-                run.finish_reason = "stop"
+            if not run.take(found):
                 return
-            run.tokens.append(found)
             yield found
             if len(run.tokens) >= run.limit:
                 return
@@ -119,13 +129,3 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
             found = runner.sample(0, position)
         else:
             found = runner.decode(cached, found)
-
-
-def reuse(cached: Sequence, ids: list[int]) -> int:
-    """Keep what the cache shares with the start of `ids`, but not their last token; return how many."""
-    common = 0
-    for ours, theirs in zip(cached.tokens, ids[:-1], strict=False):
-        if ours != theirs:
-            break
-        common += 1
-    return cached.rewind(common)

@@ -1,6 +1,7 @@
 """Models by name from a hub, through `huggingface_hub`.
 
-In: `org/name`, `hf:org/name`, and after a colon a file or a quantization (`:Q4_K_M`).  Out: a local path.
+In: `org/name` or `hf:org/name`, after an `@` a branch, tag or commit, and after a colon a file or a
+quantization (`org/name@main:Q4_K_M`).  Out: a local path.
 Cache, token, mirror, offline mode and resumption are that library's and configured as everywhere
 (HF_HOME, HF_TOKEN, HF_ENDPOINT, HF_HUB_OFFLINE); this module only chooses files and explains failures.
 """
@@ -21,6 +22,7 @@ PREFIX = "hf:"
 _NAME = re.compile(
     r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9])?/[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
 )
+_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _SMALL = ("*.json", "*.jinja", "tokenizer.model")  # what a checkpoint needs besides its weights
 _PREFERRED = ("q4_k_m", "q4_0", "q5_k_m", "q8_0", "q4_k_s", "q6_k", "bf16", "f16")
 _PART = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)")
@@ -32,24 +34,28 @@ class HubName:
 
     repository: str
     choice: str = ""
+    revision: str | None = None
 
 
 def hub_name(text: str) -> HubName | None:
     """Read a name; None if it cannot be one (then it is a path)."""
     explicit = text.startswith(PREFIX)
-    repository, _, choice = text.removeprefix(PREFIX).partition(":")
+    where, _, choice = text.removeprefix(PREFIX).partition(":")
+    repository, at, revision = where.partition("@")
     valid = _NAME.fullmatch(repository) and ".." not in repository and "--" not in repository
+    if at and (not _REVISION.fullmatch(revision) or ".." in revision):
+        valid = None
     if choice and (".." in choice or choice.startswith(("/", "\\")) or "\0" in choice):
         valid = None
     if not valid:
         if explicit:
             raise ModelFormatError(
-                f"{text[:200]!r} is no name on the hub; write hf:organization/model[:file]"
+                f"{text[:200]!r} is no name on the hub; write hf:organization/model[@revision][:file]"
             )
         return None
     if not explicit and not choice and re.search(r"\.(gguf|safetensors|json|lum)$", repository):
         return None  # a mistyped path
-    return HubName(repository, choice)
+    return HubName(repository, choice, revision or None)
 
 
 def fetch(name: HubName, revision: str | None = None, progress: Progress | None = None) -> Path:
@@ -57,6 +63,7 @@ def fetch(name: HubName, revision: str | None = None, progress: Progress | None 
     import huggingface_hub as hub
     from huggingface_hub import errors
 
+    revision = revision or name.revision
     try:
         return _fetch(hub, name, revision, progress or _silent)
     except errors.GatedRepoError:
@@ -94,11 +101,28 @@ def _fetch(hub: Any, name: HubName, revision: str | None, progress: Progress) ->
     for number, file in enumerate(chosen):
         progress(f"fetching {name.repository}", number, len(chosen))
         here = hub.hf_hub_download(
-            name.repository, file, revision=revision, endpoint=_endpoint(hub), cache_dir=_cache()
-        )
+            name.repository, file, revision=revision, endpoint=_endpoint(hub), cache_dir=_cache(),
+            tqdm_class=_bar(progress),
+        )  # fmt: skip
         paths.append(Path(here))
     progress(f"fetching {name.repository}", len(chosen), len(chosen))
     return paths[0] if chosen[0].endswith(".gguf") else paths[0].parent
+
+
+def _bar(progress: Progress) -> type:
+    """What the library shows its own progress with: ours, in MiB of the file that it fetches."""
+    from huggingface_hub.utils import tqdm
+
+    class Bar(tqdm):
+        def __init__(self, *arguments: Any, **options: Any):
+            super().__init__(*arguments, **{**options, "disable": True})
+            self.n, self.total = options.get("initial") or 0, options.get("total") or 0
+
+        def update(self, n: float | None = 1) -> None:
+            self.n += n or 0
+            progress("file, MiB", int(self.n) >> 20, int(self.total) >> 20)
+
+    return Bar
 
 
 def _listed(hub: Any, name: HubName, revision: str | None) -> list[str]:

@@ -13,7 +13,6 @@ from lumen_core.engine.session import load_formats, load_page
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.plugins.sources import Release
-from lumen_core.text.chat import family_of
 from lumen_core.text.template import render
 from lumen_core.text.tokenizer import build
 from lumen_core.weights.model_file import ModelFile
@@ -23,10 +22,10 @@ _FACTORS = "rope_freqs.weight"  # follows from settings and is in no count of pa
 
 @dataclass(frozen=True)
 class Identity:
-    """`release` is None where no published count of parameters fits."""
+    """`releases` are those with this number of parameters; several may have one shape."""
 
     parameters: int
-    release: Release | None
+    releases: tuple[Release, ...]
     chat: str
     problems: tuple[str, ...]
 
@@ -34,18 +33,16 @@ class Identity:
 def identify(file: ModelFile, registry: Registry) -> Identity:
     parameters = sum(math.prod(tensor.shape) for name, tensor in file.tensors.items() if name != _FACTORS)
     problems: list[str] = []
-    release = None
     entry = registry.architectures.get(file.architecture)
-    if entry is not None:
-        fitting = [one for one in entry.value.releases if one.parameters == parameters]
-        release = fitting[0] if fitting else None
+    known = entry.value.releases if entry is not None else ()
+    releases = tuple(one for one in known if one.parameters == parameters)
     if file.tensors:
         _run(problems, "weights", lambda: bind(load_page(registry, file.architecture)[1], file))
         formats = {tensor.format for tensor in file.tensors.values()}
         for name in sorted(formats):
             _run(problems, f"tensors of the format {name}", lambda name=name: load_formats(registry, {name}))
     chat = _chat(file, registry, problems)
-    return Identity(parameters, release, chat, tuple(problems))
+    return Identity(parameters, releases, chat, tuple(problems))
 
 
 def _run(problems: list[str], what: str, trial: object) -> None:
@@ -61,7 +58,7 @@ def _chat(file: ModelFile, registry: Registry, problems: list[str]) -> str:
     except LumenError as problem:
         problems.append(f"text: {problem}")
         return ""
-    family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+    family = registry.chat_family(file.architecture, frozenset(tokenizer.vocabulary))
     template = tokenizer.chat_template or (family.template if family is not None else "")
     if not template:
         problems.append("chat: the file has no chat template; plain prompts work")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Mapping
-from collections.abc import Sequence as Many
 
 import numpy as np
 
 from lumen_core.engine.pools import plan_pools
+from lumen_core.engine.sequence import Pages, Sequence
 from lumen_core.engine.session import Session
 from lumen_core.engine.step_input import StepInput
-from lumen_core.errors import ContextLengthError
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.attention import PART
@@ -34,8 +33,8 @@ Progress = Callable[[str, int, int], None]
 class Memory:
     """Everything that the programs of one model touch.
 
-    context, sequences  tokens that each of so many sequences may have; pages that no token has reached cost
-                        no memory
+    context    tokens that a sequence may have
+    sequences  of that length that the cache has room for; pages that no token has reached cost no memory
     """
 
     def __init__(self, session: Session, file: ModelFile, context: int, threads: int, yield_function: int,
@@ -53,6 +52,7 @@ class Memory:
         self._layer_words = len(records.layer)
         self.layer_records = allocate(8 * self._layer_words * self.layers, "layer records").view("<i8")
         self.layer_records = self.layer_records.reshape(self.layers, self._layer_words)
+        self.pages = [Pages(pool) for pool in self.pools]
         self._place_buffers()
         self._place_cache()
         self._place_rotaries(context)
@@ -73,6 +73,10 @@ class Memory:
         self.set("sampling.recent", address(self.recent))
         self.sampled = self.buffers["sampling.token"].view("<i8")
         self.step = StepInput(max(session.chunk, 1), self.pools, self._new, self.set)
+
+    def sequence(self) -> Sequence:
+        """Return a new sequence without tokens."""
+        return Sequence(self.pages, self.context)
 
     # ------------------------------------------------------------------- slots
 
@@ -141,16 +145,9 @@ class Memory:
         session, needs = self.session, self.session.needs
         tables: list[tuple[int | None, Mapping[str, FileTensor]]] = [(None, session.bound.weights)]
         tables += list(enumerate(session.bound.layers))
-        functions = {}
-        for symbol in session.kernels:
-            if symbol.startswith("pack_"):
-                functions[symbol.removeprefix("pack_")] = pack_function(session, symbol)
-        packer = Packer(file, session.formats, session.target.lanes, functions, threads)
+        packer = Packer(file, session.formats, session.target.lanes, pack_functions(session), threads)
         try:
-            in_order = [*tables[1:], tables[0]]  # as a step reads them: the layers, then the head
-            packer.pack_all(
-                [t for _, table in in_order for name, t in table.items() if name in needs.packed], progress
-            )
+            packer.pack_all(session.tensors(needs.packed), progress)
             for layer, table in tables:
                 for name, tensor in table.items():
                     if name in needs.packed:
@@ -188,57 +185,13 @@ class Memory:
         self.counters[:] = 0
 
 
-def pack_function(session: Session, symbol: str) -> Function:
-    """Return the native function of a pack program."""
+def pack_functions(session: Session) -> dict[str, Function]:
+    """Return the native function of every pack program, by format."""
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    return session.library.function(symbol, None, pointer, pointer, number, number, number, number)
-
-
-class Sequence:
-    """One conversation's tokens and the cache pages that hold their keys and values.
-
-    number  which of the memory's sequences it is
-    pages   per pool the page of the pool that holds each page of the sequence: a ring where there is a window
-    """
-
-    def __init__(self, memory: Memory, number: int = 0):
-        self.memory = memory
-        self.tokens: list[int] = []  # tokens whose keys and values are in the cache
-        self._written = 0  # tokens that the rings have seen since they were last right from the beginning
-        whole = -(-memory.context // memory.cache.page)
-        self.pages = {
-            pool.suffix: (number * pool.pages + np.arange(whole) % pool.pages).astype(np.int32)
-            for pool in memory.pools
-        }
-
-    def extend(self, tokens: Many[int]) -> None:
-        """Note tokens whose keys and values a step has written."""
-        self.tokens.extend(tokens)
-        self._written = max(self._written, len(self.tokens))
-
-    def rewind(self, length: int) -> int:
-        """Forget all tokens from `length` on; return how many stay.
-
-        None stay where a ring has overwritten keys that the next token would see.
-        """
-        size = self.memory.cache.page
-        newest = max(self._written - 1, 0) // size
-        for pool in self.memory.pools:
-            oldest = max(length + 1 - pool.window, 0) // size
-            if pool.window and newest - oldest >= pool.pages:
-                length = 0
-        if length == 0:
-            self._written = 0
-        del self.tokens[length:]
-        return len(self.tokens)
-
-    def require(self, count: int) -> None:
-        """Check that `count` more tokens fit; raises ContextLengthError."""
-        total = len(self.tokens) + count
-        if total > self.memory.context:
-            raise ContextLengthError(
-                f"{total} tokens do not fit the context of {self.memory.context}; "
-                "give a larger context (--ctx-size) or a shorter text",
-                total,
-                self.memory.context,
-            )
+    return {
+        symbol.removeprefix("pack_"): session.library.function(
+            symbol, None, pointer, pointer, number, number, number, number
+        )
+        for symbol in session.kernels
+        if symbol.startswith("pack_")
+    }

@@ -12,20 +12,22 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from lumen_core.engine.batch import Batch
 from lumen_core.engine.binding import context_length
 from lumen_core.engine.chat import Part, Reply, chat_prompt, reply, turn
+from lumen_core.engine.facts import facts
 from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
 from lumen_core.engine.memory import Memory
-from lumen_core.engine.memory import Sequence as Cached
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.sequence import check_length
 from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.engine.sources import open_model, read_vocabulary
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
@@ -34,7 +36,7 @@ from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.runtime.team import Team, available_threads
-from lumen_core.text.chat import ChatFamily, family_of
+from lumen_core.text.chat import ChatFamily
 from lumen_core.text.stream import StreamDecoder
 from lumen_core.text.tokenizer import Tokenizer, build
 from lumen_core.weights.model_file import ModelFile
@@ -48,6 +50,8 @@ def load(
     *,
     threads: int | None = None,
     context: int | None = None,
+    sequences: int = 1,
+    kv_format: str | None = None,
     target: str | None = None,
     progress: Progress | None = None,
     profile: bool = False,
@@ -62,6 +66,10 @@ def load(
             (`org/name`, `hf:org/name:Q4_K_M`).
         threads: native threads; None takes the cores that this process may use.
         context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
+        sequences: answers of that length that the cache has room for at once (`Model.batch`); shorter ones
+            share the room of one.
+        kv_format: how keys and values are kept: a format whose block divides the heads (`q8_0`), or one for
+            each (`q8_0:q4_0`); None takes what the model's page says, f16.
         target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
         progress: called with (what, done, total) while loading.
         profile: compile programs that measure where their time goes (`Model.profile`).
@@ -74,7 +82,8 @@ def load(
     import os
 
     registry = registry or Registry.load()
-    threads = _threads(threads)
+    threads = available_threads() if threads is None else _counted("threads", threads)
+    _counted("sequences", sequences)
     chosen = choose_target(registry, target or os.environ.get("LUMEN_TARGET") or None)
     file = open_model(path, registry, progress, revision)
     try:
@@ -85,13 +94,17 @@ def load(
         preparing.start()
         try:
             (progress or _silent)("compiling", 0, 1)
-            session = compile_model(registry, file, chosen, threads, objects, profile=profile)
+            session = compile_model(
+                registry, file, chosen, threads, objects, profile=profile, kv_format=kv_format
+            )
             team = Team(threads, session.library)
             window = context_length(context, session.bound.context)
-            memory = Memory(session, file, window, threads, team.yield_function, progress or _silent)
+            memory = Memory(
+                session, file, window, threads, team.yield_function, progress or _silent, sequences
+            )
         finally:
             preparing.join()
-        family = family_of(frozenset(tokenizer.vocabulary), registry.chats)
+        family = registry.chat_family(file.architecture, frozenset(tokenizer.vocabulary))
         return Model(file, session, memory, team, tokenizer, family)
     except BaseException:
         file.close()
@@ -112,11 +125,9 @@ def _silent(what: str, done: int, total: int) -> None:
     pass
 
 
-def _threads(asked: int | None) -> int:
-    if asked is None:
-        return available_threads()
+def _counted(what: str, asked: int) -> int:
     if not isinstance(asked, int) or not 1 <= asked <= 1024:
-        raise LumenError(f"threads must be a whole number from 1 to 1024, found {asked!r}")
+        raise LumenError(f"{what} must be a whole number from 1 to 1024, found {asked!r}")
     return asked
 
 
@@ -134,7 +145,7 @@ class Model:
         self._memory = memory
         self._team = team
         self._runner = Runner(session, memory, team)
-        self._cached = Cached(memory)
+        self._cached = memory.sequence()
         self._lock = Turns()
         self._stop_threads = weakref.finalize(self, team.close)  # also where nobody closes the model
         self._closed = False
@@ -163,21 +174,47 @@ class Model:
                 the same tokens, found several at a time.
             sampling: settings of `Sampling`: temperature, top_k, top_p, min_p, repeat_penalty, seed, ...
         """
-        return self.pieces(
-            self._generation(
-                prompt, max_tokens, stop, ignore_end, add_special, speculate, Sampling(**sampling)
-            )
-        )
+        run = self.prepare(
+            prompt, max_tokens=max_tokens, stop=stop, ignore_end=ignore_end, add_special=add_special,
+            speculate=speculate, **sampling,
+        )  # fmt: skip
+        return self.pieces(run)
 
-    def generate(self, prompt: Prompt, *, max_tokens: int | None = 128, stop: Sequence[str] = (),
-                 ignore_end: bool = False, add_special: bool = True,
-                 speculate: Speculation | Model | str | None = None,
-                 **sampling: Any) -> Completion:  # fmt: skip
+    def generate(self, prompt: Prompt, **options: Any) -> Completion:
         """Return the whole continuation; options as for `stream`."""
-        settings = Sampling(**sampling)
-        run = self._generation(prompt, max_tokens, stop, ignore_end, add_special, speculate, settings)
-        text = "".join(self.pieces(run))
-        return Completion(text, tuple(run.tokens), run.finish_reason, run.statistics())
+        run = self.prepare(prompt, **options)
+        return run.completion("".join(self.pieces(run)))
+
+    @contextmanager
+    def batch(self) -> Iterator[Batch]:
+        """Open a batch: answers that join and leave as they like, several in each step."""
+        with self._lock:
+            self._require_open()
+            batch = Batch(self._runner, self._cached, self.prepare, self._require_open)
+            try:
+                yield batch
+            finally:
+                batch.close()
+
+    def stream_batch(self, prompts: Sequence[Prompt], *, each: Sequence[Mapping[str, Any]] | None = None,
+                     **options: Any) -> Iterator[tuple[int, str]]:  # fmt: skip
+        """Yield the number of a prompt and a piece of its continuation, for all prompts side by side.
+
+        each: options of single prompts, which win over those for all; both as for `stream`.
+        """
+        with self.batch() as batch:
+            numbers = {answer: number for number, answer in enumerate(batch.add_all(prompts, each, options))}
+            for answer, piece in batch:
+                yield numbers[answer], piece
+
+    def generate_batch(self, prompts: Sequence[Prompt], *, each: Sequence[Mapping[str, Any]] | None = None,
+                       **options: Any) -> list[Completion]:  # fmt: skip
+        """Return the whole continuations, in the order of the prompts; options as for `stream_batch`."""
+        with self.batch() as batch:
+            answers = batch.add_all(prompts, each, options)
+            for _ in batch:
+                pass
+            return [answer.completion() for answer in answers]
 
     def stream_chat(self, messages: Sequence[Mapping[str, Any]], *, max_tokens: int | None = None,
                     template: Mapping[str, Any] | None = None, **options: Any) -> Iterator[str]:  # fmt: skip
@@ -246,27 +283,7 @@ class Model:
     def describe(self) -> dict[str, Any]:
         """Facts about the loaded model, for tables."""
         self._require_open()
-        formats: dict[str, int] = {}
-        for tensor in self._file.tensors.values():
-            formats[tensor.format] = formats.get(tensor.format, 0) + 1
-        return {
-            "name": str(self._file.metadata.get("general.name") or Path(self.path).stem),
-            "path": str(self.path),
-            "architecture": self._file.architecture,
-            "parameters": self._session.bound.parameters,
-            "file_bytes": self._file.size,
-            "formats": formats,
-            "context": self.context,
-            "trained_context": self._session.bound.context,
-            "vocabulary": self._runner.vocabulary,
-            "threads": self._team.threads,
-            "target": self._session.target.name,
-            "cache_bytes": self._memory.cache_bytes,
-            "cache_bytes_per_token": self._memory.cache_bytes_per_token,
-            "kernels": len(self._session.kernels),
-            "objects_compiled": self._session.cache.misses,
-            "objects_cached": self._session.cache.hits,
-        }
+        return facts(self._file, self._session, self._memory, self._team.threads)
 
     def profile(self) -> dict[str, float]:
         """Return which share of thread 0's time each kind of work took since the last call.
@@ -326,9 +343,15 @@ class Model:
                 raise LumenError(f"token {token} is not in the vocabulary of {self._runner.vocabulary}")
         return checked
 
-    def _generation(self, prompt: Prompt, max_tokens: int | None, stop: Sequence[str], ignore_end: bool,
-                    add_special: bool, speculate: Speculation | Model | str | None,
-                    sampling: Sampling) -> Run:  # fmt: skip
+    def prepare(self, prompt: Prompt, *, max_tokens: int | None = 128, stop: Sequence[str] = (),
+                ignore_end: bool = False, add_special: bool = True,
+                speculate: Speculation | Model | str | None = None,
+                shown: frozenset[int] = frozenset(), **sampling: Any) -> Run:  # fmt: skip
+        """Check what is asked for and return it as a generation, which `pieces` carries out.
+
+        shown: control tokens that are text here; other options as for `stream`.
+        """
+        settings = Sampling(**sampling)
         self._require_open()
         if isinstance(prompt, str):
             prompt = self.tokenizer.encode(prompt, add_special=add_special)
@@ -340,12 +363,12 @@ class Model:
             checked = [start]
         if max_tokens is not None and (not isinstance(max_tokens, int) or max_tokens < 0):
             raise LumenError(f"max_tokens must be a whole number, 0 or more, found {max_tokens!r}")
-        Cached(self._memory).require(len(checked))
+        check_length(len(checked), self.context)
         limit = self.context - len(checked)
         limit = limit if max_tokens is None else min(limit, max_tokens)
-        decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop)
+        decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop, special=shown)
         ends = frozenset() if ignore_end else self._ends()
-        return Run(checked, limit, ends, decoder, sampling, speculation(speculate, self))
+        return Run(checked, limit, ends, decoder, settings, speculation(speculate, self))
 
     def _ends(self) -> frozenset[int]:
         """What ends a generation: what the family says, where it says something."""
@@ -353,14 +376,6 @@ class Model:
             return frozenset(self.tokenizer.eos_ids)
         names = set(self.family.ends)
         return frozenset(number for number, text in enumerate(self.tokenizer.vocabulary) if text in names)
-
-    def begin(self, ids: Sequence[int], max_tokens: int | None, *, stop: Sequence[str], ignore_end: bool,
-              speculate: Speculation | Model | str | None, sampling: Sampling,
-              shown: frozenset[int]) -> Run:  # fmt: skip
-        """Prepare a generation in which the control tokens of `shown` are text; `pieces` carries it out."""
-        run = self._generation(ids, max_tokens, stop, ignore_end, False, speculate, sampling)
-        run.decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop, special=shown)
-        return run
 
     def pieces(self, run: Run) -> Iterator[str]:
         with self._lock:

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_core.engine.session import file_formats, load_formats
+from lumen_core.engine.session import file_formats, format_identities, load_formats
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.encode import encode
-from lumen_core.quant.identity import fingerprint
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.weights.model_file import (
     FileTensor,
@@ -117,10 +116,7 @@ def plan(
         changes.append(Change(tensor, format, size, fallback))
     if importance is not None:
         _require_match(importance, changes)
-    identities = {
-        name: FormatIdentity(name, fingerprint(registry.format(name)), form.block, form.block_bytes)
-        for name, form in forms.items()
-    }
+    identities = format_identities(registry, forms)
     return Job(file, reader, mixture, tuple(changes), forms, identities, importance)
 
 

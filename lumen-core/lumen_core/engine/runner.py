@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Iterator
 from collections.abc import Sequence as Many
 
 import numpy as np
 
-from lumen_core.engine.memory import Memory, Sequence
+from lumen_core.engine.memory import Memory
+from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import FEW, PROGRAMS, Session
 from lumen_core.runtime.memory import address
 from lumen_core.runtime.team import Team
@@ -91,7 +93,10 @@ class Runner:
         return int(self.memory.sampled[0])
 
     def sample(self, row: int, position: int) -> int:
-        """Draw after token `row` of a prefill of at most `FEW`; it is at `position` of the sequence."""
+        """Draw from a row of logits that a step of at most `FEW` tokens left, or that `rows` gave.
+
+        position  of the token before the drawn one, in its sequence
+        """
         memory = self.memory
         return int(
             self._sample(
@@ -125,9 +130,19 @@ class Runner:
         They can be asked for once: the states of a step are moved together for it.
         """
         result = np.empty((len(tokens), self.vocabulary), np.float32)
+        for number, row in enumerate(self.rows(tokens)):
+            start = row * self.logit_stride
+            result[number] = self._logits[start : start + self.vocabulary]
+        return result
+
+    def rows(self, tokens: Many[int]) -> Iterator[int]:
+        """Yield where the logits after each of these tokens are, for `sample`; otherwise as `scores`.
+
+        A row holds until the next is asked for.
+        """
         if self._ran == "few":
-            result[:] = self._logit_rows(FEW)[np.asarray(tokens)]
-            return result
+            yield from tokens
+            return
         for row, token in enumerate(tokens):
             if row != token:
                 self._state_rows[row] = self._state_rows[token]
@@ -136,9 +151,4 @@ class Runner:
             self.memory.set("head_x", self._states + first * self.state_stride)
             self.memory.set("tokens", count)
             self._run("score")
-            result[first : first + count] = self._logit_rows(count)
-        return result
-
-    def _logit_rows(self, count: int) -> np.ndarray:
-        rows = self._logits[: count * self.logit_stride].reshape(count, self.logit_stride)
-        return rows[:, : self.vocabulary]
+            yield from range(count)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
@@ -25,10 +25,11 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
 from lumen_core.quant.identity import fingerprint
 from lumen_core.quant.layout import ALIGNMENT
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
 from lumen_core.schedule.cache import CacheFormats
-from lumen_core.schedule.matmul import few_columns, tile_columns
+from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
@@ -36,7 +37,9 @@ from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
 from lumen_core.schedule.step import Part, Profile, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
 from lumen_core.target import Target
-from lumen_core.weights.model_file import ModelFile
+from lumen_core.weights.model_file import FileTensor, FormatIdentity, ModelFile
+from lumen_core.weights.packed_file import PackedFile
+from lumen_core.weights.packing import packing_digest
 
 FEW = 8  # tokens that the program for a handful takes at most
 Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
@@ -132,6 +135,13 @@ class Session:
     chunk: int
     cache_formats: CacheFormats
 
+    def tensors(self, names: Iterable[str]) -> list[FileTensor]:
+        """Return weights of these names, each once, as a step reads them: layer by layer, then the head."""
+        wanted = set(names)
+        tables = (*self.bound.layers, self.bound.weights)
+        found = {id(t): t for table in tables for name, t in table.items() if name in wanted}
+        return list(found.values())
+
 
 def file_formats(registry: Registry, file: ModelFile) -> Formats:
     """Return the normal forms of a file's formats; a name must mean what it meant when the file was made."""
@@ -145,6 +155,21 @@ def file_formats(registry: Registry, file: ModelFile) -> Formats:
                 "install the package that the file was made with"
             )
     return load_formats(registry, {tensor.format for tensor in file.tensors.values()} | {"f32"})
+
+
+def format_identities(registry: Registry, formats: Mapping[str, NormalForm]) -> dict[str, FormatIdentity]:
+    """Return what a file has to say about each format, for containers that have no number for it."""
+    return {
+        name: FormatIdentity(name, fingerprint(registry.format(name)), form.block, form.block_bytes)
+        for name, form in formats.items()
+    }
+
+
+def packing_digests(
+    registry: Registry, names: Iterable[str], formats: Formats, target: Target
+) -> dict[str, str]:
+    """Return what decides the packed bytes of each format."""
+    return {name: packing_digest(registry.format(name), formats[name], target) for name in names}
 
 
 def compile_model(
@@ -166,6 +191,9 @@ def compile_model(
     """
     module, model = load_page(registry, file.architecture)
     formats = file_formats(registry, file)
+    if isinstance(file, PackedFile):
+        known = [name for name in file.digests if name in formats]
+        file.require(packing_digests(registry, known, formats, target), target.name)
     bound = bind(model, file)
     lowered = lower(module, model, bound, formats)
     kept = cache_formats(kv_format, registry, model)
@@ -193,7 +221,7 @@ def plan_steps(
     """Plan every program; return the requests for their step kernels."""
 
     wide = tile_columns(target)
-    kinds = {"one": (1, 1), "few": (few_columns(target), FEW), "many": (wide, chunk), "panel": (wide, wide)}
+    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk), "panel": (wide, wide)}
 
     def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
         columns, capacity = kinds[kind]

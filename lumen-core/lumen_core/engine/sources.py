@@ -1,6 +1,6 @@
 """From what a user names to an opened model: a shipped name, a file, a checkpoint directory, a name on a hub.
 
-In: `demo`, `model.gguf`, `./checkpoint`, `org/name` or `hf:org/name[:file]`.  Out: a `ModelFile`.
+In: `demo`, `model.gguf`, `./checkpoint`, `org/name` or `hf:org/name[@revision][:file]`.  Out: a `ModelFile`.
 A path that exists always wins over a hub's name.
 """
 
@@ -15,6 +15,7 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.weights.checkpoint import CONFIG, model_type, open_checkpoint, read_config
 from lumen_core.weights.mapping import Checkpoint
 from lumen_core.weights.model_file import ModelFile
+from lumen_core.weights.packed_file import open_packed
 from lumen_core.weights.tokenizer_files import read_tokenizer
 
 Progress = Callable[[str, int, int], None]
@@ -36,7 +37,14 @@ def open_model(name: str | Path, registry: Registry, progress: Progress | None =
     path = locate(name, registry, progress, revision)
     if path.is_dir():
         path = inside(path)
-    return open_directory(path, registry) if path.is_dir() else registry.reader(path).open(path)
+    if path.is_dir():
+        return open_directory(path, registry)
+    file = registry.reader(path).open(path)
+    try:
+        return open_packed(file)
+    except BaseException:
+        file.close()
+        raise
 
 
 def inside(directory: Path) -> Path:

@@ -212,6 +212,10 @@ class Builder:
         """
         return self.emit("dot4", (accumulator, left, right), accumulator.type, kind=kind)
 
+    def dot2(self, accumulator: Value, left: Value, right: Value) -> Value:
+        """accumulator[i] + sum over j < 2 of left[2i+j] * right[2i+j]; words are given as i32 lanes."""
+        return self.emit("dot2", (accumulator, left, right), accumulator.type)
+
     def lookup16(self, table: Sequence[int], index: Value) -> Value:
         """table[index[i]], bytes; the table has at most 16 of them, an index is below 16."""
         lanes = index.type.lanes

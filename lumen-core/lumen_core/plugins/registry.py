@@ -9,7 +9,7 @@ the same name raise PluginError. `.lum` files are parsed when their names are fi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
@@ -20,13 +20,13 @@ from lumen_core.errors import LumenError, ModelError, ModelFormatError, PluginEr
 from lumen_core.plugins.collect import Entry, Plugin, Problem, call, collect, reason
 from lumen_core.plugins.hookspecs import GROUP
 from lumen_core.plugins.sources import ModelSource
+from lumen_core.text.chat import ChatFamily, family_of
 
 if TYPE_CHECKING:
     import typer
 
     from lumen_core.dsl import ast
     from lumen_core.target import Backend
-    from lumen_core.text.chat import ChatFamily
     from lumen_core.weights.model_file import Reader
 
 
@@ -95,10 +95,12 @@ class Registry:
         """Models by the architecture names that model files use."""
         return self.named("architecture", self.models.values(), lambda value: value.architectures)
 
-    @property
-    def chats(self) -> list[ChatFamily]:
-        """The chat formats of all models; one may stand at several of them."""
-        return list({id(chat): chat for e in self.models.values() for chat in e.value.chats}.values())
+    def chat_family(self, architecture: str, vocabulary: Collection[str]) -> ChatFamily | None:
+        """The chat format that a vocabulary can speak: one of its architecture's, else of any model."""
+        entry = self.architectures.get(architecture)
+        own = family_of(vocabulary, entry.value.chats) if entry is not None else None
+        every = (chat for one in self.models.values() for chat in one.value.chats)
+        return own or family_of(vocabulary, every)
 
     @cached_property
     def files(self) -> dict[str, Entry[Path]]:

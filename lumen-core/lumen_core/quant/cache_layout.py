@@ -25,7 +25,7 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
 
     def refuse(reason: str) -> UnsupportedFormatError:
         return UnsupportedFormatError(
-            f"{what} cannot be kept as {form.name}: {reason}; q8_0 and f16 serve every model"
+            f"{what} cannot be kept as {form.name}: {reason}; f16 suits every model, q8_0 most"
         )
 
     if size % form.block:

@@ -9,7 +9,8 @@ A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
 
 Activations: tokens are packed in panels of m columns; a block of a panel holds the codes
-[32-element piece][column][32], then f32 scales, i32 seeds and f32 sums, [..][column] each.
+[32-element piece][column][32], then f32 scales, i32 seeds, f32 sums and pairs of i16 sums, [..][column]
+each.
 """
 
 from __future__ import annotations
@@ -130,6 +131,7 @@ class ActivationLayout:
 
     seeds  -128 * sum of the codes, i32, per 16 (group 256, and where the name ends in `s16`) and per 32
     sums   sum of the codes, f32, per 32 elements; times the scale where a scale is that fine
+    pairs  sums of the codes, two i16 side by side, per 16 and per 32 (group 256)
     """
 
     name: str
@@ -170,10 +172,18 @@ class ActivationLayout:
         return self.seeds32 + 4 * self.pieces * self.columns
 
     @property
+    def pairs16(self) -> int:
+        return self.sums32 + 4 * self.pieces * self.columns
+
+    @property
+    def pairs32(self) -> int:
+        return self.pairs16 + 4 * self.pieces * self.columns
+
+    @property
     def block_bytes(self) -> int:
         if self.name == "f32":
             return 4 * self.columns
-        return self.sums32 + 4 * self.pieces * self.columns
+        return self.pairs32 + 2 * self.pieces * self.columns if self.group == 256 else self.pairs16
 
     def code(self, column: int, element: int) -> int:
         """Byte offset of a code within the block."""

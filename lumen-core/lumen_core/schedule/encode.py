@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from lumen_core.errors import LumenBug
 from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import is_small, small_floats
@@ -19,6 +18,7 @@ from lumen_core.quant.stored_floats import largest
 from lumen_core.schedule.blocks import store_bits
 
 CHUNK = 16
+FEW_VALUES = 4  # of an alphabet, for which the largest number says little about the best scale
 _TINY = 1e-30  # below this the scale's inverse would overflow: such a sub-block counts as zero
 
 
@@ -79,12 +79,30 @@ class _Block:
             offset = self._store(form.offset, group, b.sub(least, b.mul(wanted, self.low)))
         else:
             scale = self._store(form.scale, group, self._span(form.scale, most, least))
-        usable = b.compare("gt", b.abs(scale), _TINY)
-        inverse = b.select(usable, b.div(b.f32(1.0), scale), b.f32(0.0))
+        if offset is not None:
+            values = [b.sub(value, b.splat(offset, width)) for value in values]
+        elif len(form.alphabet) <= FEW_VALUES:
+            scale = self._store(form.scale, group, self._refitted(scale, values))
+        inverse = b.splat(self._inverse(scale), width)
         for at, value in zip(places, values, strict=True):
-            if offset is not None:
-                value = b.sub(value, b.splat(offset, width))
-            b.store(self._nearest(b.mul(value, b.splat(inverse, width))), self.codes, at, align=1)
+            b.store(self._bits(self._nearest(b.mul(value, inverse))), self.codes, at, align=1)
+
+    def _inverse(self, scale: Value) -> Value:
+        b = self.b
+        usable = b.compare("gt", b.abs(scale), _TINY)
+        return b.select(usable, b.div(b.f32(1.0), scale), b.f32(0.0))
+
+    def _refitted(self, scale: Value, values: list[Value]) -> Value:
+        """The scale that fits best (least squares) the codes that are nearest under `scale`."""
+        b, form = self.b, self.form
+        inverse = b.splat(self._inverse(scale), values[0].type.lanes)
+        products = squares = b.constant(values[0].type, 0.0)
+        for value in values:
+            code = b.convert(self._nearest(b.mul(value, inverse)), "f32")
+            code = b.mul(b.sub(code, form.zero_of_code / form.multiplier), float(form.multiplier))
+            products, squares = b.fma(value, code, products), b.fma(code, code, squares)
+        total = b.maximum(b.reduce("add", squares), 1.0)
+        return b.div(b.reduce("add", products), total)
 
     def _span(self, scale: Scale, most: Value, least: Value) -> Value:
         """The scale that takes the largest magnitude to an end of the alphabet."""
@@ -137,7 +155,7 @@ class _Block:
         return b.load(F32, b.offset(b.data(held.tobytes()), b.mul(found, 4)), align=4)
 
     def _nearest(self, value: Value) -> Value:
-        """Codes of scaled numbers, as the bits of their field."""
+        """Codes of scaled numbers, counted from the lowest."""
         b, form = self.b, self.form
         assert isinstance(form.code, BitField)
         integers = value.type.of("i32")
@@ -151,8 +169,10 @@ class _Block:
             top = (1 << form.bits) - 1
             value = b.rint(b.mul(b.add(value, float(form.zero_of_code)), 1 / form.multiplier))
             code = b.convert(b.maximum(b.minimum(value, float(top)), 0.0), "i32")
-        if form.code.signed:
-            code = b.bitxor(code, 1 << (form.code.width - 1))
-        if form.code.width > 8:
-            raise LumenBug(f"{form.name} has codes of {form.code.width} bits")
-        return b.convert(code, "i8")
+        return code
+
+    def _bits(self, code: Value) -> Value:
+        """Codes as the bits of their field."""
+        b, field = self.b, self.form.code
+        assert isinstance(field, BitField) and field.width <= 8
+        return b.convert(b.bitxor(code, 1 << (field.width - 1)) if field.signed else code, "i8")

@@ -57,8 +57,25 @@ class QuantizedRow:
         builder.store(scale, words, layout.scales, align=4)
         inverse = builder.div(builder.f32(127.0), largest)
         inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, builder.f32(0.0))
+        sums: list[Value] = []
         for piece in range(layout.pieces):
-            self._piece(builder.offset(scratch, 4 * PIECE * piece), inverse, scale, words, codes, piece)
+            sums += self._piece(
+                builder.offset(scratch, 4 * PIECE * piece), inverse, scale, words, codes, piece
+            )
+        if layout.group > PIECE:
+            self._pairs(sums, words, layout.pairs16)
+            self._pairs(
+                [builder.add(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)],
+                words,
+                layout.pairs32,
+            )
+
+    def _pairs(self, sums: list[Value], words: Value, where: int) -> None:
+        """Write i32 sums two by two as words of 16 bits."""
+        builder, step = self.builder, 4 * self.layout.columns
+        for place, (low, high) in enumerate(zip(sums[::2], sums[1::2], strict=True)):
+            pair = builder.bitor(builder.bitand(low, 0xFFFF), builder.shl(high, 16))
+            builder.store(pair, words, where + place * step, align=4)
 
     def _largest(self, scratch: Value) -> Value:
         """The largest magnitude of the group."""
@@ -77,8 +94,8 @@ class QuantizedRow:
 
     def _piece(
         self, source: Value, inverse: Value, scale: Value, words: Value, codes: Value, piece: int
-    ) -> None:
-        """Write the codes of 32 elements and their sums."""
+    ) -> list[Value]:
+        """Write the codes of 32 elements and their sums; return the sums of both halves."""
         builder, layout = self.builder, self.layout
         width = min(self.lanes, 16)
         vector, four = Type("f32", width), Type("i32", 4)
@@ -107,6 +124,7 @@ class QuantizedRow:
         if layout.scaled_sums:
             weighted = builder.mul(scale, weighted)
         builder.store(weighted, words, layout.sums32 + piece * step, align=4)
+        return sums
 
     def _joined(self, parts: list[Value]) -> Value:
         while len(parts) > 1:

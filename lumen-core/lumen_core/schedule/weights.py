@@ -8,6 +8,7 @@ from functools import cached_property
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.integers import Integers
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.target import Target
@@ -221,15 +222,13 @@ class WeightReader:
             return factor
         if scale.integer.count == 1:
             number = b.i64(0)
-        return b.mul(factor, self.integers(scale, b.offset(base, b.mul(number, rows)), where))
+        integers = self.integers(scale.integer, b.offset(base, b.mul(number, rows)), where)
+        return b.mul(factor, b.convert(integers, "f32"))
 
-    def integers(self, scale: Scale, base: Value, where: int) -> Value:
-        """The integer sub-scale at byte offset `where` as f32 lanes."""
-        b, rows = self.builder, self.layout.rows
-        assert scale.integer is not None
-        raw = b.load(Type("i8", rows), base, where, align=1)
-        wide = b.convert(raw, "i32", signed=scale.integer.low < 0)
-        return b.convert(wide, "f32")
+    def integers(self, field: Integers, base: Value, where: int) -> Value:
+        """The packed integers at byte offset `where`, one i32 lane a row."""
+        raw = self.builder.load(Type("i8", self.layout.rows), base, where, align=1)
+        return self.builder.convert(raw, "i32", signed=field.low < 0)
 
 
 def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:

@@ -8,7 +8,9 @@ only, when a text is first encoded.
 from __future__ import annotations
 
 import struct
+import threading
 from collections.abc import Callable
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,29 +19,79 @@ from lumen_core.errors import TokenizerError
 from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
 from lumen_core.text.pretokenizers import PreTokenizer, pretokenizer
 from lumen_core.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, text_list
-from lumen_core.text.words import WordEncoder
+from lumen_core.text.words import WordEncoder, run
 
 Encoder = Callable[[str], list[int]]
+SHORT_TEXT = 1000  # characters of a text that gets tables of its own
+SHORT_WORD = 200  # bytes of its words
 
 
 def encoder(vocabulary: Vocabulary) -> Encoder:
     text = vocabulary.metadata.get(JSON_KEY)
     if isinstance(text, str):
         return JsonEncoder(text, vocabulary.tokens)
-    return byte_level(vocabulary) if vocabulary.byte_level else sentence_piece(vocabulary)
+    return ByteLevel(vocabulary) if vocabulary.byte_level else sentence_piece(vocabulary)
 
 
-def byte_level(vocabulary: Vocabulary) -> Encoder:
-    """Cut by regexes, write bytes as printable characters, merge by rank."""
-    from tokenizers import Tokenizer, normalizers
+class ByteLevel:
+    """Cut by regexes, write bytes as printable characters, merge by rank.
 
-    name = vocabulary.metadata.get("tokenizer.ggml.pre")
-    rules = pretokenizer(name if isinstance(name, str) else None)
-    pipeline = Tokenizer(_merge_model(vocabulary, rules.whole_words))
-    if rules.nfc:
-        pipeline.normalizer = normalizers.NFC()
-    pipeline.pre_tokenizer = cutter(rules)
-    return WordEncoder(pipeline, rules.cut, vocabulary.tokens)
+    The library takes 0.2 s to index all merges of a usual vocabulary. A short text gets tables of the tokens
+    that stand in it as a run of characters, and of their merges: no other merge can apply, so the ids are the
+    same. The first long text gets the whole tables, which then serve all.
+    """
+
+    def __init__(self, vocabulary: Vocabulary):
+        from tokenizers import Tokenizer, models, normalizers
+
+        name = vocabulary.metadata.get("tokenizer.ggml.pre")
+        self._rules = pretokenizer(name if isinstance(name, str) else None)
+        self._tokens = vocabulary.tokens
+        self._ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
+        self._ranks = _ranks(vocabulary)
+        self._pipeline = Tokenizer(models.BPE())
+        if self._rules.nfc:
+            self._pipeline.normalizer = normalizers.NFC()
+        self._pipeline.pre_tokenizer = cutter(self._rules)
+        self._whole: WordEncoder | None = None
+        self._lock = threading.Lock()
+
+    def __call__(self, text: str) -> list[int]:
+        if self._whole is None:
+            with self._lock:
+                if self._whole is None:
+                    pieces = self._pieces(text)
+                    self._pipeline.model = self._tables(pieces)
+                    if pieces is not None:
+                        ids: list[int] = run(self._pipeline, [text])[0].ids
+                        return ids
+                    self._whole = WordEncoder(self._pipeline, self._rules.cut, self._tokens)
+                    self._ids, self._ranks = {}, {}
+        return self._whole(text)
+
+    def _pieces(self, text: str) -> set[str] | None:
+        """The words of a short text, in the alphabet of bytes: merges join what is within one of them."""
+        if len(text) > SHORT_TEXT:
+            return None
+        normal = self._pipeline.normalizer
+        text = normal.normalize_str(text) if normal is not None else text
+        pieces = {piece for piece, _ in self._pipeline.pre_tokenizer.pre_tokenize_str(text)}
+        return pieces if max(map(len, pieces), default=0) <= SHORT_WORD else None
+
+    def _tables(self, pieces: set[str] | None) -> Any:
+        """The tokens and merges that can occur within the pieces; None: all there are."""
+        from tokenizers.models import BPE
+
+        ids, ranks = self._ids, self._ranks
+        if pieces is not None:
+            bounds = ((p, i, j) for p in pieces for i in range(len(p)) for j in range(i + 1, len(p) + 1))
+            ids = {run: ids[run] for run in {p[i:j] for p, i, j in bounds} & ids.keys()}
+            found = (f"{token[:cut]} {token[cut:]}" for token in ids for cut in range(1, len(token)))
+            ranks = {line: ranks[line] for line in found if line in ranks}
+        pairs = [line.split(" ") for line in sorted(ranks, key=ranks.__getitem__)]
+        # A merge whose parts or result are no tokens can never show.
+        merges = [(left, right) for left, right in pairs if {left, right, left + right} <= ids.keys()]
+        return BPE(vocab=ids, merges=merges, ignore_merges=self._rules.whole_words)
 
 
 def cutter(rules: PreTokenizer) -> Any:
@@ -51,30 +103,18 @@ def cutter(rules: PreTokenizer) -> Any:
     return pre_tokenizers.Sequence([*cuts, letters])
 
 
-def _merge_model(vocabulary: Vocabulary, whole_words: bool) -> Any:
-    from tokenizers.models import BPE
-
+def _ranks(vocabulary: Vocabulary) -> dict[str, int]:
+    """Every merge, as the file writes it ("left right"), with its place in the list."""
     lines = text_list(vocabulary.metadata.get("tokenizer.ggml.merges"))
     if lines is None:
         raise TokenizerError(
             "tokenizer.ggml.merges is missing or no list of strings; convert the model again"
         )
-    ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
-    merges: list[Any] = [tuple(line.split(" ")) for line in lines]
-    try:
-        return BPE(vocab=ids, merges=merges, ignore_merges=whole_words)
-    except Exception:
-        # A merge that is no pair is an error of the file; one whose result is no token can never show.
-        for index, pair in enumerate(merges):
-            if len(pair) != 2 or not all(pair):
-                raise TokenizerError(
-                    f"tokenizer.ggml.merges[{index}] is {lines[index][:80]!r}, not two parts"
-                ) from None
-    merges = [pair for pair in merges if {pair[0], pair[1], pair[0] + pair[1]} <= ids.keys()]
-    try:
-        return BPE(vocab=ids, merges=merges, ignore_merges=whole_words)
-    except Exception as error:
-        raise TokenizerError(f"tokenizer.ggml.merges cannot be used: {error}") from None
+    spaces = list(map(str.count, lines, repeat(" ")))
+    if set(spaces) - {1}:
+        index = next(i for i, count in enumerate(spaces) if count != 1)
+        raise TokenizerError(f"tokenizer.ggml.merges[{index}] is {lines[index][:80]!r}, not two parts")
+    return dict(zip(lines, range(len(lines)), strict=True))
 
 
 def sentence_piece(vocabulary: Vocabulary) -> Encoder:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.pretokenizers import CUTS, WORDS
+from lumen_core.text.pretokenizers import CUTS, NOWHERE, WORDS
 from lumen_core.text.vocabulary import (
     BYTE,
     BYTE_LEVEL,
@@ -250,14 +250,14 @@ class JsonEncoder:
                 )
 
 
-def cuts_of(content: Mapping[str, Any]) -> re.Pattern[str] | None:
-    """Where texts may be cut without a change to their ids; None where the file has rules of its own."""
+def cuts_of(content: Mapping[str, Any]) -> re.Pattern[str]:
+    """Where texts may be cut without a change to their ids; nowhere if the file has rules of its own."""
     for entry in content.get("added_tokens") or []:
         moves = any(entry.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
         if moves or any(map(str.isspace, entry["content"])):
-            return None
+            return NOWHERE
     if any(part.get("type") not in ("NFC", "Sequence") for part in _parts(content, "normalizer")):
-        return None
+        return NOWHERE
     cuts = []
     for part in _parts(content, "pre_tokenizer"):
         pattern = part.get("pattern")
@@ -265,12 +265,12 @@ def cuts_of(content: Mapping[str, Any]) -> re.Pattern[str] | None:
             cuts.append(WORDS if part.get("use_regex", True) else None)
         elif part.get("type") == "Split" and part.get("behavior") == "Isolated" and isinstance(pattern, dict):
             if pattern.get("Regex") not in CUTS:
-                return None
+                return NOWHERE
             cuts.append(CUTS[pattern["Regex"]])
         elif part.get("type") not in ("Sequence", "Digits"):
-            return None
+            return NOWHERE
     found = [cut for cut in cuts if cut is not None]
-    return found[0] if len(found) == 1 else None
+    return found[0] if len(found) == 1 else NOWHERE
 
 
 def load_pipeline(text: str) -> Any:

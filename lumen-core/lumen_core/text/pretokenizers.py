@@ -20,6 +20,7 @@ _LINE = rf"(?<=[{_VISIBLE}]\n)(?=[{_ALPHANUMERIC}])"
 WORDS = re.compile(rf"(?<=[{_VISIBLE}])(?= [{_VISIBLE}])|{_LINE}")
 # Where pieces span the spaces between letters, only behind a mark or a digit.
 CLAUSES = re.compile(rf"(?<=[!-@\[-`{{-~])(?= [{_VISIBLE}])|{_LINE}")
+NOWHERE = re.compile("(?!)")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ otherwise, so that what a user writes can never steer the model.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from functools import cached_property
 
 from lumen_core.errors import TokenizerError
@@ -107,16 +107,16 @@ class Tokenizer:
             ids += [piece] if isinstance(piece, int) else encoder(piece.replace(SHIELD, ""))
         return ids
 
-    def shield(self, text: str) -> str:
+    def shield(self, text: str, kept: Collection[str] = ()) -> str:
         """Make names of control tokens in a text plain text, also for `encode(..., parse_special=True)`.
 
-        For what a user wrote and a chat template puts between real control tokens.
+        For what a user wrote and a chat template puts between real control tokens. `kept` are names to leave.
         """
         parts = []
         for piece in self._control.split(text.replace(SHIELD, "")):
             if isinstance(piece, int):
                 name = self.words.tokens[piece]
-                piece = name[0] + SHIELD + name[1:]
+                piece = name if name in kept else name[0] + SHIELD + name[1:]
             parts.append(piece)
         return "".join(parts)
 

@@ -31,14 +31,14 @@ class WordEncoder:
     tokens  the vocabulary as it is written: of a token of letters, as many as it has bytes
     """
 
-    def __init__(self, pipeline: Any, cut: re.Pattern[str] | None, tokens: Sequence[str]):
+    def __init__(self, pipeline: Any, cut: re.Pattern[str], tokens: Sequence[str]):
         self._pipeline = pipeline
         self._cut = cut
         self._lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
         self._known: dict[str, _Ids] = {}
 
     def __call__(self, text: str) -> list[int]:
-        words = [text] if self._cut is None else self._cut.split(text)
+        words = self._cut.split(text)
         if len(self._known) > MOST_WORDS:
             self._known = {}
         known = self._known
@@ -71,7 +71,6 @@ class WordEncoder:
 
     def _apart(self, words: list[str], ids: np.ndarray) -> list[_Ids] | None:
         """Divide the ids of words in a row; None where these are not the words of that text."""
-        assert self._cut is not None
         if self._cut.split("".join(words)) != words:
             return None
         wanted = np.cumsum([len(word.encode()) for word in words])

@@ -95,29 +95,29 @@ class ModelFile:
         self.metadata = metadata
         self.tensors = tensors
         self.identities = identities or {}  # of formats that the container itself does not know
-        self._sources = tuple(sources)
+        self.sources = tuple(sources)
 
     @property
     def size(self) -> int:
         """Bytes on disk, all parts of a split file together."""
-        return sum(source.size for source in self._sources)
+        return sum(source.size for source in self.sources)
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """The files that it consists of: one, or all parts of a split one."""
-        return tuple(source.path for source in self._sources)
+        return tuple(source.path for source in self.sources)
 
     def release(self, tensor: FileTensor) -> None:
         """Give back the pages of a tensor that has been packed."""
         address = tensor.data.ctypes.data
-        for source in self._sources:
+        for source in self.sources:
             if source.address <= address < source.address + source.size:
                 source.release(address - source.address, tensor.data.nbytes)
                 return
 
     def close(self) -> None:
         self.tensors = {}
-        for source in self._sources:
+        for source in self.sources:
             source.close()
 
     def __enter__(self) -> ModelFile:

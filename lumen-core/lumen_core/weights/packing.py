@@ -1,24 +1,37 @@
 """Weights into memory: matrices in the packed layout, vectors as f32, tables left in the file.
 
 Packing runs on several threads, tensor by tensor, and gives the file's pages back as it goes, so that the
-peak stays near one copy.
+peak stays near one copy. What a file holds packed already is only mapped.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from lumen_core.dsl import ast
+from lumen_core.errors import ModelFormatError
+from lumen_core.quant.identity import fingerprint
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
+from lumen_core.schedule.pack import build_pack
+from lumen_core.target import Target
 from lumen_core.weights.model_file import FileTensor, ModelFile
+from lumen_core.weights.packed_file import PackedTensor
 
 _GROUPS = 64  # row groups that a thread packs at a time
 _PARTS = 8  # such parts between two releases of the file's pages
+
+
+def packing_digest(declaration: ast.Format, form: NormalForm, target: Target) -> str:
+    """What decides a format's packed bytes and their meaning: its declaration, and the program that packs."""
+    program = str(build_pack(form, target))
+    return hashlib.sha256(f"{fingerprint(declaration)}\n{program}".encode()).hexdigest()[:32]
 
 
 class Packer:
@@ -45,20 +58,37 @@ class Packer:
         They share one piece of memory: large pages then hold all of it, and a step reads it front to back.
         """
         wanted = list({id(tensor): tensor for tensor in tensors}.values())
-        sizes = [self._layout(tensor).matrix_bytes(*tensor.shape) for tensor in wanted]
+        for tensor in wanted:
+            if isinstance(tensor, PackedTensor):
+                self.packed[id(tensor)] = self._mapped(tensor)
+        wanted = [tensor for tensor in wanted if not isinstance(tensor, PackedTensor)]
+        sizes = [self.size(tensor) for tensor in wanted]
         memory = allocate(sum(sizes), "the packed weights")
         total, done, start = sum(tensor.nbytes for tensor in wanted), 0, 0
         for tensor, size in zip(wanted, sizes, strict=True):
             progress("packing weights", done, total)
             self.packed[id(tensor)] = memory[start : start + size]
-            self._pack(tensor, self.packed[id(tensor)])
+            self.pack(tensor, self.packed[id(tensor)])
             done, start = done + tensor.nbytes, start + size
         progress("packing weights", total, total)
+
+    def size(self, tensor: FileTensor) -> int:
+        """Bytes of a matrix in the packed layout."""
+        return self._layout(tensor).matrix_bytes(*tensor.shape)
+
+    def _mapped(self, tensor: PackedTensor) -> np.ndarray:
+        if tensor.packed.nbytes != self.size(tensor):
+            raise ModelFormatError(
+                f"{self.file.path}: the packed weights of {tensor.name} have {tensor.packed.nbytes} bytes, "
+                f"expected {self.size(tensor)}; the file is corrupt: pack the model again"
+            )
+        return tensor.packed
 
     def _layout(self, tensor: FileTensor) -> WeightLayout:
         return WeightLayout(self.forms[tensor.format], self.lanes)
 
-    def _pack(self, tensor: FileTensor, to: np.ndarray) -> None:
+    def pack(self, tensor: FileTensor, to: np.ndarray) -> None:
+        """Write a matrix in the packed layout; `to` has its `size` and holds zeros."""
         rows, length = tensor.shape
         groups = self._layout(tensor).groups(rows)
         function = self.functions[tensor.format]

@@ -16,6 +16,13 @@ from lumen_core.errors import ContextLengthError
 Lumen = Callable[..., SimpleNamespace]
 
 
+def _encode(text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
+    return list(b"<" * add_special + text.encode() + b">" * parse_special)
+
+
+TOKENIZER = SimpleNamespace(encode=_encode, token_bytes=lambda token: bytes([token]))
+
+
 @dataclass
 class FakeModel:
     """Answers with its prompt's characters in reverse, one a token."""
@@ -25,7 +32,11 @@ class FakeModel:
     closed: bool = False
     statistics: Any = None
 
-    def stream(self, prompt: str, **options: Any) -> Iterator[str]:
+    @property
+    def tokenizer(self) -> SimpleNamespace:
+        return TOKENIZER
+
+    def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
         self.asked.append((prompt, options))
         if len(prompt) > 1000:
             raise ContextLengthError("the prompt has 1001 tokens, the context holds 1000")
@@ -64,10 +75,7 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         return models[-1]
 
     def load_tokenizer(name: str) -> SimpleNamespace:
-        return SimpleNamespace(
-            encode=lambda text, add_special=True: list(b"<" * add_special + text.encode()),
-            token_bytes=lambda token: bytes([token]),
-        )
+        return TOKENIZER
 
     module = ModuleType("lumen_core.engine.model")
     vars(module).update(load=load, load_tokenizer=load_tokenizer, models=models)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "quantize", "imatrix"]
+COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
 
 
@@ -95,6 +95,29 @@ def test_lists_are_tables_or_json(lumen: Any, name: str) -> None:
     assert json.loads(data.out)
 
 
+def test_published_models_stand_in_one_table(lumen: Any) -> None:
+    lines = lumen("models", "list").out.splitlines()
+    (exaone,) = [line.split() for line in lines if line.lstrip().startswith("EXAONE-4.0 ")]
+    assert exaone[1:4] == ["1.2B,", "32B", "exaone4"]
+    (midm,) = [line for line in lines if line.lstrip().startswith("Midm-2.0 ")]
+    assert "Mini 2.31B, Base 11.5B" in midm and " MIT " in midm
+    assert exaone[-1] in [line.split()[1].rstrip(":") for line in lines if line.startswith("  checked ")]
+
+
+def test_facts_are_wrapped_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from lumen_core.cli.output import print_facts
+
+    facts: dict[str, object] = {"name": "one two three four five six seven eight", "empty": "", "n": 3}
+    print_facts(facts)
+    assert capsys.readouterr().out == "name   one two three four five six seven eight\nn      3\n"
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_facts(facts)
+    assert capsys.readouterr().out == "name   one two three four five\n       six seven eight\nn      3\n"
+
+
 def test_one_model_and_one_format_can_be_shown(lumen: Any) -> None:
     assert "fn block" in lumen("models", "show", "example_bag").out
     assert "format example_q4" in lumen("formats", "show", "example_q4").out
@@ -127,6 +150,25 @@ def test_tokens_are_listed(engine: Any, lumen: Any) -> None:
         (None, [169]),
     ]
     assert "bytes c3" in lumen("tokenize", "demo", "é").out
+    assert lumen("tokenize", "demo", "a", "--ids", "--parse-special").out == "60 97 62\n"
+
+
+def test_control_tokens_are_read_only_when_asked_for(engine: Any, lumen: Any) -> None:
+    lumen("run", "demo", "a", "--parse-special")
+    lumen("run", "demo", "a")
+    assert [model.asked[0][0] for model in engine.models] == [[60, 97, 62], "a"]
+    assert lumen("run", "demo", "a", "--parse-special", "--chat").code == 2
+
+
+def test_decomposed_hangul_is_pointed_out(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    apart = "\u1112\u1161\u11ab"
+    counted = "decomposed Hangul (NFD): 9 tokens, composed (NFC) 3"
+    assert counted in lumen("run", "demo", apart).err
+    assert counted not in lumen("run", "demo", "한").err
+    done = lumen("tokenize", "demo", apart)
+    assert counted in done.err and "tokens per syllable: 10.00" in done.out
+    stdin(monkeypatch, f"{apart}\n/bye\n".encode())
+    assert counted in lumen("chat", "demo").err
 
 
 def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from lumen_core.codegen.objects import host_features
 
 USABLE = BACKEND.usable("x86_64", host_features())
 TARGETS = [target.name for target in USABLE]
-# Where attention multiplies pairs of bf16, quantized models lose another 2 ** -9, which the interpreter does not.
+# Where attention multiplies pairs of bf16, quantized models lose what the interpreter does not.
 EXACT = [target.name for target in USABLE if target.find("dot2_bf16") is None]
 SHAPES = ["qwen2-tiny", "qwen3-tiny", "llama-tiny"]
 KINDS = ["exaone4-tiny", "hyperclovax-tiny", "kanana2-tiny"]  # layers of several kinds, norms behind
@@ -117,7 +117,7 @@ def test_sequences_side_by_side_are_as_alone(shape, tiny, engine) -> None:
     texts = [token_ids(count, seed=count) for count in (70, 3, 18, 1)]
     with engine(tiny(shape, "q4_k_m"), threads=2, chunk=256, sequences=len(texts)) as model:
         wanted = [model.prefill(ids) for ids in texts]
-        sequences = [model.sequence(number, number) for number in range(len(texts))]
+        sequences = [model.sequence(number) for number in range(len(texts))]
         cuts = [60, 1, 10, 0]  # so many tokens of each as one step, then the others one by one
         work = [(s, ids[:cut]) for s, ids, cut in zip(sequences, texts, cuts, strict=True) if cut]
         found = model.step(work)

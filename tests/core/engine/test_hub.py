@@ -32,6 +32,7 @@ class Hub:
     gated: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
     tokens: list[str | None] = field(default_factory=list)
+    ranges: list[str] = field(default_factory=list)
     break_after: int | None = None
 
 
@@ -90,9 +91,10 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
             start = 0
             if (wanted := self.headers.get("Range")) is not None:
                 start = int(wanted.removeprefix("bytes=").split("-")[0])
+                hub.ranges.append(wanted)
             body = data[start:]
             headers = {"ETag": tag, "X_Repo_Commit": OTHER if revision == "v1" else COMMIT}
-            if self.command == "GET" and hub.break_after is not None and len(body) > hub.break_after:
+            if self.command == "GET" and hub.break_after is not None:
                 body, hub.break_after, whole = body[: hub.break_after], None, len(body)
                 self.answer(206 if start else 200, body, Length=str(whole), **headers)
                 self.wfile.flush()
@@ -119,6 +121,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 1 << 14)  # 10 MB: nothing smaller is resumed
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     yield hub
     server.shutdown()
@@ -162,6 +165,55 @@ def test_a_broken_transfer_is_taken_up_again(hub: Hub) -> None:
     hub.repositories["org/one"] = {"one-Q8_0.gguf": data}
     hub.break_after = 100_000
     assert fetch(HubName("org/one")).read_bytes() == data
+    assert len(hub.ranges) == 1  # from there on, not all anew
+
+
+def test_what_was_stopped_is_taken_up_file_by_file(hub: Hub, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 8000
+    names = [f"one-Q8_0-0000{part}-of-00002.gguf" for part in (1, 2)]
+    hub.repositories["org/one"] = dict.fromkeys(names, data) | {names[1]: data[::-1]}
+    seen: list[Any] = []
+
+    def stop(*event: Any) -> None:
+        seen.append(event)
+        if event[0] == "file, MiB" and ("fetching org/one", 1, 2) in seen and event[1] == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch(HubName("org/one"), progress=stop)
+    assert not list((tmp_path / "hub").rglob("*.incomplete"))
+    hub.asked.clear()
+    here = fetch(HubName("org/one"))
+    assert here.read_bytes() == data and here.with_name(names[1]).read_bytes() == data[::-1]
+    assert [line for line in hub.asked if line.startswith("GET /org")] == [
+        f"GET /org/one/resolve/main/{names[1]}"
+    ]
+    assert ("file, MiB", 1, 1) in seen
+
+
+def test_the_command_line_runs_a_model_by_name(
+    hub: Hub, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from lumen_core.cli.main import main
+
+    def lumen(*arguments: str) -> int | str | None:
+        try:
+            return main(list(arguments))
+        except SystemExit as end:
+            return end.code
+
+    hub.repositories["org/tiny"] = folder_files(checkpoints.write(tmp_path / "source", "qwen3"))
+    arguments = ("run", "org/tiny@v1", "hi", "-n", "4", "--seed", "1", "--json")
+    assert lumen(*arguments) == 0
+    first = json.loads(capfd.readouterr().out)
+    assert len(first["tokens"]) == 4 and any("/resolve/v1/" in line for line in hub.asked)
+    assert lumen(*arguments) == 0
+    assert json.loads(capfd.readouterr().out)["tokens"] == first["tokens"]
+    hub.gated.add("org/closed")
+    assert lumen("run", "org/closed", "hi") == 1
+    error = capfd.readouterr().err
+    assert error.startswith("error: org/closed: its license must be accepted first; open http://127.0.0.1")
+    assert lumen("inspect", "hf:org/../x") == 1
 
 
 def test_a_revision_is_kept_apart(hub: Hub) -> None:
@@ -170,6 +222,7 @@ def test_a_revision_is_kept_apart(hub: Hub) -> None:
     assert OTHER in str(fetch(HubName("org/one"), "v1"))
     with pytest.raises(LumenError, match="no revision 'v9'"):
         fetch(HubName("org/one"), "v9")
+    assert OTHER in str(fetch(HubName("org/one", revision="v1")))
 
 
 def test_failures_say_what_to_do(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,6 +280,8 @@ def test_a_wrong_choice_lists_what_there_is() -> None:
 def test_names() -> None:
     assert hub_name("LGAI-EXAONE/EXAONE-4.0-1.2B") == HubName("LGAI-EXAONE/EXAONE-4.0-1.2B")
     assert hub_name("hf:skt/A.X-4.0-Light:Q4_K_M") == HubName("skt/A.X-4.0-Light", "Q4_K_M")
+    assert hub_name("org/a@v1.0:x.gguf") == HubName("org/a", "x.gguf", "v1.0")
+    assert hub_name("org/a@refs/pr/3") == HubName("org/a", revision="refs/pr/3")
     for path in (
         "demo",
         "./a/b",
@@ -241,6 +296,7 @@ def test_names() -> None:
         "C:\\a",
     ):
         assert hub_name(path) is None, path
-    for bad in ("hf:../../etc", "hf:a", "hf:a/b/c", "hf:a/..b", "hf:a/b:../c", "hf:a/b:/etc/passwd", "hf:"):
+    for bad in ("hf:../../etc", "hf:a", "hf:a/b/c", "hf:a/..b", "hf:a/b:../c", "hf:a/b:/etc/passwd", "hf:",
+                "hf:a/b@", "hf:a/b@../c", "hf:a/b@/c", "hf:a/b@c d"):  # fmt: skip
         with pytest.raises(ModelFormatError):
             hub_name(bad)

@@ -20,11 +20,14 @@ def test_a_model_is_known_by_its_parameters(tmp_path: Path) -> None:
     with open_model(tmp_path, registry) as file:
         found = identify(file, registry)
         own = Release("tiny", found.parameters, "nobody", "free")
-        assert found.release is None and found.chat == "Qwen" and found.problems == ()
+        twin = replace(own, name="twin")
+        assert found.releases == () and found.chat == "Qwen3" and found.problems == ()
         entry = registry.architectures["llama"]
-        known = Entry(replace(entry.value, releases=(own,)), entry.distribution)
+        known = Entry(
+            replace(entry.value, releases=(own, replace(own, parameters=1), twin)), entry.distribution
+        )
         vars(registry)["architectures"] = registry.architectures | {"llama": known}
-        assert identify(file, registry).release == own
+        assert identify(file, registry).releases == (own, twin)
     counted = sum(array.size for array in checkpoints.weights("llama").values())
     assert found.parameters == counted  # the divisors of the frequencies are no parameters
 

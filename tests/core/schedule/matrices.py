@@ -98,6 +98,9 @@ class Activations:
             put(layout.seeds16, -128 * halves)
         factor = scales[..., None] if layout.scaled_sums else np.float32(1)
         put(layout.sums32, (totals * factor).astype(np.float32))
+        if layout.group > 32:
+            put(layout.pairs16, halves.astype("<i2").view("<i4"))
+            put(layout.pairs32, totals.astype("<i2").view("<i4"))
         return made
 
 

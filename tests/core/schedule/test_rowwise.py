@@ -90,9 +90,15 @@ def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: 
                 weight = scales[token, group] if layout.scaled_sums else 1.0
                 np.testing.assert_allclose(found, total * weight, rtol=1e-6)
                 if layout.group > 32:
+                    halves = [int(piece[16 * half :][:16].astype(int).sum()) for half in range(2)]
                     for half in range(2):
                         where = layout.seeds16 // 4 + (start // 16 + half) * step + column
-                        assert words[where] == -128 * int(piece[16 * half :][:16].astype(int).sum())
+                        assert words[where] == -128 * halves[half]
+                    pairs = block.view(np.int16)
+                    where = layout.pairs16 // 2 + 2 * (start // 32 * step + column)
+                    assert pairs[where : where + 2].tolist() == halves
+                    where = layout.pairs32 // 2 + 2 * (start // 64 * step + column) + start // 32 % 2
+                    assert pairs[where] == total
     sums = codes.reshape(tokens, -1, 16).sum(axis=-1, dtype=np.int16)
     return QuantizedArray(codes, scales, sums)
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kit.checkpoints import tokenizer_json
-from kit.vocabularies import CORPUS
+from kit.vocabularies import CORPUS, sentence_piece
 
 from lumen_core.errors import TokenizerError
 from lumen_core.text.huggingface import from_json
@@ -72,6 +72,46 @@ def test_ids_are_those_of_the_library(form: tuple[str | None, str], text: str) -
     assert ours.decode(ids) == whole
     decoder = StreamDecoder(ours)
     assert "".join([*map(decoder.push, ids), decoder.finish()]) == whole
+
+
+@lru_cache
+def with_byte_fallback() -> tuple[Any, Tokenizer]:
+    """Pieces with marked spaces, bytes for what they lack: as SentencePiece models are converted."""
+    from tokenizers import Tokenizer as Library
+
+    words = sentence_piece()
+    tokens: Any = words["tokenizer.ggml.tokens"]
+    known = set(tokens)
+    merges = [[whole[:cut], whole[cut:]] for whole in tokens[259:] for cut in range(1, len(whole))
+              if whole[:cut] in known and whole[cut:] in known]  # fmt: skip
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    spaces = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    undone = {"type": "Replace", "pattern": {"String": "▁"}, "content": " "}
+    start = [
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+    ]
+    content = {
+        "version": "1.0", "pre_tokenizer": None, "post_processor": None,
+        "normalizer": {"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": "▁"}, spaces]},
+        "decoder": {"type": "Sequence", "decoders": [undone, *start]},
+        "added_tokens": [{"id": i, "content": text, **flags} for i, text in enumerate(tokens[:3])],
+        "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+                  "vocab": {text: i for i, text in enumerate(tokens)}, "merges": merges},
+    }  # fmt: skip
+    return Library.from_str(json.dumps(content)), build(from_json(json.dumps(content)))
+
+
+@SETTINGS
+@given(st.one_of(TEXTS, st.text("thelo 가나\n", max_size=20)))
+def test_byte_fallback_is_that_of_the_library(text: str) -> None:
+    library, ours = with_byte_fallback()
+    assert ours.encode(text, parse_special=True) == library.encode(text).ids
+    ids = ours.encode(text)
+    assert ours.decode(ids) == text and not any(map(ours.is_control, ids))
+    decoder = StreamDecoder(ours, at_start=True)
+    assert "".join([*map(decoder.push, ids), decoder.finish()]) == text
 
 
 @SETTINGS

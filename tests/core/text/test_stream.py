@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
+
 import pytest
+import regex
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kit.vocabularies import byte_level, published, sentence_piece
 
 from lumen_core.errors import TokenizerError
 from lumen_core.text.stream import StreamDecoder
+from lumen_core.text.tokenizer import Tokenizer, build
 
 
 class Bytes:
@@ -77,6 +82,56 @@ def test_stop_strings(text: str, stop: list[str]) -> None:
         candidates = [word for end, word in ends if end == first]
         assert decoder.stopped == max(candidates, key=len)
         assert "".join(pieces) == text[: first - len(decoder.stopped)]
+
+
+VOCABULARIES = {"byte level": build(byte_level()), "byte fallback": build(sentence_piece())}
+SYLLABLES = "".join(map(chr, range(0xAC00, 0xD7A4)))
+
+
+@pytest.mark.parametrize("kind", VOCABULARIES)
+@settings(max_examples=400)
+@given(data=st.data(), special=st.booleans())
+def test_any_tokens_stream_as_they_decode(kind: str, data: st.DataObject, special: bool) -> None:
+    tokenizer = VOCABULARIES[kind]
+    ids = data.draw(st.lists(st.integers(0, tokenizer.size - 1), max_size=40))
+    decoder = StreamDecoder(tokenizer, at_start=True, special=special)
+    pieces = [*map(decoder.push, ids), decoder.finish()]
+    assert "".join(pieces) == tokenizer.decode(ids, special)
+
+
+def streamed(tokenizer: Tokenizer, text: str) -> list[str]:
+    decoder = StreamDecoder(tokenizer, at_start=True)
+    ids = tokenizer.encode(text, add_special=False)
+    return [piece for piece in [*map(decoder.push, ids), decoder.finish()] if piece]
+
+
+@pytest.mark.parametrize("kind", VOCABULARIES)
+def test_every_syllable_comes_whole(kind: str) -> None:
+    pieces = streamed(VOCABULARIES[kind], SYLLABLES)
+    assert "".join(pieces) == SYLLABLES
+    assert len(pieces) > 11_000  # and at once
+
+
+@pytest.mark.parametrize("name", ["qwen2", "llama-bpe", "llama-spm"])
+def test_every_syllable_of_published_vocabularies(name: str) -> None:
+    from lumen_quant_gguf.container import open_file
+
+    with open_file(published(name)) as file:
+        assert "".join(streamed(build(file.metadata), SYLLABLES)) == SYLLABLES
+
+
+SIGNS = st.sampled_from(
+    ["\u1112\u1161\u11ab", "\u1100\u1161", "\u1105", "👨\u200d👩\u200d👧", "👍🏽", "🇰🇷", "가", "a", " "]
+)
+
+
+@settings(max_examples=300)
+@given(st.lists(SIGNS, max_size=8).map("".join))
+def test_no_piece_ends_inside_a_sign(text: str) -> None:
+    pieces = [piece for piece in run(text.encode())[0] if piece]
+    assert "".join(pieces) == text
+    signs = set(accumulate(map(len, regex.findall(r"\X", text))))  # by Unicode's rules, where each one ends
+    assert set(accumulate(map(len, pieces))) <= signs
 
 
 def test_nothing_is_held_back_without_need() -> None:

@@ -236,6 +236,20 @@ def test_merges_without_a_token_are_ignored() -> None:
     assert build(words | {"tokenizer.ggml.merges": merges}).encode(text) == build(words).encode(text)
 
 
+@given(words)
+def test_a_short_text_has_the_ids_of_the_whole_tables(text: str) -> None:
+    whole = build(byte_level("llama-bpe"))
+    whole.encode("a" * 5000)
+    assert small("llama-bpe").encode(text) == whole.encode(text)
+
+
+def test_a_long_text_makes_the_whole_tables() -> None:
+    tokenizer, text = small(), "오늘은 the dog "
+    short = tokenizer.encode(text)
+    assert tokenizer.encode(text * 500)[: len(short) - 1] == short[:-1]
+    assert tokenizer.encode(text) == short
+
+
 def test_scores_missing() -> None:
     words = sentence_piece()
     del words["tokenizer.ggml.scores"]
