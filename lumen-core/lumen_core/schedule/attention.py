@@ -1,10 +1,10 @@
 """Causal attention over cached keys and values with an online softmax: no row of scores is stored whole.
 
 The query heads that share a key head, times the tokens of a query block, are the columns of one item of work.
-A page of the cache at a time: scores (lanes are cached tokens), then their exponentials and the running
+Two pages of the cache at a time: scores (lanes are cached tokens), then their exponentials and the running
 maximum and sum of each column, then the weighted sum of values (lanes are dimensions).
-A page that moves a column's maximum rescales what the column has gathered so far. With a window, pages
-before it are not looked at.
+Where a column's maximum moves, what it has gathered so far is rescaled. With a window, pages before it are
+not looked at.
 
 What a column gathers from `PART` cached tokens is a part; parts are merged in order. Where a segment is one
 token, its parts are items of their own, so that threads share a long context, and the one that finishes
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from lumen_core.ir.core import Operation
 from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
@@ -26,10 +27,12 @@ from lumen_core.schedule.math import LOG2_E, exp2_negative
 from lumen_core.schedule.segments import FIRST, POSITION, TOKENS, Items, share_of_items
 from lumen_core.target import Target
 
+SPAN = 2  # pages whose scores are turned into weights together
 PART = 8 * PAGE
-COLUMNS = 32  # of an item with many queries: more share what is read of a page, but crowd the nearest cache
+COLUMNS = 64  # of an item with many queries: more share what is read of a page, but crowd the nearest cache
 _LOWEST = -1e30  # a maximum before any score; finite, so that differences stay numbers
-_STATE = 12  # bytes of a column's maximum, sum of exponentials, factor
+_STATE = 8  # bytes of a column's maximum and sum of exponentials
+_ROW = 4 * SPAN * PAGE  # bytes of a column's scores, and then of its weights
 
 
 def attention_items(operation: Operation, block: int) -> Items:
@@ -38,10 +41,10 @@ def attention_items(operation: Operation, block: int) -> Items:
     return Items(block, groups, PART if block == 1 else 0, int(operation.attribute("window")))
 
 
-def attention_block(operation: Operation) -> int:
-    """Tokens of a query block where segments have many."""
+def attention_block(operation: Operation, tokens: int) -> int:
+    """Tokens of a query block where segments have several, of a step of at most `tokens`."""
     heads, groups, _ = _shape(operation)
-    return max(2, COLUMNS // (heads // groups))
+    return max(2, min(COLUMNS // (heads // groups), tokens // 2))
 
 
 def partial_bytes(operation: Operation) -> int:
@@ -126,8 +129,7 @@ class _Attention:
     def build(self) -> Kernel:
         b, given = self.b, self.given
         self.queries = b.stack(4 * self.columns * self.size // self.keys.group)
-        self.scores = b.stack(4 * self.columns * PAGE)
-        self.weights = b.stack(2 * self.columns * PAGE) if self.values.group == 2 else self.scores
+        self.scores = b.stack(self.columns * _ROW)
         self.total_sums = b.stack(4 * self.columns * self.size)
         self.total = b.stack(_STATE * self.columns)
         if self.block > 1:
@@ -145,9 +147,10 @@ class _Attention:
             self._begin()
             tokens = b.minimum(b.add(self.start, self.block), self.tokens)
             self.seen = b.add(self.position, tokens)  # cached tokens that the last query sees
+            self.begin = self._first_token()
             if self.block > 1:
                 self._clear(self.total, self.total_sums)
-                start = b.mul(b.div(self._first_token(), PART), PART)
+                start = b.mul(b.div(self.begin, PART), PART)
                 with b.loop(start, self.seen, PART) as loop:
                     self._part(loop.index)
                     self._merge(self.state, self.sums)
@@ -184,9 +187,9 @@ class _Attention:
         """Gather the part that begins with cached token `first`."""
         b = self.b
         self._clear(self.state, self.sums)
-        start = b.mul(b.div(b.maximum(first, self._first_token()), PAGE), PAGE)
-        with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
-            self._page(page.index)
+        start = b.mul(b.div(b.maximum(first, self.begin), SPAN * PAGE), SPAN * PAGE)
+        with b.loop(start, b.minimum(b.add(first, PART), self.seen), SPAN * PAGE) as span:
+            self._span(span.index)
 
     def _first_token(self) -> Value:
         """The first cached token that the block's first query sees."""
@@ -261,29 +264,64 @@ class _Attention:
 
     # -------------------------------------------------------------------- pages
 
-    def _page(self, first: Value) -> None:
-        """Take the cached tokens first .. first + page into every column."""
+    def _span(self, first: Value) -> None:
+        """Take the cached tokens of some pages, from `first` on, into every column."""
+        b = self.b
+        for number in range(SPAN):
+            with self._page(first, number) as (start, count):
+                self._score_page(start, count, number)
+        last = b.minimum(b.add(self.start, self.block), self.tokens)
+        whole = b.compare("le", b.add(first, SPAN * PAGE), b.add(b.add(self.position, self.start), 1))
+        if self.window:
+            inside = b.compare("le", b.sub(b.add(self.position, last), self.window), first)
+            whole = b.bitand(inside, whole)
+        for masked, met in ((False, whole), (True, b.bitxor(whole, 1))):
+            with b.when(met), b.loop(0, self.columns) as column:
+                self._soften(column.index, first, masked)
+        for number in range(SPAN):
+            with self._page(first, number) as (start, count):
+                self._gather_page(start, count, number)
+
+    @contextmanager
+    def _page(self, first: Value, number: int) -> Iterator[tuple[Value, Value]]:
+        """Page `number` of a span, if a query sees some of it: its first token, and how many there are."""
+        b = self.b
+        start = b.add(first, number * PAGE)
+        if number:
+            with b.when(b.compare("lt", start, self.seen)):
+                yield start, b.minimum(b.sub(self.seen, start), PAGE)
+        elif self.window:
+            with b.when(b.compare("gt", b.add(start, PAGE), self.begin)):
+                yield start, b.minimum(b.sub(self.seen, start), PAGE)
+        else:
+            yield start, b.minimum(b.sub(self.seen, start), PAGE)
+
+    def _score_page(self, first: Value, count: Value, number: int) -> None:
         b, layout = self.b, self.layout
         keys, values = self._heads_of(first)
-        count = b.minimum(b.sub(self.seen, first), PAGE)
-        fetch_values: Fetch = nothing_ahead
-        fetch_keys: Fetch = nothing_ahead
-        if self.block == 1:  # memory, not arithmetic, is what a single token waits for
-            fetch_values = fetcher(b, values)
-            more = b.compare("lt", b.add(first, PAGE), self.seen)
-            fetch_keys = fetcher(b, self._heads_of(b.select(more, b.add(first, PAGE), first))[0])
-        near = self.keys.place(keys, count, fetch_values)
+        # Memory, not arithmetic, is what a single token waits for: while keys are read, values come.
+        fetch = fetcher(b, values) if self.block == 1 else nothing_ahead
+        near = self.keys.place(keys, count, fetch)
+        to = b.offset(self.scores, 4 * number * PAGE)
         with b.loop(0, count, self.tiles * layout.rows) as tile:
-            for number, columns in enumerate(self.score_chunks):
-                alone = number == 0 and not self.keys.near
-                self._score(near, tile.index, columns, fetch_values if alone else nothing_ahead)
-        with b.loop(0, self.columns) as column:
-            self._soften(column.index, first)
-        near = self.values.place(values, count, fetch_keys)
+            for chunk, columns in enumerate(self.score_chunks):
+                alone = chunk == 0 and not self.keys.near
+                self._score(near, tile.index, columns, to, fetch if alone else nothing_ahead)
+
+    def _gather_page(self, first: Value, count: Value, number: int) -> None:
+        b = self.b
+        values = self._heads_of(first)[1]
+        fetch: Fetch = nothing_ahead
+        if self.block == 1:
+            later = b.add(first, SPAN * PAGE)
+            later = b.select(b.compare("lt", later, self.seen), later, first)
+            fetch = fetcher(b, self._heads_of(later)[0])
+        near = self.values.place(values, count, fetch)
+        weights = b.offset(self.scores, 4 * number * PAGE // self.values.group)
         for dimensions in _chunks(self.size // self.part.lanes, self.wide):
-            for number, columns in enumerate(self.sum_chunks):
-                alone = number == 0 and not self.values.near
-                self._gather(near, count, dimensions, columns, fetch_keys if alone else nothing_ahead)
+            for chunk, columns in enumerate(self.sum_chunks):
+                alone = chunk == 0 and not self.values.near
+                self._gather(near, count, dimensions, columns, weights, fetch if alone else nothing_ahead)
 
     def _heads_of(self, first: Value) -> tuple[Value, Value]:
         """Pointers to this head's keys and values in the page of cached token `first`."""
@@ -294,7 +332,7 @@ class _Attention:
         values = b.offset(page, b.add(b.mul(self.head, layout.value_head_bytes), layout.value_offset))
         return keys, values
 
-    def _score(self, keys: Value, first: Value, columns: range, fetch: Fetch) -> None:
+    def _score(self, keys: Value, first: Value, columns: range, to: Value, fetch: Fetch) -> None:
         """scores[column][token] = query . key for some tiles of tokens."""
         b, reads, rows, tiles = self.b, self.keys, self.layout.rows, self.tiles
         steps = self.size // reads.group
@@ -317,43 +355,56 @@ class _Attention:
                         place = number * tiles + tile
                         sums[place] = reads.product(operand, query, sums[place])
             loop.next(*sums)
-        to = b.offset(self.scores, b.mul(first, 4))
+        to = b.offset(to, b.mul(first, 4))
         for number, column in enumerate(columns):
             for tile in range(tiles):
-                where = 4 * (column * PAGE + tile * rows)
+                where = column * _ROW + 4 * tile * rows
                 b.store(loop.results[number * tiles + tile], to, where, align=4)
 
-    def _soften(self, column: Value, first: Value) -> None:
-        """Turn a column's scores of the page into exponentials; update its maximum, sum and factor."""
+    def _soften(self, column: Value, first: Value, masked: bool) -> None:
+        """Turn a column's scores of the span into weights; update its maximum and sum, and rescale.
+
+        masked  some tokens of the span are not for this column to see
+        """
         b, lanes = self.b, self.vector.lanes
-        scores = b.offset(self.scores, b.mul(column, 4 * PAGE))
+        scores = b.offset(self.scores, b.mul(column, _ROW))
         state = b.offset(self.state, b.mul(column, _STATE))
-        seen = b.sub(b.add(b.add(self.position, self._token(column)), 1), first)
-        limit = b.splat(b.convert(seen, "i32"), lanes)
-        gone = b.splat(b.convert(b.sub(seen, self.window), "i32"), lanes)  # the window begins here
-        masked = b.constant(self.vector, -math.inf)
-        values = []
-        for at in range(0, PAGE, lanes):
-            value = b.load(self.vector, scores, 4 * at, align=4)
-            places = b.vector_constant(Type("i32", lanes), range(at, at + lanes))
-            value = b.select(b.compare("lt", places, limit), value, masked)
-            if self.window:
-                value = b.select(b.compare("lt", places, gone), masked, value)
-            values.append(value)
+        values = [b.load(self.vector, scores, 4 * at, align=4) for at in range(0, SPAN * PAGE, lanes)]
+        if masked:
+            values = self._masked(values, column, first)
         before = b.load(F32, state, 0, align=4)
         largest = b.maximum(b.reduce("max", self._tree(b.maximum, values)), before)
         shift = b.splat(largest, lanes)
-        powers = [exp2_negative(b, b.sub(value, shift)) for value in values]
-        bytes = 4 // self.values.group
-        weights = b.offset(self.weights, b.mul(column, bytes * PAGE))
+        group = self.values.group
+        powers = [exp2_negative(b, b.sub(value, shift), rough=group == 2) for value in values]
         for number, power in enumerate(powers):
-            kept = power if self.values.group == 1 else b.convert(power, "bf16")
-            b.store(kept, weights, bytes * number * lanes, align=bytes)
-        factor = exp2_negative(b, b.sub(before, largest))
+            kept = power if group == 1 else b.convert(power, "bf16")
+            b.store(kept, scores, 4 // group * number * lanes, align=4 // group)
         total = b.reduce("add", self._tree(b.add, powers))
-        b.store(largest, state, 0, align=4)
-        b.store(b.fma(b.load(F32, state, 4, align=4), factor, total), state, 4, align=4)
-        b.store(factor, state, 8, align=4)
+        with b.when(b.compare("gt", largest, before)):
+            factor = exp2_negative(b, b.sub(before, largest))
+            b.store(largest, state, 0, align=4)
+            b.store(b.mul(b.load(F32, state, 4, align=4), factor), state, 4, align=4)
+            sums, spread = b.offset(self.sums, b.mul(column, 4 * self.size)), b.splat(factor, self.part.lanes)
+            for at in range(0, 4 * self.size, self.part.bytes):
+                b.store(b.mul(b.load(self.part, sums, at, align=4), spread), sums, at, align=4)
+        b.store(b.add(b.load(F32, state, 4, align=4), total), state, 4, align=4)
+
+    def _masked(self, values: list[Value], column: Value, first: Value) -> list[Value]:
+        """Scores of the span, minus infinity for tokens that the column's token does not see."""
+        b, lanes = self.b, self.vector.lanes
+        seen = b.sub(b.add(b.add(self.position, self._token(column)), 1), first)
+        limit = b.splat(b.convert(seen, "i32"), lanes)
+        gone = b.splat(b.convert(b.sub(seen, self.window), "i32"), lanes)  # the window begins here
+        hidden = b.constant(self.vector, -math.inf)
+        found = []
+        for at, value in zip(range(0, SPAN * PAGE, lanes), values, strict=True):
+            places = b.vector_constant(Type("i32", lanes), range(at, at + lanes))
+            value = b.select(b.compare("lt", places, limit), value, hidden)
+            if self.window:
+                value = b.select(b.compare("lt", places, gone), hidden, value)
+            found.append(value)
+        return found
 
     @staticmethod
     def _tree(combine: Callable[[Value, Value], Value], values: list[Value]) -> Value:
@@ -361,26 +412,26 @@ class _Attention:
             values = [combine(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
         return values[0]
 
-    def _gather(self, values: Value, count: Value, dimensions: range, columns: range, fetch: Fetch) -> None:
-        """sums[column] = sums[column] * factor + sum over tokens of weight * value, for some dimensions."""
+    def _gather(self, values: Value, count: Value, dimensions: range, columns: range, weights: Value,
+                fetch: Fetch) -> None:  # fmt: skip
+        """sums[column] += sum over tokens of weight * value, for some dimensions."""
         b, reads, bytes = self.b, self.values, self.part.bytes
         width = len(dimensions)
-        start = []
-        for column in columns:
-            factor = b.load_splat(self.part, self.state, _STATE * column + 8)
-            for part in dimensions:
-                value = b.load(self.part, self.sums, 4 * column * self.size + part * bytes, align=4)
-                start.append(b.mul(value, factor))
+        start = [
+            b.load(self.part, self.sums, 4 * column * self.size + part * bytes, align=4)
+            for column in columns
+            for part in dimensions
+        ]
         with b.loop(0, b.div(b.add(count, reads.group - 1), reads.group), 1, start) as token:
             sums = list(token.values)
             inside = b.mul(token.index, self.size * reads.lane_bytes)
             here = b.offset(values, inside)
-            weights = b.offset(self.weights, b.mul(token.index, 4))
+            by = b.offset(weights, b.mul(token.index, 4))
             fetch(inside, self.size * reads.lane_bytes)
             for index, part in enumerate(dimensions):
                 operand = reads.load(here, part * self.part.lanes)
                 for number, column in enumerate(columns):
-                    weight = reads.spread(weights, 4 * column * (PAGE // reads.group))
+                    weight = reads.spread(by, column * _ROW)
                     place = number * width + index
                     sums[place] = reads.product(operand, weight, sums[place])
             token.next(*sums)

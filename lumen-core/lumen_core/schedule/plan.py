@@ -321,7 +321,7 @@ class _Planner:
         layout = self._cache_layout()
         self.needs.partials = max(self.needs.partials, self.capacity * partial_bytes(operation))
         self.needs.buffer("attention.arrivals", 8 * self.capacity * layout.heads)
-        for block in (1,) if self.decode else (1, attention_block(operation)):
+        for block in (1,) if self.decode else (1, attention_block(operation, self.capacity)):
             shown = print_operation(operation, _fresh_names(operation))
             symbol = self.needs.request(
                 "attention",

@@ -76,7 +76,7 @@ def test_attention_over_other_floats(
     check(target, heads, groups, size, 0, (1, 130), (21, 60), element=element)
 
 
-@pytest.mark.parametrize("target", filter(pairs, TARGETS), ids=lambda target: target.name)
+@pytest.mark.parametrize("target", list(filter(pairs, TARGETS)), ids=lambda target: target.name)
 @pytest.mark.parametrize(("heads", "groups", "size"), [(4, 2, 64), (14, 2, 64), (2, 2, 128)])
 @pytest.mark.parametrize("element", ["f16", "bf16"])
 def test_products_of_pairs(target: Target, heads: int, groups: int, size: int, element: str) -> None:
@@ -141,7 +141,7 @@ def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: 
     partials = np.full(len(q) * most * partial_bytes(operation), 0xFF, np.uint8)
     arrivals = np.zeros(len(q) * layout.heads, np.int64)
     stride = 4 * q.shape[1] * q.shape[2]
-    for block in (1, attention_block(operation)):
+    for block in (1, attention_block(operation, 256)):
         items = attention_items(operation, block)
         count = 0
         for tokens, position in parts:
