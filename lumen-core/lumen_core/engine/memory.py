@@ -21,10 +21,10 @@ from lumen_core.schedule.cache import block_cache
 from lumen_core.schedule.places import window_of
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.sampling import SETTINGS
+from lumen_core.schedule.step import COUNTER_BYTES, COUNTERS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer
 
-PHASE_SLOTS = 64  # work counters of a step per layer, at most
 RECENT = 4096  # tokens that a repetition penalty can look back
 
 Progress = Callable[[str, int, int], None]
@@ -57,8 +57,7 @@ class Memory:
         self._place_cache()
         self._place_rotaries(context)
         self._place_weights(file, threads, progress)
-        self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
-        self.set("counters", address(self.counters))
+        self.set("counters", address(self._new(COUNTERS * COUNTER_BYTES, "work counters")))
         kinds = len(session.records.profile.places) if session.records.profile else 0
         self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
         self.set("profile", address(self.profile))
@@ -180,9 +179,6 @@ class Memory:
         self.recents = len(recent)
         self.recent[: self.recents] = recent
         self.set("sampling.recents", self.recents)
-
-    def clear_counters(self) -> None:
-        self.counters[:] = 0
 
 
 def pack_functions(session: Session) -> dict[str, Function]:

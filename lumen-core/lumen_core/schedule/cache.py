@@ -11,7 +11,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.encode import emit_encode
+from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
 from lumen_core.target import Target
 
@@ -36,7 +36,7 @@ def block_cache(function: Function, formats: CacheFormats, target: Target) -> Ca
     check_cache_format(formats.values, size, "values")
     vector = f"<{target.lanes} x float>"
     pairs = any(row.op == "dot2_bf16" and row.types[0] == vector for row in target.instructions)
-    coarse = all(
+    coarse = any(
         op.operands[0].type.element != "f32" for op in function.operations if op.name == "fused_matmul"
     )
 

@@ -18,7 +18,7 @@ from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
 from lumen_core.quant.encode import encode
 from lumen_core.runtime.memory import allocate
 from lumen_core.schedule.cache import Append, emit_page
-from lumen_core.schedule.encode import build_encode
+from lumen_core.schedule.encode_block import build_encode
 from lumen_core.schedule.math import LOG2_E
 from lumen_core.target import Target
 
