@@ -15,7 +15,7 @@ from lumen_core.schedule.cache import CacheFormats
 def cache_formats(wanted: str | None, registry: Registry, model: TypedModel) -> CacheFormats:
     """Return the formats; None takes the page's own. Raises UnsupportedFormatError for an unknown name."""
     if wanted is None:
-        declared = [type.element for type in model.caches.values()]
+        declared = [type.element for type in model.caches.values()] or ["f32"]  # a model may keep nothing
         names = (declared * 2)[:2]
     else:
         names = wanted.lower().split(":")

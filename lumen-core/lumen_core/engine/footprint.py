@@ -42,8 +42,8 @@ def footprint(
     """
     module, model = load_page(registry, file.architecture)
     bound = bind(model, file)
-    entry = next(iter(model.caches.values())).substitute(bound.configuration.sizes)
-    heads, size = (number.value or 1 for number in entry.shape[1:])
+    entries = [type.substitute(bound.configuration.sizes).shape[1:] for type in model.caches.values()]
+    heads, size = (number.value or 1 for number in entries[0]) if entries else (1, 1)
     kept = cache_formats(kv_format, registry, model)
     check_cache_format(kept.keys, size, "keys")
     check_cache_format(kept.values, size, "values")

@@ -30,8 +30,8 @@ def block_cache(function: Function, formats: CacheFormats, target: Target) -> Ca
     Products round their factors to bf16 where that is faster and the layer's activations are quantized, which
     loses more.
     """
-    (attention,) = (op for op in function.operations if op.name == "attention")
-    _, heads, size = (size.value or 0 for size in attention.operands[1].type.shape)
+    shapes = [op.operands[1].type.shape[1:] for op in function.operations if op.name == "attention"]
+    heads, size = (size.value or 0 for size in shapes[0]) if shapes else (1, 1)
     check_cache_format(formats.keys, size, "keys")
     check_cache_format(formats.values, size, "values")
     vector = f"<{target.lanes} x float>"
