@@ -12,11 +12,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kit import tiny_checkpoints, tiny_models
 from kit.engines import token_ids
 from kit.llama import FILE_TYPES, Llama, divergence, library, plain, quantize
 
 import lumen_core as lumen
+from lumen_core.engine.convert import convert
+from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
+from lumen_core.plugins.registry import Registry
 
 pytestmark = [pytest.mark.llama_cpp, pytest.mark.slow]
 DEMO = Path(__file__).parents[2] / "demo"
@@ -97,6 +102,21 @@ def test_greedy_tokens_behind_a_window(shape: str, layers: int, tmp_path: Path) 
     assert same >= steps - 1
 
 
+# architectures that llama.cpp has at this size; it makes the shares of every qwen3moe sum to 1
+CONVERTED = ["llama-yarn", "llama-linear", "exaone", "qwen3-yarn", "qwen3moe", "exaone-moe", "solar-open",
+             "glm4moe"]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CONVERTED)
+def test_greedy_tokens_of_converted_checkpoints(name: str, tmp_path: Path) -> None:
+    """What `lumen convert` writes has the names and settings that llama.cpp reads."""
+    case = tiny_models.CASES[name]
+    convert(tiny_checkpoints.write(case, tmp_path), tmp_path / "m.gguf")
+    same, steps = follows(tmp_path / "m.gguf", tiny_models.token_ids(case)[:100])
+    print(f"{name}: {same} of {steps} greedy tokens are the same")
+    assert same >= steps - 1
+
+
 @pytest.mark.parametrize("prompt", ["옛날 옛적에", "오늘 아침에", "저는"])
 def test_the_demo_model_writes_the_same_text(prompt: str) -> None:
     """On its own file, without any teacher: 64 tokens."""
@@ -111,6 +131,25 @@ def test_the_demo_model_writes_the_same_text(prompt: str) -> None:
     if first < STEPS:  # only where two tokens are as good as equal
         best = np.sort(rows[first])[::-1]
         assert best[0] - rows[first][done.tokens[first]] < NOISE * rows[first].std()
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    ["q2_k", "q3_k_m", "q4_k_s", "q5_k_m", "iq2_m", "iq3_xs", "iq4_nl", "tq2_0", "pure-mxfp4", "pure-iq1_m"],
+)
+def test_what_we_quantize_runs_there(mixture: str, tmp_path: Path) -> None:
+    """The demo model in a mixture: llama.cpp reads the same text from the file as we do."""
+    registry, source = Registry.load(), DEMO / "demo-f16.gguf"
+    with registry.reader(source).open(source) as file:
+        path = tmp_path / "m.gguf"
+        write(plan(file, mixture, registry=registry), path, choose_target(registry, None), 2)
+    with lumen.load(path) as model:
+        ids = model.tokenizer.encode("옛날 옛적에 호랑이가 살았습니다. 어느 날 호랑이는 토끼를 만났습니다.")
+        ours = model.logits(ids)
+    with Llama(path) as other:
+        apart = divergence(other.logits(ids), ours)
+    print(f"{mixture}: KL {apart.mean():.6f} nats between the engines")
+    assert apart.mean() < 2e-3
 
 
 # --------------------------------------------------------------------- divergence

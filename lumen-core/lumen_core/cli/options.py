@@ -21,7 +21,8 @@ SAMPLING, MACHINE = "Sampling", "Machine"
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="A model file, a checkpoint directory, `org/name[@revision][:file]` on the hub, or `demo`."
+        help="A model file, a checkpoint directory, `demo`, or a name on the hub: `org/name`, "
+        "`org/name@revision:file`."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]
@@ -139,14 +140,20 @@ def opened(
     **more: Any,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
+    import gc
     from contextlib import nullcontext
 
     from lumen_core.cli.output import progress_bar
-    from lumen_core.engine.model import load
 
     valid_text(name, "the file name")
-    with nullcontext() if quiet else progress_bar() as progress:
-        model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
+    gc.disable()  # what loading makes stays: looking through it again and again takes a tenth of the time
+    try:
+        from lumen_core.engine.model import load
+
+        with nullcontext() if quiet else progress_bar() as progress:
+            model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
+    finally:
+        gc.enable()
     try:
         yield model
     finally:

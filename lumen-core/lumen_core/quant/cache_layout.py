@@ -30,9 +30,11 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
 
     if size % form.block:
         raise refuse(f"its blocks of {form.block} do not divide heads of {size}")
+    if form.row is not None or form.header_bytes or form.ordered:
+        raise refuse("a row of weights stores more than its blocks")
     if form.kind == "float":
-        if is_small(form.element):
-            raise refuse(f"numbers cannot be written as {form.element}")
+        if is_small(form.element) or form.scale is not None or form.block != 1:
+            raise refuse(f"numbers cannot be written as {form.element} while a text is read")
         return
     scales = [scale for scale in (form.scale, form.offset) if scale is not None]
     if any(scale.integer is not None for scale in scales):
@@ -45,7 +47,7 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
         raise refuse("it has not one stored number for each scale")
     groups = form.block // form.sub
     for field in (field for scale in scales for field in scale.floats):
-        if not field.whole or field.count not in (1, groups):
+        if not field.whole or field.inverse or field.count not in (1, groups):
             raise refuse(f"its {field.name} does not lie in whole bytes, or not for every sub-block")
     if form.offset is not None and is_small(form.offset.floats[0].element):
         raise refuse(f"offsets cannot be written as {form.offset.floats[0].element}")

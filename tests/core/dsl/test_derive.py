@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -94,6 +95,16 @@ def test_wrong_bases_are_reported(text, message, model):
         model(text)
 
 
+def test_a_setting_that_is_one_of_a_few(model):
+    found = model("model own like base { config { kind: i32 = kind in 1, 3 else 3 } }")
+    assert configure(found, NUMBERS.get).scalars["kind"] == 3
+    assert configure(found, {**NUMBERS, "kind": 1}.get).scalars["kind"] == 1
+    with pytest.raises(
+        ModelError, match=r"`kind` \(metadata key `kind`\) is 2; the page computes only 1 or 3"
+    ):
+        configure(found, {**NUMBERS, "kind": 2}.get)
+
+
 def test_settings_of_layers(model):
     found = model("""
     model own like base {
@@ -144,8 +155,64 @@ def test_scaling_is_read_from_its_keys(keys, wanted, model):
         ("a: scaling = a else 1.0", "a scaling has a metadata key and no default"),
         ("a: f32 else layer", "unknown setting `layer`"),
         ("a: i1[D] = a", "expected `L`, the number of layers"),
+        ("a: f32 = a in 1, 2", "only an i32 can be `in` a list of numbers, not f32"),
+        ("a: i32 = a in b", "a number that the setting may be"),
     ],
 )
 def test_wrong_settings_are_reported(entry, message, model):
     with pytest.raises(SourceError, match=message):
         model(f"model own like base {{\n config {{\n {entry}\n }}\n }}")
+
+
+PARTS = """
+part second {
+    config { flag: i1[L] = flags else layer > 0 }
+    layer { extra: f32[D] if flag }
+    fn shift(x: f32[T, D]) -> f32[T, D] { select(flag, x + extra, x) }
+}
+part third {
+    layer { third: f32[D] }
+    without { factors }
+    unused { "more.*" }
+}
+"""
+
+
+def test_parts_are_changes_before_the_models_own(model, tmp_path):
+    (tmp_path / "third.lum").write_text(PARTS)
+    found = model("""
+    model own like base with third, second {
+        layer { third: f32[D] = "other.weight" }
+        weights { factors: f32[D / 2] else ones }
+    }
+    part second {
+        config { flag: i1[L] = flags else layer > 0 }
+        layer { extra: f32[D] if flag }
+        fn shift(x: f32[T, D]) -> f32[T, D] { select(flag, x + extra, x) }
+    }
+    """)
+    assert list(found.layer_weights) == ["norm", "extra", "third"]
+    assert found.layer_weights["third"].tensor == "blk.{layer}.other.weight"
+    assert found.layer_weights["extra"].condition == "flag"
+    assert found.unused == ("more.*",)
+    assert configure(found, NUMBERS.get).layers == {"flag": (0, 1, 1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model own like base with fourth { }", "is with `fourth`, which is no part"),
+        ("model own like base with base { }", "is with `base`, which is no part"),
+        ("part p like base { }", "expected `{` to open the part `p`"),
+        ("part p { without { wight } }\nmodel own like base with p { }", "has no `wight` to leave out"),
+        ("model own like base { layer { a: f32[D] if window } }", "`window` is no setting per layer"),
+        ("model own like base { layer { a: f32[D] if flag } }", "`flag` is no setting per layer"),
+        (
+            "model own like base { weights { a: f32[D] if flag } }",
+            "only a weight of a layer can depend on one",
+        ),
+    ],
+)
+def test_wrong_parts_are_reported(text, message, model):
+    with pytest.raises(SourceError, match=re.escape(message)):
+        model(text)
