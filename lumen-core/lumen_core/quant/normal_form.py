@@ -150,7 +150,7 @@ class NormalForm:
     def activation(self) -> str:
         """The activation format whose scales are as fine as the block's, as ggml pairs them."""
         if self.kind == "float":
-            return "f32"
+            return "bf16" if self.element == "bf16" else "f32"
         if self.block == 256:
             return "i8g256"
         return "i8g32s16" if self.sub == 16 else "i8g32"

@@ -86,7 +86,8 @@ class _Matmul:
                 self.store(total, b.offset(output, b.mul(group.index, row_bytes)))
             return self.kernel
         columns = self.tile.columns
-        panel_bytes = b.mul(b.div(length, self.activation.group), self.activation.block_bytes)
+        share = self.activation.group
+        panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
         panels = b.div(b.add(tokens, columns - 1), columns)
         with b.loop(first, last, SHARED_GROUPS) as outer:
             stop = b.minimum(b.add(outer.index, SHARED_GROUPS), last)

@@ -51,7 +51,10 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                     to_codes = b.offset(to_group, b.mul(block.index, layout.code_bytes))
                     if form.kind == "float":
                         item = b.load(Type(f"i{8 * form.block_bytes}"), from_block)
-                        b.store(item, b.offset(to_codes, b.mul(lane.index, form.block_bytes)))
+                        whole, part = b.div(block.index, layout.run), b.rem(block.index, layout.run)
+                        to_run = b.offset(to_group, b.mul(whole, layout.run * layout.code_bytes))
+                        place = b.add(b.mul(lane.index, layout.run), part)
+                        b.store(item, b.offset(to_run, b.mul(place, form.block_bytes)))
                     else:
                         scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
                         _pack_scales(b, form, layout, from_block, scale, lane.index)

@@ -51,9 +51,13 @@ def test_what_was_packed_can_be_read(name: str, target: Target) -> None:
         rows = raw[number * target.lanes : (number + 1) * target.lanes]
         blocks = rows.reshape(len(rows), count, normal.block_bytes)
         if normal.kind == "float":
-            found = group[: count * target.lanes * normal.block_bytes].reshape(count, target.lanes, -1)
-            np.testing.assert_array_equal(found.transpose(1, 0, 2)[: len(rows)], blocks)
-            assert not found[:, len(rows) :].any()
+            runs = -(-count // layout.run)
+            found = group[: runs * layout.run * target.lanes * normal.block_bytes]
+            found = found.reshape(runs, target.lanes, layout.run, -1).transpose(1, 0, 2, 3)
+            found = found.reshape(target.lanes, runs * layout.run, -1)
+            np.testing.assert_array_equal(found[: len(rows), :count], blocks)
+            assert not found[len(rows) :].any()
+            assert not found[:, count:].any()
             continue
         check_group(normal, layout, group, blocks)
 
