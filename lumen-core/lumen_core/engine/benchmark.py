@@ -3,8 +3,8 @@
 In: a model, tests, other engines. Out: one `Measurement` a test and engine: the median of several runs,
 their spread (standard deviation), and which part of the limits that is.
 `pp512` is a prompt of 512 tokens, `tg128` the generation of 128; `@ d4096` with 4096 tokens in the cache
-before, `x8` for eight sequences at once, `lookup` with prompt look-up on a text that repeats itself. None
-counts tokenization.
+before, `x8` for eight sequences at once. `lookup` is generation with prompt look-up, where the model repeats
+itself: after 256 tokens of its own, the likeliest each time. None counts tokenization.
 """
 
 from __future__ import annotations
@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from lumen_core.engine.model import Model
 
 LUMEN = "lumen"
-PHRASE = 24  # tokens of the phrase that a look-up test repeats
-PHRASES = 8
+RUN_IN = 256  # tokens that a model writes before a look-up test
 LAYER = re.compile(r"blk\.\d+\.")  # of a layer; the others are the embedding, the last norm and the head
 
 
@@ -56,21 +55,22 @@ class Test:
     @property
     def context(self) -> int:
         """Tokens that a sequence of it has at most."""
-        prompt = PHRASE * PHRASES if self.lookup else self.prompt
-        return self.depth + prompt + self.generated + 1
+        return self.depth + self.prompt + self.generated + 1 + (RUN_IN if self.lookup else 0)
 
     @property
     def seen(self) -> float:
         """Tokens in the cache that a token of it sees, on average."""
         return self.depth + (self.generated if self.generated else self.prompt) / 2
 
-    def ids(self, vocabulary: int) -> tuple[list[int], list[int]]:
+    def text(self, model: Model) -> tuple[list[int], list[int]]:
         """Return what stands in the cache before, and the prompt."""
         random = np.random.default_rng(self.prompt)
+        vocabulary = model.describe()["vocabulary"]
         before = random.integers(0, vocabulary, self.depth).tolist()
+        ids = random.integers(0, vocabulary, self.prompt).tolist()
         if self.lookup:
-            return before, random.integers(0, vocabulary, PHRASE).tolist() * PHRASES
-        return before, random.integers(0, vocabulary, self.prompt).tolist()
+            ids += model.generate(ids, max_tokens=RUN_IN, ignore_end=True, temperature=0).tokens
+        return before, ids
 
 
 def all_tests(prompts: Iterable[int], generations: Iterable[int], depths: Sequence[int] = (0,),
@@ -149,15 +149,16 @@ def benchmark(
     facts, work = model.describe(), file_work(model.path)
     threads, target = facts["threads"], model.target
     characters = characters_per_token(model.tokenizer)
+    texts = {test: test.text(model) for test in tests}
     peaks: list[Peaks] = []
     samples: dict[tuple[str, Test], list[float]] = {}
     for repetition in range(repetitions + 1):
         for number, test in enumerate(tests):
             if progress:
                 progress(test.name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
-            speeds = {LUMEN: _speed(model, test)}
+            before, ids = texts[test]
+            speeds = {LUMEN: _speed(model, test, before, ids)}
             if test.sequences == 1 and not test.lookup:
-                before, ids = test.ids(facts["vocabulary"])
                 speeds |= {rival.name: rival.speed(before, ids, test.generated) for rival in rivals}
             if repetition:  # the first round only warms up
                 for engine, speed in speeds.items():
@@ -197,16 +198,16 @@ def profile(model: Model, tests: Sequence[Test]) -> list[tuple[str, dict[str, fl
     """Run each test once and return where its time went; the model was loaded with `profile=True`."""
     results = []
     for test in tests:
-        _speed(model, test)
+        text = test.text(model)
+        _speed(model, test, *text)
         model.profile()
-        _speed(model, test)
+        _speed(model, test, *text)
         results.append((test.name, model.profile()))
     return results
 
 
-def _speed(model: Model, test: Test) -> float:
+def _speed(model: Model, test: Test, before: list[int], ids: list[int]) -> float:
     """Return tokens a second of one greedy run; nothing but what stands before is kept from other runs."""
-    before, ids = test.ids(model.describe()["vocabulary"])
     if before:
         model.generate(before, max_tokens=0)
     else:

@@ -65,7 +65,7 @@ def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: st
     numbers = {**sizes.metadata(), "vocab_size": rows}
     tensors = list(_tensors(model, configure(model, numbers.get), sizes))
     matrices = {tensor.name: tensor.shape for tensor in tensors if tensor.chosen}
-    formats = reader.formats(format, matrices, sizes.layers)
+    formats = reader.formats(format, matrices, sizes.layers, False)
     plan = [TensorPlan(tensor.name, formats.get(tensor.name, "f32"), tensor.shape) for tensor in tensors]
     metadata = {
         "general.architecture": sizes.architecture,

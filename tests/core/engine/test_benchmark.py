@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_core.engine.benchmark import LUMEN, PHRASE, PHRASES, Test, all_tests, benchmark, file_work
+from lumen_core.engine.benchmark import LUMEN, RUN_IN, Test, all_tests, benchmark, file_work
 from lumen_core.engine.model import load
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.synth import synthesize
@@ -67,8 +67,11 @@ def test_every_kind_of_test_counts_its_tokens(path: Path) -> None:
     rival = Tortoise()
     with load(path, threads=2, context=400, sequences=3) as model:
         results, limits = benchmark(model, tests, repetitions=1, rivals=[rival])
-        tokens, cached = model.describe()["vocabulary"], model.describe()["cache_bytes_per_token"]
-        assert len(model._cached.tokens) > PHRASE * PHRASES  # the last was the look-up
+        cached = model.describe()["cache_bytes_per_token"]
+        assert len(model._cached.tokens) > RUN_IN  # the last was the look-up
+        before, ids = tests[1].text(model)
+        assert (len(before), len(ids)) == (70, 16)
+        assert tests[1].text(model) == (before, ids)
     ours = {result.test: result for result in results if result.engine == LUMEN}
     assert list(ours) == [test.name for test in tests]
     assert all(result.median > 0 for result in results)
@@ -81,9 +84,6 @@ def test_every_kind_of_test_counts_its_tokens(path: Path) -> None:
     assert many.of_bandwidth == pytest.approx(
         many.median * (bytes / 3 + 3 * cached) / limits.read_bytes_per_second
     )
-    before, ids = tests[1].ids(tokens)
-    assert (len(before), len(ids)) == (70, 16)
-    assert tests[1].ids(tokens) == (before, ids)
 
 
 def test_an_unknown_engine_is_named(path: Path) -> None:
