@@ -227,13 +227,19 @@ class IntegerTile:
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""
-        b, bytes = self.builder, Type("i8", 4 * self.rows)
+        b, bytes, words = self.builder, Type("i8", 4 * self.rows), Type("i16", 2 * self.rows)
+        in_pairs = self.target.find("maddubs") is not None
         products: Value | None = None
-        for pair in pairs:
-            left, right = (b.convert(b.bitcast(value, bytes), "i16") for value in pair)
-            product = b.mul(left, right)
+        for left, right in pairs:
+            both = (b.bitcast(left, bytes), b.bitcast(right, bytes))
+            if in_pairs:
+                product = b.instruction("maddubs", both, words)
+            else:
+                product = b.mul(*(b.convert(value, "i16") for value in both))
             products = product if products is None else b.add(products, product)
         assert products is not None
+        if in_pairs:
+            return b.dot2(total, b.bitcast(products, self.lanes), b.constant(self.lanes, 0x00010001))
         even, odd = (b.shuffle(products, None, range(first, 4 * self.rows, 2)) for first in (0, 1))
         return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
 
