@@ -13,6 +13,7 @@ import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -231,7 +232,10 @@ def _speed(model: Model, test: Test, before: list[int], ids: list[int]) -> float
 
 
 def file_work(path: Path) -> Work:
-    """Return what a file's tensors cost; the embedding is read row by row unless it is the head as well."""
+    """Return what a file's tensors cost, of experts only those that a token chooses.
+
+    The embedding is read row by row unless it is the head as well.
+    """
     registry = Registry.load()
     with open_model(path, registry) as file:
         tensors = file.tensors.values()
@@ -243,10 +247,10 @@ def file_work(path: Path) -> Work:
             if len(tensor.shape) > 1 and tensor.name != head:
                 form = forms[tensor.format]
                 unit = "int8" if form.kind == "integer" else "bf16" if form.element == "bf16" else "f32"
-                operations[unit] = operations.get(unit, 0) + 2 * int(np.prod(tensor.shape))
+                operations[unit] = operations.get(unit, 0) + 2 * file.used(tensor, prod(tensor.shape))
         return Work(
             size=file.size,
-            parameters=sum(int(np.prod(tensor.shape)) for tensor in tensors),
-            bytes_per_token=sum(tensor.nbytes for tensor in read),
+            parameters=sum(prod(tensor.shape) for tensor in tensors),
+            bytes_per_token=sum(file.used(tensor, tensor.nbytes) for tensor in read),
             operations_per_token=operations,
         )

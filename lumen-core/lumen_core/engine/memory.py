@@ -99,7 +99,8 @@ class Memory:
         """Heads and size of the cache: from the block's cache arguments."""
         block = self.session.lowered.function("block")
         for argument in block.arguments:
-            if argument.type.element == "f16" and len(argument.type.shape) == 3:
+            cached = bool(argument.type.shape) and bool(argument.type.shape[0].symbols)
+            if cached and argument.type.element == "f16" and len(argument.type.shape) == 3:
                 _, heads, size = argument.type.shape
                 return CacheLayout(heads.value or 0, size.value or 0, self.session.target.lanes)
         return CacheLayout(1, 1, self.session.target.lanes)

@@ -110,8 +110,9 @@ def _tensors(model: TypedModel, config: Configuration, sizes: Shape) -> Iterator
         elif weight.otherwise is None or not sizes.tied:
             yield tensor(weight)
     for layer in range(sizes.layers):
+        settings = config.of_layer(layer)
         for weight in model.layer_weights.values():
-            if weight.otherwise is None:
+            if weight.otherwise is None and settings.get(str(weight.condition), 1):
                 yield tensor(weight, layer)
 
 

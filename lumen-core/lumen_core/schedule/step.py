@@ -10,9 +10,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lumen_core.errors import LumenBug
-from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
+from lumen_core.schedule.phases import (
+    Argument,
+    Bound,
+    Call,
+    Chain,
+    Item,
+    Moved,
+    Number,
+    Phase,
+    Private,
+    Slot,
+)
 from lumen_core.schedule.segments import emit_blocks
 from lumen_core.target import Target
 
@@ -181,6 +192,8 @@ class _Step:
 
     def units(self, chain: Chain) -> Value:
         b = self.b
+        if chain.count is not None:
+            return self.argument(chain.count, None, None)
         if chain.segments:
             segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
             return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
@@ -197,8 +210,13 @@ class _Step:
             first = b.maximum(b.sub(low, start), 0)
             last = b.minimum(b.sub(high, start), count)
             with b.when(b.compare("lt", first, last)):
-                for call in chain.calls:
-                    self.call(call, first, last)
+                if chain.each:
+                    with b.loop(first, last) as unit:
+                        for call in chain.calls:
+                            self.call(call, unit.index, b.add(unit.index, 1))
+                else:
+                    for call in chain.calls:
+                        self.call(call, first, last)
             start = b.add(start, count)
 
     def call(self, call: Call, first: Value | None, last: Value | None) -> None:
@@ -222,7 +240,19 @@ class _Step:
                 assert unit is not None
                 value = b.mul(unit, scale)
                 return value if limit is None else b.minimum(value, self.argument(limit, None, None))
+            case Item(table=table, index=index, stride=stride, offset=offset):
+                where = b.mul(self.argument(index, first, last), stride)
+                pointer = b.offset(self.pointer(table, first, last), where)
+                return b.convert(b.load(I32, pointer, offset, align=4), "i64")
+            case Moved(base=base, index=index, stride=stride, offset=offset):
+                where = b.add(b.mul(self.argument(index, first, last), stride), offset)
+                return b.offset(self.pointer(base, first, last), where)
         raise AssertionError(argument)
+
+    def pointer(self, argument: Argument, first: Value | None, last: Value | None) -> Value:
+        return (
+            self.slot(argument, PTR) if isinstance(argument, Slot) else self.argument(argument, first, last)
+        )
 
     def slot(self, slot: Slot, type: Type = I64) -> Value:
         place = self.records.place(slot)
@@ -255,4 +285,5 @@ def spin_until(b: Builder, waiting: Callable[[], Value], give_way: Value) -> Non
 def _kind(call: Call) -> str:
     """What a call does, in a word: a matmul goes by its weight's name."""
     kind, first = call.symbol.split("_")[0], call.arguments[0]
+    first = first.base if isinstance(first, Moved) else first
     return first.name if kind == "matmul" and isinstance(first, Slot) else kind

@@ -107,6 +107,16 @@ class ModelFile:
         """The files that it consists of: one, or all parts of a split one."""
         return tuple(source.path for source in self.sources)
 
+    def used(self, tensor: FileTensor, amount: int) -> int:
+        """The part of a tensor's `amount` (of numbers, of bytes) that one token takes.
+
+        Of a stack of experts' matrices these are the experts that it chooses.
+        """
+        chosen = self.metadata.get(f"{self.architecture}.expert_used_count")
+        if len(tensor.shape) < 3 or not isinstance(chosen, int | np.integer):
+            return amount
+        return amount // tensor.shape[0] * min(int(chosen), tensor.shape[0])
+
     def release(self, tensor: FileTensor) -> None:
         """Give back the pages of a tensor that has been packed."""
         address = tensor.data.ctypes.data
