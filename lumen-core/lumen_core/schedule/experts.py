@@ -5,7 +5,7 @@ The products themselves are those of `matmul.py`, called for one expert at a tim
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.target import Target
@@ -24,9 +24,9 @@ def _copy_column(
 
     words, to_words = at(panel, source, column, 4), at(to_panel, target, to_column, 4)
     if source.plain:
-        with b.loop(0, b.div(b.add(length, source.group - 1), source.group)) as word:
-            value = b.load(I32, words, b.mul(word.index, 4 * source.columns), align=4)
-            b.store(value, to_words, b.mul(word.index, 4 * target.columns), align=4)
+        with b.loop(0, b.div(b.add(length, source.group - 1), source.group)) as entry:
+            value = b.load(I32, words, b.mul(entry.index, 4 * source.columns), align=4)
+            b.store(value, to_words, b.mul(entry.index, 4 * target.columns), align=4)
         return
     codes, to_codes = at(panel, source, column, _PIECE), at(to_panel, target, to_column, _PIECE)
     vector = Type("i8", _PIECE)
