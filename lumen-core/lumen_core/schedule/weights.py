@@ -82,9 +82,10 @@ class DotPlan:
         if _is_power(zero) and zero <= 128 and _is_power(multiplier) and largest * multiplier <= bound:
             doubled = multiplier.bit_length() - 1
             lacking = 8 - zero.bit_length()
-            if pairs:  # the smaller the bytes, the more of them add up in 16 bits
-                return DotPlan("seeded", doubled, lacking, chain=_chain(largest * multiplier))
-            return DotPlan("seeded", doubled + lacking, 0)
+            if not pairs and largest * multiplier << lacking <= bound:
+                return DotPlan("seeded", doubled + lacking, 0)
+            # The smaller the bytes, the more pairs of them add up in 16 bits.
+            return DotPlan("seeded", doubled, lacking, chain=_chain(largest * multiplier) if pairs else 0)
         if centered and 1 << (form.bits - 1) <= bound:
             return DotPlan("magnitude")
         if largest <= bound:
