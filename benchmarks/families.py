@@ -3,17 +3,19 @@
     python benchmarks/families.py --files DIR --make     # writes the model files that are missing (minutes)
     python benchmarks/families.py --files DIR            # measures all; --shapes NAME,... only some
 
-Random weights in real shapes, Q4_K_M with the formats it falls back to where a row is no whole block. Before
-every model the reference is measured in the same process, since a machine changes its speed by the minute:
-what counts is the part of the limits that both reach. A row that was not measured anew stays as it is.
+Random weights in real shapes, Q4_K_M with the formats it falls back to where a row is no whole block. The
+reference and a model take turns, since a machine changes its speed by the minute: what counts is the part of
+the limits that both reach. A row that was not measured anew stays as it is.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from machine import machine
@@ -42,7 +44,7 @@ def main() -> None:
     parser.add_argument("--make", action="store_true", help="only write the files that are missing")
     parser.add_argument("--shapes", default=",".join(SHAPES))
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--repetitions", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--output", type=Path, default=PAGE)
     chosen = parser.parse_args()
     chosen.files.mkdir(parents=True, exist_ok=True)
@@ -55,34 +57,40 @@ def main() -> None:
         return
     rows = kept(chosen.output)
     for shape in shapes:
-        beside, found = (
-            measured(paths[name], chosen.threads, chosen.repetitions) for name in (REFERENCE, shape)
-        )
-        rows[shape] = row(shape, paths[shape], found, beside)
+        both = measured([paths[REFERENCE], paths[shape]], chosen.threads, chosen.rounds)
+        rows[shape] = row(shape, paths[shape], *both)
         print(rows[shape], flush=True)
         chosen.output.write_text(page(rows.values()), encoding="utf-8")
 
 
-def measured(path: Path, threads: int, repetitions: int) -> tuple[Measurement, Measurement]:
-    """The prompt test and the generation test of one file."""
-    with load(path, threads=threads, context=1024) as model:
-        (prompt, generation), _ = benchmark(model, TESTS, repetitions)
-    return prompt, generation
+def measured(paths: Sequence[Path], threads: int, rounds: int) -> list[dict[str, float]]:
+    """Medians of each file, in tokens a second and as parts of the limits; in every round all have a turn."""
+    found: list[list[Measurement]] = [[] for _ in paths]
+    with ExitStack() as stack:
+        models = [stack.enter_context(load(path, threads=threads, context=512)) for path in paths]
+        for _ in range(rounds):
+            for model, results in zip(models, found, strict=True):
+                results += benchmark(model, TESTS, repetitions=1)[0]
+    return [medians(results) for results in found]
 
 
-def row(
-    shape: str,
-    path: Path,
-    found: tuple[Measurement, Measurement],
-    beside: tuple[Measurement, Measurement],
-) -> str:
+def medians(results: Sequence[Measurement]) -> dict[str, float]:
+    values: dict[str, list[float]] = {}
+    for one in results:
+        prompt = one.test.startswith("pp")
+        values.setdefault("pp" if prompt else "tg", []).append(one.median)
+        part = ("peak", one.of_peak) if prompt else ("bandwidth", one.of_bandwidth)
+        values.setdefault(part[0], []).append(part[1])
+    return {name: statistics.median(those) for name, those in values.items()}
+
+
+def row(shape: str, path: Path, beside: dict[str, float], own: dict[str, float]) -> str:
     with open_model(path, Registry.load()) as file:
         counts = Counter(t.format for t in file.tensors.values() if len(t.shape) > 1)
     formats = ", ".join(f"{name} {count}" for name, count in counts.most_common())
-    (prompt, generation), (other_prompt, other_generation) = found, beside
     return (
-        f"| {shape} | {formats} | {prompt.median:.0f} | {prompt.of_peak:.0%} | {other_prompt.of_peak:.0%} "
-        f"| {generation.median:.1f} | {generation.of_bandwidth:.0%} | {other_generation.of_bandwidth:.0%} |"
+        f"| {shape} | {formats} | {own['pp']:.0f} | {own['peak']:.0%} | {beside['peak']:.0%} "
+        f"| {own['tg']:.1f} | {own['bandwidth']:.0%} | {beside['bandwidth']:.0%} |"
     )
 
 
@@ -99,8 +107,7 @@ def page(rows: Iterable[str]) -> str:
 Made by `python benchmarks/families.py` on {machine()}.
 Random weights in real shapes, Q4_K_M with the formats it falls back to where a row is no whole block (the
 second column counts matrices). `pp256` is a prompt of 256 tokens, `tg64` the generation of 64, in tokens a
-second. The limits are measured between the runs; Qwen3 0.6B was measured just before each model, for a
-machine that others use too changes its speed.
+second. Every model takes turns with Qwen3 0.6B, the limits are measured beside each turn; all are medians.
 
 {HEAD}
 {chr(10).join(rows)}

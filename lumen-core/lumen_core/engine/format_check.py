@@ -16,6 +16,7 @@ import numpy as np
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
 from lumen_core.dsl import ast
+from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
 from lumen_core.ir.operations.values import round_bf16
@@ -26,6 +27,7 @@ from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import FloatField, NormalForm
+from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
@@ -60,6 +62,7 @@ def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) 
             (f"{target.name}: no overflow", lambda t=target: _overflow(form, t)),  # type: ignore[misc]
             (f"{target.name}: rows", lambda t=target: _rows(form, t)),  # type: ignore[misc]
             (f"{target.name}: matmul", lambda t=target: _matmul(form, t)),  # type: ignore[misc]
+            (f"{target.name}: quantizer", lambda t=target: _compiled_quantizer(form, t)),  # type: ignore[misc]
         ]
     for name, test in tests:
         try:
@@ -106,11 +109,11 @@ def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.n
     weights = (generator.standard_normal((rows, blocks * form.block)) * 0.02).astype(np.float32)
     if form.kind == "float":
         return encode(form, weights)
-    raw = generator.integers(0, 256, (rows * blocks, form.block_bytes), dtype=np.uint8)
-    for scale in (form.scale, form.offset):
-        for field in scale.floats if scale is not None else ():
-            _set_float(field, raw, generator)
-    return raw.reshape(rows, -1)
+    size = form.block_bytes + form.header_bytes
+    raw = generator.integers(0, 256, (rows * blocks, size), dtype=np.uint8)
+    for field in form.floats:
+        _set_float(field, raw, generator)
+    return form.rows(raw.reshape(rows, blocks, size))
 
 
 def _set_float(field: FloatField, raw: np.ndarray, generator: np.random.Generator) -> None:
@@ -191,6 +194,18 @@ def _quantizer(form: NormalForm) -> str:
     return f"error {error:.5f} on Gaussian weights, {drift:.5f} more when quantized again"
 
 
+def _compiled_quantizer(form: NormalForm, target: Target) -> str:
+    """The kernels find what numpy's search finds, but for the order in which sums are rounded."""
+    generator = np.random.default_rng(8)
+    rows = (generator.standard_normal((24, 4 * max(form.block, 32))) * 0.02).astype(np.float32)
+    searcher = compile_encoder(form, target, ObjectCache(None))
+    if searcher is None:
+        return "nothing to search"
+    lost, wanted = (_relative(form.decode(encode(form, rows, None, by)), rows) for by in (searcher, None))
+    _require(abs(lost / wanted - 1) < 0.02, f"it loses {lost:.5f}, numpy's search {wanted:.5f}")
+    return f"error {lost:.5f}, of numpy's search {wanted:.5f}"
+
+
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     difference = found.astype(np.float64) - wanted
     return float(np.sqrt(np.square(difference).mean() / np.square(wanted.astype(np.float64)).mean()))
@@ -206,7 +221,8 @@ def _overflow(form: NormalForm, target: Target) -> str:
     integer = form.scale.integer
     factor = max(abs(integer.low), abs(integer.high)) if integer is not None else 1
     most = largest * 127 * form.block * factor
-    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits")
+    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits; "
+             "make the block smaller, or its codes or scales narrower")  # fmt: skip
     return f"codes enter as `{plan.kind}`; a block adds up to {most} at most"
 
 
@@ -232,7 +248,7 @@ def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:
 def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
     """A matrix as the kernels read it."""
     layout = WeightLayout(form, target.lanes)
-    length = raw.shape[1] // form.block_bytes * form.block
+    length = form.columns(raw.shape[1])
     made = allocate(layout.matrix_bytes(len(raw), length), "a packed matrix")
     assert address(made) % ALIGNMENT == 0
     source = np.ascontiguousarray(raw)
@@ -281,7 +297,7 @@ def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | Non
 
 def _rows(form: NormalForm, target: Target) -> str:
     raw = random_rows(form, ROWS, 3 if form.block > 1 else 70, seed=4)
-    length = raw.shape[1] // form.block_bytes * form.block
+    length = form.columns(raw.shape[1])
     ids = np.array([0, ROWS - 1, 5, 5], np.int32)
     found = np.full((len(ids), length), np.nan, np.float32)
     compiled(build_rows(form, target), target)(raw, ids, found, 4 * length, length, 0, len(ids))
@@ -339,11 +355,13 @@ def _magnitudes(form: NormalForm, raw: np.ndarray) -> np.ndarray:
     if form.kind == "float":
         return np.abs(form.decode(raw)).astype(np.float64)
     assert form.scale is not None and form.code is not None
-    blocks = raw.reshape(-1, form.block_bytes)
+    blocks = form.completed(raw).reshape(-1, form.block_bytes + form.header_bytes)
     scale = np.abs(form.scale.decode(blocks)).astype(np.float64)
     largest = _largest_value(form) + abs(form.zero)
     size = np.repeat(scale, form.block // scale.shape[1], axis=1) * largest
     if form.offset is not None:
         offset = np.abs(form.offset.decode(blocks)).astype(np.float64)
         size = size + np.repeat(offset, form.block // offset.shape[1], axis=1)
+    if form.row is not None:
+        size = size * np.abs(form.row.decode(blocks))
     return size.reshape(len(raw), -1)
