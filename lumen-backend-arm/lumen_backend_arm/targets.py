@@ -42,6 +42,7 @@ def _target(
         instructions=usable_rows(ROWS, features, vector_bytes),
         lane_operands=scale == 1,
         byte_shifts=True,
+        fast_conversion=False,  # `scvtf` has half the units, and takes two turns on some cores
         # Products of 16 bits take two registers for one, and two more while they add up.
         tile_columns=0 if "dotprod" in features or scale > 1 else 8,
         attributes=f"vscale_range({scale},{scale})" if scale > 1 else TUNING,

@@ -1,8 +1,8 @@
 """The sums of a tile for weights of integer codes.
 
-Per sub-block the codes meet the activations in integer dot products, then one conversion and one fused
-multiply-add apply the scales. Minimums that are integers times one float of the block meet the sums of the
-activations in integers too, once per block.
+Per sub-block the codes meet the activations in integer dot products; `totals.py` scales these and adds them
+up. Minimums that are integers times one float of the block meet the sums of the activations in integers too,
+once per block.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import Scale
 from lumen_core.schedule.spread import Spread
+from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import DotPlan, WeightReader
 from lumen_core.target import Target
 
@@ -45,6 +46,8 @@ class IntegerTile:
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
         self.paired = self.minimums_are_paired()
+        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.paired)
+        self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # Columns whose dot products take turns, so that none waits for the one before it.
         self.abreast = 4 if target.broadcast_memory else 1
 
@@ -73,7 +76,8 @@ class IntegerTile:
             b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
         with b.loop(0, blocks) as loop:
             codes, base, quants_of, words_of = place(loop.index)
-            sums = self.pieces(codes, base, quants_of, words_of, zeros)
+            sums = self.pieces(codes, base, quants_of, words_of, [self.totals.zero] * self.m)
+            sums = self.totals.of_block(sums, self.factor(base))
             if self.paired:
                 sums = self.minimums(base, words_of, sums)
             for number in range(self.m):
@@ -108,6 +112,8 @@ class IntegerTile:
         """Add what the minimums of a block give, in 16-bit integers two sub-blocks at a time."""
         b, act, offset = self.builder, self.activation, self.form.offset
         assert offset is not None and offset.integer is not None
+        if not any(map(self.target.find, ("dot2_s16", "madd16"))):
+            return self.single_minimums(base, words, sums)
         count, step = offset.integer.count, 4 * act.columns
         first = act.pairs32 if self.form.sub == PIECE else act.pairs16
         pairs = []
@@ -124,6 +130,21 @@ class IntegerTile:
             sums[number] = b.fma(b.convert(total, "f32"), factor, sums[number])
         return sums
 
+    def single_minimums(self, base: Value, words: Value, sums: list[Value]) -> list[Value]:
+        """The same one sub-block after the other, in floats."""
+        b, act, offset = self.builder, self.activation, self.form.offset
+        assert offset is not None and offset.integer is not None
+        halves = self.form.sub < PIECE
+        factor = self.reader.factor(offset, self.reader.floats(base), -1 / 128 if halves else 1.0)
+        first, type = (act.seeds16, self.lanes) if halves else (act.sums32, self.vector)
+        with b.loop(0, offset.integer.count, 1, sums) as loop:
+            beta = self.reader.sub_factor(offset, factor, base, loop.index, self.layout.minimum_offset)
+            where = b.offset(words, b.mul(loop.index, 4 * act.columns))
+            by = Spread(b, self.target, type, where, first, self.m)
+            totals = (b.convert(by[column], "f32") for column in range(self.m))
+            loop.next(*(b.fma(beta, total, sum) for total, sum in zip(totals, loop.values, strict=True)))
+        return list(loop.results)
+
     def piece(
         self, codes: Value, base: Value, quants: Value, words: Value, index: Value, sums: list[Value]
     ) -> list[Value]:
@@ -137,15 +158,13 @@ class IntegerTile:
             quants, words = b.offset(quants, where), b.offset(words, where)
         else:
             quants = b.offset(quants, b.mul(index, PIECE * act.columns))
-        # Read anew for every piece: carried over the pieces they would cost registers that the sums need.
-        floats = self.reader.floats(base)
-        assert self.form.scale is not None
-        factor = self.reader.factor(self.form.scale, floats, self.form.multiplier * 2.0**-self.plan.shift)
+        # Read anew for every piece: carried over the pieces it would cost registers that the sums need.
+        factor = self.factor(base)
         metadata = _Metadata(self, words, index)
         sub = min(self.form.sub, PIECE)
         for start in range(0, PIECE, sub):
-            scale = self.sub_factor(self.form.scale, factor, base, layout.scale_offset, index, start)
-            beta = self.beta(base, floats, index, start, scale)
+            scale = self.totals.scale(self.sub_block(index, start), factor, base)
+            beta = self.beta(base, index, start, scale)
             # With few registers the operands come in portions of four, so that nothing is spilled.
             portion = 4 * (8 if self.target.registers >= 32 else 4)
             end = start + sub
@@ -156,53 +175,50 @@ class IntegerTile:
                 for first in range(0, self.m, self.abreast):
                     columns = range(first, min(first + self.abreast, self.m))
                     if part is parts[0]:
-                        totals |= {column: self.seed(metadata, start, sub, column) for column in columns}
+                        for column in columns:
+                            seed = self.seed(metadata, start, sub, column)
+                            totals[column] = self.totals.start(seed, sums[column])
                     self.dots(totals, columns, operands, quants, part.start)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
                         by = metadata.scales[column] if metadata.scales is not None else None
-                        own = self.times(scale, by)
-                        sums[column] = b.fma(b.convert(totals.pop(column), "f32"), own, sums[column])
+                        sums[column] = self.totals.add(sums[column], totals.pop(column), scale, by)
                         if beta is None:
                             continue
                         if sub < PIECE:
                             seeds = b.convert(metadata.seeds(start, sub, column), "f32")
-                            sums[column] = b.fma(self.times(beta, by), seeds, sums[column])
+                            sums[column] = b.fma(beta if by is None else b.mul(beta, by), seeds, sums[column])
                         else:
                             sums[column] = b.fma(beta, metadata.totals[column], sums[column])
         return sums
 
-    def times(self, factor: Value, scale: Value | None) -> Value:
-        return factor if scale is None else self.builder.mul(factor, scale)
+    def factor(self, base: Value) -> Value:
+        """What scales the codes of a whole block."""
+        assert self.form.scale is not None
+        extra = self.form.multiplier * 2.0**-self.plan.shift
+        return self.reader.factor(self.form.scale, self.reader.floats(base), extra)
 
     def fetch_ahead(self, weights: Value, bytes: int) -> None:
         for offset in range(0, bytes, 64):
             self.builder.prefetch(weights, AHEAD + offset)
 
-    def sub_factor(
-        self, scale: Scale | None, factor: Value, base: Value, where: int, index: Value, start: int
-    ) -> Value:
-        """The factor of the sub-block that holds element `start` of piece `index`."""
-        if scale is None or (scale.integer is None and scale.count == 1):
-            return factor
+    def sub_block(self, index: Value, start: int) -> Value:
+        """The number, in its block, of the sub-block that holds element `start` of piece `index`."""
         b = self.builder
-        per_piece = max(1, PIECE // self.form.sub)
-        number = b.add(b.mul(index, per_piece), start // self.form.sub)
         if self.form.sub > PIECE:
-            number = b.div(index, self.form.sub // PIECE)
-        return self.reader.sub_factor(scale, factor, base, number, where)
+            return b.div(index, self.form.sub // PIECE)
+        return b.add(b.mul(index, PIECE // self.form.sub), start // self.form.sub)
 
-    def beta(
-        self, base: Value, floats: dict[str, Value], index: Value, start: int, scale: Value
-    ) -> Value | None:
+    def beta(self, base: Value, index: Value, start: int, scale: Value) -> Value | None:
         """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
         b = self.builder
         beta: Value | None = None
         if self.form.offset is not None and not self.paired:
-            offset = self.reader.factor(self.form.offset, floats, 1.0)
+            offset = self.reader.factor(self.form.offset, self.reader.floats(base), 1.0)
             where = self.layout.minimum_offset
-            beta = self.sub_factor(self.form.offset, offset, base, where, index, start)
+            number = self.sub_block(index, start)
+            beta = self.reader.sub_factor(self.form.offset, offset, base, number, where)
         if self.plan.kind == "corrected":
             shifted = b.mul(scale, -float(self.plan.zero(self.form)) / self.form.multiplier)
             beta = shifted if beta is None else b.add(beta, shifted)
@@ -221,8 +237,9 @@ class IntegerTile:
     ) -> None:
         """Add the dot products of the operands with the activations from element `first` on to the totals."""
         b, type, count = self.builder, operands[0].type, len(operands)
+        again = count < PIECE // 4 and self.m > 1
         codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count)
+            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count, again)
             for column in columns
         }
         link = self.plan.chain or 1
@@ -257,10 +274,10 @@ class IntegerTile:
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
         return b.dot4(total, magnitude, b.bitcast(turned, operand.type), self.plan.left)
 
-    def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value:
-        """What an integer sum starts from: the zero point's share, or 0."""
+    def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
+        """What an integer sum starts from: the zero point's share, if it has one."""
         if self.plan.kind != "seeded":
-            return self.builder.constant(self.lanes, 0)
+            return None
         return self.builder.sar(metadata.seeds(start, sub, column), self.plan.seed_shift)
 
 
