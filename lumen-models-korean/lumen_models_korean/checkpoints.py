@@ -6,6 +6,9 @@ the fields mean. Rows of query and key weights are paired as single files of tha
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
+
 from lumen_core.weights.mapping import USUAL_KEYS, USUAL_REQUIREMENTS, Checkpoint
 
 _LAYER = "model.layers.{layer}."
@@ -38,14 +41,27 @@ _DENSE = {
     "blk.{layer}.ffn_up.weight": _LAYER + "mlp.up_proj.weight",
     "blk.{layer}.ffn_down.weight": _LAYER + "mlp.down_proj.weight",
 }
-_EXPERTS = {
+_EXPERTS: Mapping[str, str | tuple[str, ...]] = {
     "blk.{layer}.ffn_gate_inp.weight": _LAYER + "mlp.gate.weight",
-    "blk.{layer}.ffn_gate_exps.weight": _LAYER + "mlp.experts.{expert}.gate_proj.weight",
-    "blk.{layer}.ffn_up_exps.weight": _LAYER + "mlp.experts.{expert}.up_proj.weight",
-    "blk.{layer}.ffn_down_exps.weight": _LAYER + "mlp.experts.{expert}.down_proj.weight",
+    # an expert's matrices one by one, or those of all in one tensor, gate and up together
+    "blk.{layer}.ffn_gate_exps.weight": (
+        _LAYER + "mlp.experts.{expert}.gate_proj.weight",
+        _LAYER + "mlp.experts.gate_up_proj[0/2]",
+    ),
+    "blk.{layer}.ffn_up_exps.weight": (
+        _LAYER + "mlp.experts.{expert}.up_proj.weight",
+        _LAYER + "mlp.experts.gate_up_proj[1/2]",
+    ),
+    "blk.{layer}.ffn_down_exps.weight": (
+        _LAYER + "mlp.experts.{expert}.down_proj.weight",
+        _LAYER + "mlp.experts.down_proj",
+    ),
 }
-_ROUTED = {
-    "blk.{layer}.exp_probs_b.bias": _LAYER + "mlp.gate.e_score_correction_bias",
+_ROUTED: Mapping[str, str | tuple[str, ...]] = {
+    "blk.{layer}.exp_probs_b.bias": (
+        _LAYER + "mlp.gate.e_score_correction_bias",
+        _LAYER + "mlp.e_score_correction_bias",
+    ),
     "blk.{layer}.ffn_gate_shexp.weight": _LAYER + "mlp.shared_experts.gate_proj.weight",
     "blk.{layer}.ffn_up_shexp.weight": _LAYER + "mlp.shared_experts.up_proj.weight",
     "blk.{layer}.ffn_down_shexp.weight": _LAYER + "mlp.shared_experts.down_proj.weight",
@@ -56,14 +72,16 @@ _PAIRED = {
 }
 _WINDOWS = {"attention.sliding_window_pattern": ("layer_types", "sliding_attention")}
 _PLAIN = {**_OUTER, **_NORMS, **_ATTENTION, **_DENSE}
-_EXPERT_KEYS = {
-    "expert_count": "num_experts",
+_EXPERT_KEYS: Mapping[str, str | tuple[str, ...]] = {
+    "expert_count": ("num_experts", "num_local_experts", "n_routed_experts"),
     "expert_used_count": "num_experts_per_tok",
     "expert_feed_forward_length": "moe_intermediate_size",
     "expert_weights_norm": "norm_topk_prob",
 }
-_ROUTED_KEYS = _EXPERT_KEYS | {
-    "expert_shared_count": "n_shared_experts",
+_ROUTED_KEYS: Mapping[str, str | tuple[str, ...]] = {
+    **_EXPERT_KEYS,
+    "expert_shared_count": ("n_shared_experts", "num_shared_experts"),
+    "leading_dense_block_count": ("first_k_dense_replace", "first_last_k_dense_replace"),
     "expert_weights_scale": "routed_scaling_factor",
     "expert_group_count": "n_group",
     "expert_group_used_count": "topk_group",
@@ -123,14 +141,24 @@ EXAONE_MOE = Checkpoint(
     keys={
         **USUAL_KEYS,
         **_ROUTED_KEYS,
-        "expert_shared_count": "num_shared_experts",
         "attention.sliding_window": "sliding_window",
     },
+    leading={"leading_dense_block_count": ("mlp_layer_types", "dense")},
     values={"expert_gating_func": 2},
     optional=frozenset((*_DENSE, *_EXPERTS, *_ROUTED)),
     ignored=("mtp.*",),
     flags=_WINDOWS,
     required={"hidden_act": ("silu",)},
+)
+EXAONE4_5 = replace(
+    EXAONE4,
+    model_types=("exaone4_5",),
+    tensors={
+        ours: str(theirs).replace("model.", "model.language_model.", 1)
+        for ours, theirs in EXAONE4.tensors.items()
+    },
+    ignored=("*.rotary_emb.inv_freq", "model.visual.*", "mtp.*"),
+    section="text_config",
 )
 HYPERCLOVAX = Checkpoint(
     "hyperclovax",
@@ -152,13 +180,15 @@ HYPERCLOVAX = Checkpoint(
 )
 SOLAR_OPEN = Checkpoint(
     "glm4moe",
-    ("solar_open",),
-    {**_OUTER, **_ATTENTION, **_EXPERTS, **_ROUTED,
+    ("solar_open", "glm4_moe"),
+    {**_OUTER, **_ATTENTION, **_DENSE, **_EXPERTS, **_ROUTED,
      "blk.{layer}.attn_norm.weight": _LAYER + "input_layernorm.weight",
      "blk.{layer}.post_attention_norm.weight": _LAYER + "post_attention_layernorm.weight"},
-    keys={**USUAL_KEYS, **_ROUTED_KEYS, "expert_count": "n_routed_experts"},
+    keys={**USUAL_KEYS, **_ROUTED_KEYS},
     values={"expert_gating_func": 2},
-    required={"hidden_act": ("silu",)},
+    optional=frozenset((*_DENSE, *_EXPERTS, *_ROUTED)),
+    ignored=("*.rotary_emb.inv_freq", "model.layers.{beyond}.*"),
+    required={"hidden_act": ("silu",), "use_qk_norm": (False,), "attention_bias": (False,)},
 )  # fmt: skip
 KANANA2_TINY = Checkpoint(
     "kanana2_tiny",

@@ -13,6 +13,7 @@ HERE = Path(__file__).parent
 
 
 _EXAONE_LICENSE = "EXAONE AI Model License (non-commercial)"
+_K_EXAONE_LICENSE = "K-EXAONE AI Model License"
 
 
 def _page(name: str, *more: str, **facts: Any) -> ModelSource:
@@ -66,7 +67,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "exaone4",
-            checkpoints=(checkpoints.EXAONE4,),
+            checkpoints=(checkpoints.EXAONE4, checkpoints.EXAONE4_5),
             releases=releases.EXAONE4,
             chats=(chats.EXAONE4, chats.K_EXAONE),
             family="EXAONE",
@@ -84,6 +85,37 @@ def lumen_models() -> list[ModelSource]:
             vendor="NAVER",
             license="HyperCLOVA X SEED Model License",
             note="HyperCLOVA X SEED Think; four norms per layer and multipliers",
+        ),
+        _page(
+            "qwen3moe",
+            checkpoints=(checkpoints.QWEN3_MOE,),
+            releases=releases.QWEN3_MOE,
+            chats=(chats.QWEN,),
+            family="Qwen3",
+            vendor="Alibaba Cloud",
+            license="Apache-2.0",
+            note="Qwen3 30B-A3B and 235B-A22B; a mixture of experts",
+        ),
+        _page(
+            "exaone_moe",
+            "exaone-moe",
+            checkpoints=(checkpoints.EXAONE_MOE,),
+            releases=releases.EXAONE_MOE,
+            chats=(chats.K_EXAONE,),
+            family="EXAONE",
+            vendor="LG AI Research",
+            license=_K_EXAONE_LICENSE,
+            note="K-EXAONE; windows on three of four layers, a mixture of experts behind a dense layer",
+        ),
+        _page(
+            "glm4moe",
+            checkpoints=(checkpoints.SOLAR_OPEN,),
+            releases=releases.SOLAR_OPEN,
+            chats=(chats.SOLAR_OPEN,),
+            family="Solar Open",
+            vendor="Upstage",
+            license="Upstage Solar License",
+            note="Solar Open 100B, also GLM 4.5 without norms on query and key; a mixture of experts",
         ),
         _page(
             "kanana2_tiny",

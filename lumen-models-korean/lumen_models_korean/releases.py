@@ -57,3 +57,7 @@ EXAONE4 = _all("LG AI Research", _NC, _TINY,
                EXAONE__4_0__1_2B=1_279_391_488, EXAONE__4_0__32B=32_003_216_384)  # fmt: skip
 HYPERCLOVAX = _all("NAVER", _HCX, _NOT_IN_LLAMA_CPP, HyperCLOVAX__SEED__Think__14B=14_748_112_896)
 KANANA2_TINY = _all("Kakao", _KANANA, "an independent numpy reference", Kanana__2__1_3B=1_291_478_272)
+QWEN3_MOE = _all("Alibaba Cloud", "Apache-2.0", _TINY,
+                 Qwen3__30B__A3B=30_532_122_624, Qwen3__235B__A22B=235_093_634_560)  # fmt: skip
+EXAONE_MOE = ()
+SOLAR_OPEN = ()

@@ -1,7 +1,8 @@
 """Which format each tensor gets when a whole model is written "as Q4_K_M" (or any other file type).
 
-In: the name of the mixture, the shapes of the tensors and the number of layers.  Out: tensor name -> format.
-The rules are those by which published files were made, so that a synthetic file has their bytes per token.
+In: the name of the mixture, the shapes of the tensors, the number of layers, whether there is an importance
+matrix. Out: tensor name -> format. The rules are llama.cpp's, by which published files were made, one row
+each; `tests/quant_gguf/mixtures.json` holds what it chose for models of several shapes.
 `pure-NAME` gives every matrix that one format.
 """
 
@@ -9,63 +10,138 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
 
 from lumen_core.errors import UnsupportedFormatError
+from lumen_quant_gguf.mixture_rules import (
+    DIFFERENT_USUAL,
+    FALLBACK,
+    FILE_TYPES,
+    HEAD,
+    KEPT,
+    RAISED,
+    RAISING,
+    RULES,
+    WANT_IMPORTANCE,
+    Rule,
+)
 from lumen_quant_gguf.type_ids import TENSOR_TYPES_BY_NAME
 
-_MEDIUM = {"q4_k_m": ("q4_k", "q6_k"), "q5_k_m": ("q5_k", "q6_k")}  # usual format, where it matters more
 _FLOATS = ("f32", "f16", "bf16", "f64")
-_FALLBACK = {"q4_k": "q5_0", "q5_k": "q5_1", "q6_k": "q8_0", "q2_k": "q4_0", "q3_k": "q4_0",
-             "iq4_xs": "iq4_nl"}  # fmt: skip
-_FILE_TYPES = {  # what `general.file_type` says: the number of the mixture, by its lower-case name
-    "f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "q5_0": 8, "q5_1": 9, "q2_k": 10, "q3_k_s": 11,
-    "q3_k_m": 12, "q3_k_l": 13, "q4_k_s": 14, "q4_k_m": 15, "q5_k_s": 16, "q5_k_m": 17, "q6_k": 18,
-    "iq2_xxs": 19, "iq2_xs": 20, "q2_k_s": 21, "iq3_xs": 22, "iq3_xxs": 23, "iq1_s": 24, "iq4_nl": 25,
-    "iq3_s": 26, "iq3_m": 27, "iq2_s": 28, "iq2_m": 29, "iq4_xs": 30, "iq1_m": 31, "bf16": 32, "tq1_0": 36,
-    "tq2_0": 37,
-}  # fmt: skip
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
 
 
-def _matters(layer: int, layers: int) -> bool:
-    """The first and the last eighth of the layers, and every third between, get the better format."""
-    eighth = layers // 8
-    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
+@dataclass(frozen=True)
+class _Model:
+    """What the conditions of rules ask about a model."""
+
+    layers: int
+    sharing: int  # query heads that share a head of keys
+    experts: int
+    importance: bool
+
+    @staticmethod
+    def of(shapes: Mapping[str, tuple[int, ...]], layers: int, importance: bool) -> _Model:
+        def rows(part: str) -> int:
+            return next((shape[-2] for name, shape in shapes.items() if part in name), 1)
+
+        experts = max((shape[0] for shape in shapes.values() if len(shape) == 3), default=1)
+        return _Model(layers, rows(".attn_q.weight") // max(rows(".attn_k.weight"), 1), experts, importance)
+
+
+def _holds(condition: str, model: _Model, place: int, uneven: bool) -> bool:
+    """A condition of a row for a tensor of layer `place`; uneven: its rows do not fill the usual blocks."""
+    count = model.layers
+    eighth = count // 8
+    match condition:
+        case "first eighth":
+            return place < eighth
+        case "first sixteenth":
+            return place < count // 16
+        case "first two":
+            return place < 2
+        case "first four":
+            return place < 4
+        case "middle":
+            return eighth <= place < 7 * count // 8
+        case "often":  # the first and the last eighth of the layers, and every third between
+            return place < eighth or place >= 7 * count // 8 or (place - eighth) % 3 == 2
+        case "shared heads":
+            return model.sharing >= 4
+        case "shared heads or experts":
+            return model.sharing >= 4 or model.experts >= 4
+        case "eight experts":
+            return model.experts == 8
+        case "not eight experts":
+            return model.experts != 8
+        case "eighty layers":
+            return model.layers == 80 and model.sharing > 1
+        case "importance":
+            return model.importance
+        case "no importance":
+            return not model.importance
+        case "uneven rows":
+            return uneven
+    raise AssertionError(f"unknown condition {condition}")
 
 
 def _fitting(name: str, row: int) -> str:
     """The format itself, or what takes its place where rows do not fill its blocks."""
-    while row % TENSOR_TYPES_BY_NAME[name].block:
-        name = _FALLBACK.get(name, "f16")
+    if row % TENSOR_TYPES_BY_NAME[name].block:
+        name = FALLBACK.get(name, "f16")
+        if row % TENSOR_TYPES_BY_NAME[name].block:
+            name = "f16"
     return name
 
 
-def resolve(mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int) -> dict[str, str]:
+def resolve(
+    mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int, importance: bool = False
+) -> dict[str, str]:
+    """Return the format of every tensor; raises UnsupportedFormatError for an unknown mixture."""
     pure = mixture.startswith("pure-")
-    usual, better = _MEDIUM.get(mixture, (mixture.removeprefix("pure-").removesuffix("_s"), None))
+    mixture = mixture.removeprefix("pure-")
+    usual = DIFFERENT_USUAL.get(mixture, mixture)
     if usual not in TENSOR_TYPES_BY_NAME:
-        known = ", ".join([*TENSOR_TYPES_BY_NAME, *_MEDIUM])
+        known = ", ".join(dict.fromkeys([*FILE_TYPES, *TENSOR_TYPES_BY_NAME]))
         raise UnsupportedFormatError(f"no tensor format or mixture {mixture!r}; GGUF knows {known}")
+    model = _Model.of(shapes, layers, importance)
     head = "output.weight" if "output.weight" in shapes else "token_embd.weight"
     formats = {}
     for name, shape in shapes.items():
-        if len(shape) < 2 or "_norm" in name:
+        if len(shape) < 2 or any(part in name for part in KEPT):
             formats[name] = "f32"
             continue
         choice = usual
-        if not pure and usual not in (*_FLOATS, "q8_0"):
+        if not pure and usual not in _FLOATS:
             match = _LAYER.fullmatch(name)
-            if name == head:
-                choice = "q6_k"
-            elif match and better and match[2] in ("attn_v.weight", "ffn_down.weight"):
-                choice = better if _matters(int(match[1]), layers) else usual
+            kind = HEAD if name == head else match[2] if match else name
+            place = int(match[1]) if match else 0
+            uneven = shape[-1] % TENSOR_TYPES_BY_NAME[usual].block != 0
+            fits = partial(_fits, mixture=mixture, kind=kind, model=model, place=place, uneven=uneven)
+            choice = next((rule.format for rule in RULES if fits(rule)), usual)
+            if choice in RAISED and fits(RAISING):
+                choice = RAISING.format
         formats[name] = _fitting(choice, shape[-1])
     return formats
 
 
+def _fits(rule: Rule, mixture: str, kind: str, model: _Model, place: int, uneven: bool) -> bool:
+    return (
+        mixture in rule.mixtures
+        and rule.tensor in kind
+        and all(_holds(item, model, place, uneven) for item in rule.conditions)
+    )
+
+
+def want_importance(mixture: str, formats: Mapping[str, str]) -> list[str]:
+    """The tensors whose formats are too coarse to be made well without an importance matrix."""
+    wanted = WANT_IMPORTANCE | ({"q2_k"} if mixture == "q2_k_s" else set())
+    return [name for name, format in formats.items() if format in wanted and name.startswith("blk.")]
+
+
 def labels(mixture: str) -> dict[str, object]:
     """The metadata by which readers recognize what kind of file it is."""
-    name = mixture.removeprefix("pure-")
-    number = _FILE_TYPES.get(name, _FILE_TYPES.get(f"{name}_s"))
+    number = FILE_TYPES.get(mixture.removeprefix("pure-"))
     found: dict[str, object] = {"general.quantization_version": 2}
     return found if number is None else found | {"general.file_type": number}

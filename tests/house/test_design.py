@@ -213,7 +213,8 @@ def test_the_readme_names_every_format_and_architecture() -> None:
         for declaration in parse(Source.read(path)).formats:
             assert re.search(rf"\b{declaration.name.upper()}\b", readme), declaration.name
     for path in PACKAGES["lumen-models-korean"].glob("*.lum"):
-        assert f"`{path.stem}`" in readme
+        for declaration in parse(Source.read(path)).models:
+            assert f"`{declaration.name}`" in readme
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -89,7 +89,7 @@ def oracle(session: Session) -> Oracle:
             if elements.get(name) == "f32":
                 found[name] = session.formats[tensor.format].decode(tensor.data).reshape(tensor.shape)
             else:
-                found[name] = tensor.data.reshape(tensor.shape[0], -1)
+                found[name] = tensor.data.reshape(*tensor.shape[:-1], -1)
         return found
 
     blocks = [functions["block"][variant] for variant in session.lowered.layer_variants]

@@ -22,6 +22,7 @@ WIDTH, HEADS, GROUPS, HEAD, INNER, VOCABULARY = 64, 4, 2, 32, 96, 64
 EPSILON, THETA = 1e-5, 10000.0
 TOKENS = 480  # behind the window, behind the trained range, behind a ring of the pages of a window
 WINDOW, TRAINED = 40, 64
+EXPERTS, CHOSEN, EXPERT_INNER = 8, 3, 48
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Tiny:
     without      tensors of a layer that Llama has and this has not
     factors      what divides the frequencies of the pairs (`rope_freqs`)
     interleaved  whether a file has the rows of queries and keys in the order of interleaved pairs
+    experts      tensors of a layer that stand in the place of the dense network's
+    dense        layers in front that have a dense network all the same
     """
 
     name: str
@@ -43,6 +46,8 @@ class Tiny:
     without: tuple[str, ...] = ()
     factors: tuple[float, ...] = ()
     interleaved: bool = False
+    experts: tuple[str, ...] = ()
+    dense: int = 0
 
 
 def llama3_factors(factor: float, low: float, high: float, original: int) -> tuple[float, ...]:
@@ -61,6 +66,7 @@ def llama3_factors(factor: float, low: float, high: float, original: int) -> tup
 
 
 _NORMS = ("attn_q_norm", "attn_k_norm")
+_DENSE = ("ffn_gate", "ffn_up", "ffn_down")
 _POST = ("post_attention_norm", "post_ffw_norm")
 _YARN = {
     "rope.scaling.type": "yarn", "rope.scaling.factor": 8.0,
@@ -68,6 +74,15 @@ _YARN = {
 }  # fmt: skip
 _LLAMA3 = llama3_factors(8.0, 1.0, 4.0, TRAINED)
 _PATTERN = [True, True, True, False]
+_ROUTED = ("ffn_gate_inp", "ffn_gate_exps", "ffn_up_exps", "ffn_down_exps")
+_SHARED = (*_ROUTED, "exp_probs_b", "ffn_gate_shexp", "ffn_up_shexp", "ffn_down_shexp")
+_MIXTURE = {
+    "expert_count": EXPERTS, "expert_used_count": CHOSEN, "expert_feed_forward_length": EXPERT_INNER,
+}  # fmt: skip
+_SIGMOID = {
+    **_MIXTURE, "expert_gating_func": 2, "expert_shared_count": 1, "expert_weights_norm": True,
+    "expert_weights_scale": 1.5,
+}  # fmt: skip
 
 CASES = {
     case.name: case
@@ -89,6 +104,17 @@ CASES = {
         Tiny("hyperclovax", "hyperclovax", interleaved=True, extra=_POST,
              metadata={"embedding_scale": 3.0, "attention.scale": 0.125, "residual_scale": 0.75,
                        "logit_scale": 0.25}),
+        Tiny("qwen3moe", "qwen3moe", extra=_NORMS, experts=_ROUTED, metadata=_MIXTURE),
+        Tiny("qwen3moe-plain", "qwen3moe", extra=_NORMS, experts=_ROUTED,
+             metadata={**_MIXTURE, "expert_weights_norm": False}),
+        Tiny("exaone-moe", "exaone-moe", 4, extra=_NORMS, experts=_SHARED, dense=1,
+             metadata={**_SIGMOID, "attention.sliding_window": WINDOW, "leading_dense_block_count": 1,
+                       "attention.sliding_window_pattern": _PATTERN}),
+        Tiny("solar-open", "glm4moe", extra=("post_attention_norm",), without=("ffn_norm",),
+             experts=_SHARED, metadata={**_SIGMOID, **_YARN}),
+        Tiny("glm4moe", "glm4moe", extra=("post_attention_norm",), without=("ffn_norm",), experts=_SHARED,
+             dense=1, metadata={**_SIGMOID, "rope.dimension_count": HEAD // 2, "expert_group_count": 4,
+                                "expert_group_used_count": 2, "leading_dense_block_count": 1}),
         Tiny("kanana2_tiny", "kanana2_tiny", 4, extra=_NORMS,
              metadata={"attention.sliding_window": WINDOW, "attention.sliding_window_pattern": _PATTERN,
                        **_YARN}),
@@ -120,7 +146,11 @@ _SHAPES: dict[str, tuple[int, ...]] = {
     "ffn_gate": (INNER, WIDTH), "ffn_up": (INNER, WIDTH), "ffn_down": (WIDTH, INNER),
     "attn_q_norm": (HEAD,), "attn_k_norm": (HEAD,), "post_attention_norm": (WIDTH,),
     "post_ffw_norm": (WIDTH,), "attn_q_bias": (HEADS * HEAD,), "attn_k_bias": (GROUPS * HEAD,),
-    "attn_v_bias": (GROUPS * HEAD,), "token_embd": (VOCABULARY, WIDTH), "output_norm": (WIDTH,),
+    "attn_v_bias": (GROUPS * HEAD,), "ffn_gate_inp": (EXPERTS, WIDTH), "exp_probs_b": (EXPERTS,),
+    "ffn_gate_exps": (EXPERTS, EXPERT_INNER, WIDTH), "ffn_up_exps": (EXPERTS, EXPERT_INNER, WIDTH),
+    "ffn_down_exps": (EXPERTS, WIDTH, EXPERT_INNER), "ffn_gate_shexp": (EXPERT_INNER, WIDTH),
+    "ffn_up_shexp": (EXPERT_INNER, WIDTH), "ffn_down_shexp": (WIDTH, EXPERT_INNER),
+    "token_embd": (VOCABULARY, WIDTH), "output_norm": (WIDTH,),
     "output": (VOCABULARY, WIDTH),
 }  # fmt: skip
 
@@ -129,10 +159,10 @@ def _array(case: Tiny, tensor: str, name: str) -> np.ndarray:
     random = np.random.default_rng(zlib.crc32(f"{case.name} {tensor}".encode()))
     shape = _SHAPES[name]
     values = random.standard_normal(shape)
-    if len(shape) == 2:
-        values *= shape[1] ** -0.5
+    if len(shape) > 1:
+        values *= shape[-1] ** -0.5
     else:
-        values = 0.2 * values + (0 if name.endswith("bias") else 1)
+        values = 0.2 * values + (0 if name.endswith(("bias", "_b")) else 1)
     return values.astype(np.float32)
 
 
@@ -142,10 +172,14 @@ def tensors(case: Tiny) -> dict[str, np.ndarray]:
     for name in ("token_embd", "output_norm", "output"):
         found[f"{name}.weight"] = _array(case, name, name)
     plain = [name for name in _SHAPES if name.startswith(("attn", "ffn")) and name not in case.extra]
-    optional = {*_NORMS, "attn_q_bias", "attn_k_bias", "attn_v_bias", *case.without}
+    optional = {*_NORMS, *_SHARED, "attn_q_bias", "attn_k_bias", "attn_v_bias", *case.without}
     for layer in range(case.layers):
-        for name in (*(name for name in plain if name not in optional), *case.extra):
+        names = [name for name in plain if name not in optional]
+        if case.experts and layer >= case.dense:
+            names = [*(name for name in names if name not in _DENSE), *case.experts]
+        for name in (*names, *case.extra):
             kind = "attn_" + name[5] + ".bias" if name.endswith("_bias") else f"{name}.weight"
+            kind = "exp_probs_b.bias" if name == "exp_probs_b" else kind
             tensor = f"blk.{layer}.{kind}"
             found[tensor] = _array(case, tensor, name)
     return found

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import json
+from pathlib import Path
 
 import pytest
-from kit import published_styles
+from kit import checkpoints, published_styles
 
+import lumen_core as lumen
 from lumen_core.plugins.registry import Registry
 from lumen_core.text.chat import Channels, ChatFamily
 from lumen_core.text.template import render
@@ -79,6 +82,28 @@ def test_exaone_and_qwen_think_between_tags() -> None:
         found = parts(family, prompt, "생각\n</think>\n\n답")
         assert found == [("reasoning", "생각"), ("answer", "답")]
     assert parts(chats.EXAONE4, "[|assistant|]\n<think>\n\n</think>\n\n", "답") == [("answer", "답")]
+
+
+@pytest.mark.parametrize(("names", "family", "ends"), [
+    (("<|im_start|>", "<|im_end|>", "<|endofturn|>", "<|stop|>"), "HyperCLOVA X Text",
+     {"<|endofturn|>", "<|stop|>"}),
+    (("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"), "Llama 3",
+     {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|eom_id|>"}),
+])  # fmt: skip
+def test_what_ends_a_turn_of_a_loaded_model(
+    tmp_path: Path, names: tuple[str, ...], family: str, ends: set[str]
+) -> None:
+    """The configs of the directory call the first two tokens ends; a family's own list overrides that."""
+    checkpoints.write(tmp_path, "llama")
+    content = checkpoints.tokenizer_json()
+    content["added_tokens"] = [
+        {**content["added_tokens"][0], "id": 257 + number, "content": name}
+        for number, name in enumerate(names)
+    ]
+    (tmp_path / "tokenizer.json").write_text(json.dumps(content))
+    with lumen.load(tmp_path, context=64, threads=1) as model:
+        assert model.family is not None and model.family.name == family
+        assert {model.tokenizer.vocabulary[token] for token in model._ends()} == ends
 
 
 SYSTEM, USER, ANSWER = ({"role": role, "content": text} for role, text in

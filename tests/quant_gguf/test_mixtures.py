@@ -1,49 +1,64 @@
-"""Which format each tensor gets, by the rules of published files."""
+"""Which format each tensor gets: what llama.cpp chose for models of several shapes, recorded and live."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
+from kit.mixture_models import MIXTURES, SHAPES, Shape, shortened
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_quant_gguf.mixtures import resolve
+from lumen_quant_gguf.mixture_rules import FILE_TYPES
+from lumen_quant_gguf.mixtures import resolve, want_importance
+
+RECORDED = json.loads(Path(__file__).with_name("mixtures.json").read_text())
 
 
-def shapes(width: int, hidden: int, layers: int, tied: bool) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {"token_embd.weight": (1000, width), "output_norm.weight": (width,)}
-    for layer in range(layers):
-        for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up"):
-            found[f"blk.{layer}.{name}.weight"] = (width, width)
-        found[f"blk.{layer}.ffn_down.weight"] = (width, hidden)
-        found[f"blk.{layer}.attn_norm.weight"] = (width,)
-    return found if tied else found | {"output.weight": (1000, width)}
+def chosen(shape: Shape, mixture: str, importance: bool) -> dict[str, str]:
+    return resolve(mixture, shape.tensors(), shape.layers, importance)
 
 
-def test_q4_k_m_of_24_layers() -> None:
-    formats = resolve("q4_k_m", shapes(1024, 3072, 24, True), 24)
-    better = [layer for layer in range(24) if formats[f"blk.{layer}.ffn_down.weight"] == "q6_k"]
-    assert better == [0, 1, 2, 5, 8, 11, 14, 17, 20, 21, 22, 23]
-    assert better == [layer for layer in range(24) if formats[f"blk.{layer}.attn_v.weight"] == "q6_k"]
-    assert formats["token_embd.weight"] == "q6_k"
-    assert formats["blk.7.attn_q.weight"] == "q4_k"
-    assert formats["blk.7.attn_norm.weight"] == "f32"
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_llama_cpp_chose(name: str) -> None:
+    shape, table = SHAPES[name], RECORDED[name]
+    for mixture in MIXTURES.split():
+        for importance in (False, True):
+            wanted = table.get(mixture + "+imatrix" * importance, table[mixture])
+            assert shortened(chosen(shape, mixture, importance), shape) == wanted, (mixture, importance)
 
 
-def test_rows_that_do_not_fill_a_block() -> None:
-    formats = resolve("q4_k_m", shapes(896, 4864, 24, True), 24)
-    assert formats["token_embd.weight"] == formats["blk.0.attn_v.weight"] == "q8_0"
-    assert formats["blk.5.attn_q.weight"] == "q5_0"
-    assert formats["blk.3.ffn_down.weight"] == "q4_k"
-    assert resolve("q4_0", {"a.weight": (3, 33)}, 1) == {"a.weight": "f16"}
+@pytest.mark.slow
+@pytest.mark.llama_cpp
+@pytest.mark.parametrize("name", SHAPES)
+def test_what_llama_cpp_chooses(name: str) -> None:
+    pytest.importorskip("llama_cpp", reason="needs llama-cpp-python")
+    from kit.llama_mixtures import choices
+
+    for mixture, types in choices(name).items():
+        found = chosen(SHAPES[name], mixture.removesuffix("+imatrix"), mixture.endswith("+imatrix"))
+        matrices = {tensor: kind for tensor, kind in types.items() if len(SHAPES[name].tensors()[tensor]) > 1}
+        assert {tensor: found[tensor] for tensor in matrices} == matrices, mixture
 
 
-def test_the_output_of_a_plain_type() -> None:
-    assert resolve("q4_0", shapes(1024, 3072, 2, False), 2)["output.weight"] == "q6_k"
-    assert resolve("q4_0", shapes(1024, 3072, 2, False), 2)["token_embd.weight"] == "q4_0"
-    for name in ("f32", "f16", "bf16", "q8_0"):
-        matrices = {key for key, shape in shapes(1024, 3072, 2, True).items() if len(shape) > 1}
-        formats = resolve(name, shapes(1024, 3072, 2, True), 2)
-        assert {formats[key] for key in matrices} == {name}
-    assert set(resolve("pure-q4_0", shapes(1024, 3072, 2, True), 2).values()) == {"q4_0", "f32"}
+def test_every_mixture_has_a_number() -> None:
+    assert set(MIXTURES.split()) <= FILE_TYPES.keys()
+
+
+def test_pure() -> None:
+    shape = SHAPES["llama"]
+    assert set(resolve("pure-q4_0", shape.tensors(), shape.layers).values()) == {"q4_0", "f32"}
+
+
+def test_coarse_formats_want_importances() -> None:
+    shape = SHAPES["llama"]
+    formats = chosen(shape, "iq2_xxs", False)
+    wanting = want_importance("iq2_xxs", formats)
+    assert "blk.3.attn_q.weight" in wanting
+    assert "token_embd.weight" not in wanting
+    assert want_importance("q4_k_m", chosen(shape, "q4_k_m", False)) == []
+    assert want_importance("q2_k", chosen(shape, "q2_k", False)) == []
+    assert want_importance("q2_k_s", chosen(shape, "q2_k_s", False)) != []
 
 
 def test_unknown() -> None:

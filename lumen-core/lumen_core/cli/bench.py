@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,12 +15,14 @@ from lumen_core.cli.output import print_json, print_table, progress_bar, size_te
 from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
-    from lumen_core.engine.benchmark import Measurement
+    from lumen_core.engine.benchmark import Measurement, Test
 
 EPILOG = """Examples:
 
   lumen bench model.gguf                         pp512 and tg128, five times each
-  lumen bench model.gguf -p 128,512 -n 32 -r 3 -t 2
+  lumen bench model.gguf -p 512,4096 -n 32 -d 0,16384 -r 3 -t 2
+  lumen bench model.gguf -p 0 -n 64 --batch 1,8  several sequences at once
+  lumen bench demo -p 0 --lookup                 with prompt look-up on text that repeats itself
   lumen bench model.gguf -o json > before.json
   lumen bench model.gguf --against llama.cpp     both in turn, the ratio beside them
   lumen bench model.gguf --profile               where the time goes
@@ -28,8 +31,12 @@ pp512: tokens a second over a prompt of 512. tg128: tokens a second while 128 ar
 
 chars/s: the same in characters of Korean, by which models of different vocabularies compare.
 
-The last columns say which part of the measured int8 peak (pp) or read bandwidth (tg) that is.
+A list has commas and ranges: 1-4, 128-512+128, 1-64*2.
+
+The last columns say which part of the measured peak (pp) or read bandwidth (tg) that is.
 """
+LONGEST_LIST = 1000
+_RANGE = re.compile(r"(\d+)-(\d+)(?:([+*])(\d+))?")
 
 
 class Output(StrEnum):
@@ -42,12 +49,19 @@ class Output(StrEnum):
 
 def bench(
     model: options.ModelName = "demo",
-    prompts: Annotated[
-        str, typer.Option("-p", "--n-prompt", help="Prompt lengths, separated by commas; 0 skips.")
-    ] = "512",
+    prompts: Annotated[str, typer.Option("-p", "--n-prompt", help="Prompt lengths; 0 skips.")] = "512",
     generations: Annotated[
-        str, typer.Option("-n", "--n-gen", help="Numbers of generated tokens, separated by commas; 0 skips.")
+        str, typer.Option("-n", "--n-gen", help="Numbers of generated tokens; 0 skips.")
     ] = "128",
+    depths: Annotated[
+        str, typer.Option("-d", "--n-depth", help="Tokens that are in the cache before a test.")
+    ] = "0",
+    batches: Annotated[
+        str, typer.Option("-b", "--batch", "-np", help="Sequences that are generated at once.")
+    ] = "1",
+    lookup: Annotated[
+        bool, typer.Option("--lookup", help="Generate with prompt look-up too, on text that repeats itself.")
+    ] = False,
     repetitions: Annotated[
         int, typer.Option("-r", "--repetitions", min=1, help="Repetitions of each test.")
     ] = 5,
@@ -64,24 +78,29 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
 ) -> None:
     """Measure prompt processing and generation; medians, their spread, and the machine's own limits."""
-    from lumen_core.engine.benchmark import benchmark
+    from lumen_core import __version__
+    from lumen_core.engine.benchmark import all_tests, benchmark
     from lumen_core.engine.rivals import rivals
 
-    lengths, counts = _numbers(prompts, "-p"), _numbers(generations, "-n")
-    if not lengths and not counts:
+    lengths = [count for count in _numbers(prompts, "-p") if count]
+    counts = [count for count in _numbers(generations, "-n") if count]
+    together = [max(count, 1) for count in _numbers(batches, "--batch")]
+    tests = all_tests(lengths, counts, _numbers(depths, "-d"), together, lookup)
+    if not tests:
         raise LumenError("nothing to measure: both -p and -n are 0")
-    context = max(lengths + [count + 2 for count in counts])
     if profile:
-        _profile(model, lengths, counts, threads, context, target, json or output is Output.json)
+        _profile(model, tests, threads, target, json or output is Output.json)
         return
     with (
-        options.opened(model, threads, context, target, quiet=True) as loaded,
+        options.opened(
+            model, threads, max(test.context for test in tests), target, quiet=True, sequences=max(together)
+        ) as loaded,
         rivals(against, loaded) as others,
         progress_bar() as progress,
     ):
-        results, machine = benchmark(loaded, lengths, counts, repetitions, progress, others)
+        results, machine = benchmark(loaded, tests, repetitions, progress, others)
     if json or output is Output.json:
-        print_json({"machine": machine, "results": results})
+        print_json({"lumen": __version__, "machine": machine, "results": results})
     elif output is Output.csv:
         rows = [_row(result) for result in results]
         writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
@@ -89,25 +108,20 @@ def bench(
         writer.writerows(rows)
     else:
         _print_markdown([_row(result) for result in results])
+        peaks = " ".join(f"{unit} {peak / 1e9:.0f}" for unit, peak in machine.operations_per_second.items())
         reads = machine.read_bytes_per_second / 1e9
-        peak = machine.int8_operations_per_second / 1e9
-        print(f"\nmachine, {machine.threads} threads: reads {reads:.1f} GB/s, int8 peak {peak:.0f} GOPS")
+        print(f"\nmachine, {machine.threads} threads: reads {reads:.1f} GB/s, peaks in GOPS: {peaks}")
 
 
-def _profile(
-    model: str,
-    lengths: list[int],
-    counts: list[int],
-    threads: int | None,
-    context: int,
-    target: str | None,
-    json: bool,
-) -> None:
+def _profile(model: str, tests: list[Test], threads: int | None, target: str | None, json: bool) -> None:
     """Print which share of each test every kind of work takes on the first thread."""
     from lumen_core.engine.benchmark import profile
 
-    with options.opened(model, threads, context, target, quiet=True, profile=True) as loaded:
-        results = profile(loaded, lengths, counts)
+    context, together = max(test.context for test in tests), max(test.sequences for test in tests)
+    with options.opened(
+        model, threads, context, target, quiet=True, profile=True, sequences=together
+    ) as loaded:
+        results = profile(loaded, tests)
     if json:
         print_json(dict(results))
         return
@@ -117,13 +131,27 @@ def _profile(
 
 
 def _numbers(text: str, option: str) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not a list of numbers", param_hint=option) from None
-    if min(numbers) < 0:
+    """Return what a list such as `1,8`, `128-512+128` or `1-64*2` names."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        found = _RANGE.fullmatch(part.strip())
+        if found is None:
+            try:
+                numbers.append(int(part))
+            except ValueError:
+                raise typer.BadParameter(f"{text!r} is not a list of numbers", param_hint=option) from None
+            continue
+        number, last, step = int(found[1]), int(found[2]), int(found[4] or 1)
+        if step < (2 if found[3] == "*" else 1) or (found[3] == "*" and number == 0):
+            raise typer.BadParameter(f"{part!r} would never end", param_hint=option)
+        while number <= last and len(numbers) <= LONGEST_LIST:
+            numbers.append(number)
+            number = number * step if found[3] == "*" else number + step
+    if len(numbers) > LONGEST_LIST:
+        raise typer.BadParameter(f"{text!r} names more than {LONGEST_LIST} numbers", param_hint=option)
+    if min(numbers, default=0) < 0:
         raise typer.BadParameter("a length cannot be negative", param_hint=option)
-    return [number for number in numbers if number]
+    return numbers
 
 
 def _row(result: Measurement) -> dict[str, Any]:
@@ -137,7 +165,7 @@ def _row(result: Measurement) -> dict[str, Any]:
         "test": result.test,
         "t/s": f"{result.median:.2f} ± {result.spread:.2f}",
         "chars/s": f"{result.characters:.0f}",
-        "of int8 peak": f"{result.of_int8_peak:.1%}",
+        "of peak": f"{result.of_peak:.1%}",
         "of bandwidth": f"{result.of_bandwidth:.1%}",
         "against": f"{result.against:.2f}x",
     }

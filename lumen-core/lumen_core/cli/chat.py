@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 HELP = """/bye            leave (also Ctrl-D)
 /clear          forget the conversation
 /system TEXT    set the system message and start anew
-/think, /nothink  turn thinking on or off, where the model has it
+/think, /nothink  turn thinking on or off, where the model has it; `/think 200`: so many tokens at most
 /stats          how fast the last answer was
 /help           this list
 Three double quotes begin and end a message of several lines. Ctrl-C stops an answer."""
@@ -105,13 +105,21 @@ class Conversation:
         elif name == "/system":
             self.start(rest.strip() or None)
         elif name in ("/think", "/nothink"):
-            self.sampling["think"] = name == "/think"
+            self.think(name == "/think", rest.strip())
         elif name == "/stats":
             from lumen_core.cli.run import summary
 
             note(summary(self.model.statistics) if self.model.statistics else "nothing was said yet")
         else:
             note(HELP if name in ("/help", "/?") else f"unknown command {name}\n{HELP}")
+
+    def think(self, wanted: bool, budget: str) -> None:
+        if self.model.family is None or not self.model.family.thinks:
+            note("this model has no thinking mode")
+        elif budget and not (wanted and budget.isascii() and budget.isdigit() and int(budget) > 0):
+            note(f"/think takes a number of tokens, not {budget!r}")
+        else:
+            self.sampling["think"] = int(budget) if budget else wanted
 
     def answer(self, text: str) -> None:
         """Stream the model's answer; what was stopped or failed leaves the conversation usable."""

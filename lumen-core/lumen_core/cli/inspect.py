@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from math import prod
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,6 +24,8 @@ EPILOG = """Examples:
   lumen inspect model.gguf --no-tensors
   lumen inspect model.gguf --json | jq .metadata
 """
+
+_ACTIVE = "active parameters"  # those that one token takes, where that is not all of them
 
 
 def inspect(
@@ -45,7 +48,7 @@ def inspect(
             return
         facts = _facts(opened)
         facts["size"] = size_text(opened.size)
-        facts["parameters"] = f"{facts['parameters']:,}"
+        facts |= {name: f"{facts[name]:,}" for name in ("parameters", _ACTIVE) if name in facts}
         facts["formats"] = ", ".join(f"{name} x {count}" for name, count in facts["formats"].items())
         memory = _memory(opened, registry, context)
         if "problem" in memory:
@@ -72,16 +75,14 @@ def inspect(
 
 
 def _facts(file: ModelFile) -> dict[str, Any]:
-    elements = 0
-    for tensor in file.tensors.values():
-        count = 1
-        for size in tensor.shape:
-            count *= size
-        elements += count
+    tensors = file.tensors.values()
+    elements = sum(prod(tensor.shape) for tensor in tensors)
+    active = sum(file.used(tensor, prod(tensor.shape)) for tensor in tensors)
     return {
         "file": str(file.path),
         "architecture": file.architecture,
         "parameters": elements,
+        **({_ACTIVE: active} if active < elements else {}),
         "size": file.size,
         "formats": dict(Counter(tensor.format for tensor in file.tensors.values()).most_common()),
     }

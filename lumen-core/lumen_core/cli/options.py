@@ -131,7 +131,7 @@ def opened(
     context: int | None,
     target: str | None,
     quiet: bool = False,
-    profile: bool = False,
+    **more: Any,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
     from contextlib import nullcontext
@@ -141,9 +141,7 @@ def opened(
 
     valid_text(name, "the file name")
     with nullcontext() if quiet else progress_bar() as progress:
-        model = load(
-            name, threads=threads, context=context, target=target, progress=progress, profile=profile
-        )
+        model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
     try:
         yield model
     finally:

@@ -65,6 +65,7 @@ def quantize(
 ) -> None:
     """Write a model file in another format or mixture, with the quantizers derived from the formats."""
     from lumen_core.engine.quantize import plan, require_safe_output, write
+    from lumen_core.engine.session import choose_target
     from lumen_core.plugins.registry import Registry
     from lumen_core.runtime.team import available_threads
 
@@ -82,9 +83,14 @@ def quantize(
             if change.fallback:
                 note(f"{change.tensor.name}: rows of {change.tensor.shape[-1]} do not fill blocks of "
                      f"{change.fallback}; {change.format} takes its place")  # fmt: skip
+        if job.poor:
+            formats = sorted({change.format for change in job.changes if change.tensor.name in job.poor})
+            note(f"warning: {', '.join(formats)} ({len(job.poor)} tensors) lose much without an importance "
+                 "matrix; collect one with `lumen imatrix` and give it with --imatrix")  # fmt: skip
         if not dry_run:
             with _stoppable(), progress_bar() as progress:
-                write(job, out, threads or available_threads(), progress)
+                target = choose_target(registry, None)
+                write(job, out, target, threads or available_threads(), progress)
             facts["file_bytes"] = out.stat().st_size
             if verify or verify_text:
                 facts["verified"] = _verified(job, path, out, text, threads, registry)

@@ -104,8 +104,9 @@ def run(
 def summary(statistics: Any, load_seconds: float | None = None) -> str:
     """Return one line about how fast it was."""
     parts = [] if load_seconds is None else [f"load {load_seconds:.2f} s"]
+    kept = f" (and {statistics.reused_tokens} kept from before)" if statistics.reused_tokens else ""
     parts.append(
-        f"prompt {statistics.prompt_tokens} tokens, "
+        f"prompt {statistics.prompt_tokens} tokens{kept}, "
         f"{_rate(statistics.prompt_tokens, statistics.prompt_seconds)} t/s"
     )
     parts.append(f"first token {statistics.first_token_seconds:.3f} s")

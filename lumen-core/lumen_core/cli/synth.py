@@ -13,6 +13,7 @@ from lumen_core.cli.output import note, size_text
 EPILOG = """Examples:
 
   lumen synth qwen2.5-0.5b random.gguf --format q4_0 --vocab vocabulary.gguf
+  lumen synth qwen3-30b-a3b part.gguf --format q4_k_m --layers 8
   lumen synth llama-tiny tiny.gguf --format f32 --vocab demo --seed 7
 
 Then measure it: lumen bench random.gguf
@@ -26,6 +27,9 @@ def synth(
     vocab: Annotated[
         str | None, typer.Option("--vocab", help="A file whose vocabulary is taken; bytes if not given.")
     ] = None,
+    layers: Annotated[
+        int | None, typer.Option("--layers", min=1, help="Only so many of the shape's layers.")
+    ] = None,
     seed: Annotated[int, typer.Option("-s", "--seed", help="The same seed gives the same file.")] = 0,
 ) -> None:
     """Write a model file of a real model's shape, with random weights and another file's vocabulary."""
@@ -33,5 +37,12 @@ def synth(
     from lumen_core.plugins.registry import Registry
 
     vocabulary = options.model_path(vocab, Registry.load()) if vocab else None
-    synthesize(shape, out, format=format, vocabulary=vocabulary, seed=seed)
+    synthesize(
+        shape,
+        out,
+        format=format,
+        vocabulary=vocabulary,
+        seed=seed,
+        overrides={"layers": layers} if layers else None,
+    )
     note(f"{out}: {size_text(out.stat().st_size)}")

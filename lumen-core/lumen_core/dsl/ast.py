@@ -214,17 +214,19 @@ class Config(Node):
 
 @dataclass(frozen=True)
 class Weight(Node):
-    """`name: type = "tensor" else other`.
+    """`name: type = "tensor" if flag else other`.
 
     tensor     the name in the file where it is not "<name>.weight" (in a layer: "blk.<i>.<name>.weight");
                a layer's `"attn_q.bias"` stands for "blk.<i>.attn_q.bias"
     otherwise  what stands in for a missing tensor: another weight's name, or `ones`
+    condition  a setting per layer: only the layers where it is true have the weight
     """
 
     name: str
     type: TypeExpr
     tensor: str | None = None
     otherwise: str | None = None
+    condition: str | None = None
 
 
 @dataclass(frozen=True)
@@ -237,11 +239,13 @@ class Cache(Node):
 
 @dataclass(frozen=True)
 class Model(Node):
-    """`model name like base { config { } weights { } layer { } cache { } unused { } without { } fn ... }`.
+    """`model name like base with part, ... { config { } weights { } layer { } cache { } ... fn ... }`.
 
     unused   patterns of tensors that a file may have and that nothing reads
     base     the model whose page this one changes: entries of the same name take the place of its own
     without  names of the base's settings, weights, caches and functions that this model has not
+    parts    changes that several models share, made before its own
+    partial  written `part name { ... }`: no model, but such changes
     """
 
     name: str
@@ -254,6 +258,8 @@ class Model(Node):
     unused: tuple[str, ...] = ()
     base: str | None = None
     without: tuple[str, ...] = ()
+    parts: tuple[str, ...] = ()
+    partial: bool = False
 
 
 Item: TypeAlias = Format | Function | Model | Table
@@ -279,4 +285,8 @@ class Module(Node):
 
     @property
     def models(self) -> tuple[Model, ...]:
-        return tuple(item for item in self.items if isinstance(item, Model))
+        return tuple(item for item in self.items if isinstance(item, Model) and not item.partial)
+
+    @property
+    def parts(self) -> tuple[Model, ...]:
+        return tuple(item for item in self.items if isinstance(item, Model) and item.partial)

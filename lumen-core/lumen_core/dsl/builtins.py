@@ -24,9 +24,17 @@ fn take[*B, V, N](table: u8[*B, V], index: u8[*B, N]) -> u8[*B, N] { 0 }
 # A product with a weight matrix, whose rows are outputs.
 fn matmul[*B, N, K](x: f32[*B, K], w: f32[N, K]) -> f32[*B, N] { 0 }
 # A weight's codes and scales, as its format stores them.
-fn unpack[N, K, F](w: F[N, K]) -> unpacked<F>[N, K] { 0 }
+fn unpack[*B, F](w: F[*B]) -> unpacked<F>[*B] { 0 }
 # Activations in the format that suits the weight's.
-fn quantize[*B, N, K, F](x: f32[*B, K], w: F[N, K]) -> activation<F>[*B, K] { 0 }
+fn quantize[*B, *M, K, F](x: f32[*B, K], w: F[*M, K]) -> activation<F>[*B, K] { 0 }
+# The numbers of the K greatest of each row, the greatest first; of equal ones the one that stands first.
+fn top_k[T, X](scores: f32[T, X], K: size) -> i32[T, K] { 0 }
+# Elements of each row by their numbers.
+fn pick[T, X, K](x: f32[T, X], chosen: i32[T, K]) -> f32[T, K] { 0 }
+# Products with the matrices that each token chose: a row for every choice, token by token.
+fn expert_matmul[T, K, X, N, D](chosen: i32[T, K], x: f32[T, D], w: f32[X, N, D]) -> f32[T * K, N] { 0 }
+# The sum of the rows of a token's choices, each times its share.
+fn blend[T, K, D](shares: f32[T, K], x: f32[T * K, D]) -> f32[T, D] { 0 }
 # The last axis cut into heads.
 fn split[*B, E, F](x: F[*B, H * E], H: size) -> F[*B, H, E] { 0 }
 # Heads put side by side again.
@@ -50,6 +58,10 @@ fn rope[T, H, E, R](
 fn attention[T, C, H, G, E, X, Y](
     q: f32[T, H, E], k: X[C, G, E], v: Y[C, G, E], scale: f32, window: i32
 ) -> f32[T, H, E] { 0 }
+# The same among the `kept` best of as many groups; a group counts by the sum of its two greatest.
+fn top_k[T, X](scores: f32[T, X], K: size, groups: i32, kept: i32) -> i32[T, K] { 0 }
+# The same where every choice has a row of its own already.
+fn expert_matmul[T, K, X, N, D](chosen: i32[T, K], x: f32[T * K, D], w: f32[X, N, D]) -> f32[T * K, N] { 0 }
 # What quantized values stand for.
 fn dequantize[*B, F](x: unpacked<F>[*B]) -> f32[*B] { 0 }
 fn dequantize[*B, F](x: activation<F>[*B]) -> f32[*B] { 0 }

@@ -141,12 +141,14 @@ def _weights(
         if type is not None and {"T", "P"} & {symbol for dim in type.shape for symbol in dim.symbols}:
             page.error(f"the shape of `{entry.name}` depends on the tokens of a step", entry.type)
             type = None
-        if type is not None and type.element == "weight" and len(type.shape) != 2:
+        if type is not None and type.element == "weight" and len(type.shape) not in (2, 3):
             message = f"a weight of any format is a matrix: weight[N, K], found {describe(type)}"
-            page.error(message, entry.type)
+            page.error(message, entry.type, help="those of experts are weight[X, N, K]")
             type = None
         if type is not None and entry.otherwise is not None:
             _otherwise(page, entry, type, found)
+        if entry.condition is not None:
+            _condition(page, entry, layer)
         if not fresh:
             continue
         if type is None:
@@ -156,8 +158,19 @@ def _weights(
         attributes = {"name": entry.name, "layer": layer}
         page.names[entry.name] = TypedExpr("weight", (own,), attributes=attributes)
         tensor = entry.tensor if entry.tensor is not None else f"{entry.name}.weight"
-        found[entry.name] = TypedWeight(entry.name, own, "blk.{layer}." * layer + tensor, entry.otherwise)
+        place = "blk.{layer}." * layer + tensor
+        found[entry.name] = TypedWeight(entry.name, own, place, entry.otherwise, entry.condition)
     return found
+
+
+def _condition(page: _Page, entry: ast.Weight, layer: bool) -> None:
+    """Check that the layers which have the weight are told by a setting of every layer."""
+    flags = {setting.name for setting in page.model.config if setting.layered}
+    if not layer:
+        page.error("only a weight of a layer can depend on one", entry)
+    elif entry.condition not in flags:
+        help = suggestion(str(entry.condition), flags) or "declare it: name: i1[L] = key"
+        page.error(f"`{entry.condition}` is no setting per layer", entry, help=help)
 
 
 def _otherwise(page: _Page, entry: ast.Weight, type: TensorType, found: Mapping[str, TypedWeight]) -> None:

@@ -24,6 +24,10 @@ def _opening(token: Token) -> int:
     return {"{": 1, "}": -1}.get(token.text, 0) if token.kind == "symbol" else 0
 
 
+def _closes(token: Token) -> bool:
+    return token.kind == "symbol" and token.text == "}"
+
+
 class Abandon(Exception):
     """The statement at hand cannot be understood; its error is already reported."""
 
@@ -153,7 +157,7 @@ class Cursor:
         """
         opening = self.expect("{", f"to open {what}")
         depth, inside = self._depth, self.inside
-        while self.token.kind != "end" and self.token.text != "}":
+        while self.token.kind != "end" and not _closes(self.token):
             if self._at_item() and not (nested and self.token.text == "fn"):
                 break
             place = self._place
@@ -162,7 +166,7 @@ class Cursor:
             except Abandon:
                 self._depth, self.inside = depth, inside
                 self._skip_line(place)
-        if self.token.text == "}":
+        if _closes(self.token):
             return self.advance()
         line = opening.span.source.position(opening.span.start)[0]
         help = f"it was opened in line {line}"

@@ -1,8 +1,9 @@
-"""`model x like y`: a page that says only how it differs, made whole.
+"""`model x like y with part, ...`: a page that says only how it differs, made whole.
 
-In: a module, and where the page of another model is found. Out: the module with every such model spelt out:
-its own settings, weights, caches and functions take the place of those of the same name and stand behind the
-others; what `without` names is left out.
+In: a module, and where the page of another model or part is found. Out: the module with every such model
+spelt out: a part's changes are made to the base, then the model's own. Their settings, weights, caches and
+functions take the place of those of the same name and stand behind the others; what `without` names is left
+out.
 """
 
 from __future__ import annotations
@@ -15,19 +16,21 @@ from lumen_core.dsl import ast
 from lumen_core.dsl.signatures import suggestion
 from lumen_core.source import Diagnostics
 
-FindModule = Callable[[str], ast.Module | None]  # the module that declares a model, None if there is none
+FindModule = Callable[[str], ast.Module | None]  # the module that declares a model or part
 _DEEPEST = 16
 
 _Entry = TypeVar("_Entry", bound=Any)
-_PARTS = ("config", "weights", "layer_weights", "caches", "functions")
+_SECTIONS = ("config", "weights", "layer_weights", "caches", "functions")
 
 
 def derived(module: ast.Module, find: FindModule, diagnostics: Diagnostics) -> ast.Module:
-    """Return the module without `like`; models whose base is wrong are reported and left out."""
-    if not any(model.base or model.without for model in module.models):
+    """Return the module without `like`, `with` and parts; a model whose base is wrong is reported."""
+    if not module.parts and not any(model.base or model.parts or model.without for model in module.models):
         return module
     items: list[ast.Item] = []
     for item in module.items:
+        if isinstance(item, ast.Model) and item.partial:
+            continue
         whole = _whole(item, module, find, diagnostics, 0) if isinstance(item, ast.Model) else item
         if whole is not None:
             items.append(whole)
@@ -37,33 +40,50 @@ def derived(module: ast.Module, find: FindModule, diagnostics: Diagnostics) -> a
 def _whole(
     model: ast.Model, module: ast.Module, find: FindModule, diagnostics: Diagnostics, depth: int
 ) -> ast.Model | None:
-    if model.base is None:
+    if model.base is None and not model.parts:
         for name in model.without:
             diagnostics.error(f"`without {name}`: this model is like no other", model.span)
         return model
-    elsewhere = module
-    base = next((item for item in module.models if item.name == model.base and item is not model), None)
-    if base is None:
-        elsewhere = find(model.base) or ast.Module(())
-        base = next((item for item in elsewhere.models if item.name == model.base), None)
-    if base is None or depth >= _DEEPEST:
-        what = "is like itself" if base is not None else f"is like `{model.base}`, which has no page"
-        diagnostics.error(f"model `{model.name}` {what}", model.span)
-        return None
-    whole = _whole(base, elsewhere, find, diagnostics, depth + 1)
-    if whole is None:
-        return None
-    known = {entry.name for part in _PARTS for entry in getattr(whole, part)}
-    for name in model.without:
+    whole = ast.Model(model.name, (), (), (), (), ())
+    if model.base is not None:
+        elsewhere = module
+        base = next((item for item in module.models if item.name == model.base and item is not model), None)
+        if base is None:
+            elsewhere = find(model.base) or ast.Module(())
+            base = next((item for item in elsewhere.models if item.name == model.base), None)
+        if base is None or depth >= _DEEPEST:
+            what = "is like itself" if base is not None else f"is like `{model.base}`, which has no page"
+            diagnostics.error(f"model `{model.name}` {what}", model.span)
+            return None
+        inherited = _whole(base, elsewhere, find, diagnostics, depth + 1)
+        if inherited is None:
+            return None
+        whole = inherited
+    for name in model.parts:
+        places = (module, find(name) or ast.Module(()))
+        part = next((item for place in places for item in place.parts if item.name == name), None)
+        if part is None:
+            diagnostics.error(f"model `{model.name}` is with `{name}`, which is no part", model.span)
+            return None
+        whole = _changed(whole, part, f"what `{model.name}` is like", diagnostics)
+    return _changed(whole, model, f"`{model.base}`" if not model.parts else "that", diagnostics)
+
+
+def _changed(whole: ast.Model, change: ast.Model, what: str, diagnostics: Diagnostics) -> ast.Model:
+    """Return `change` as a whole model: what it says in the place of what `whole` says."""
+    known = {entry.name for section in _SECTIONS for entry in getattr(whole, section)}
+    for name in change.without:
         if name not in known:
             help = suggestion(name, known)
-            diagnostics.error(f"`{model.base}` has no `{name}` to leave out", model.span, help=help)
+            diagnostics.error(f"{what} has no `{name}` to leave out", change.span, help=help)
     # A weight of a layer may become one of the model and so on: a name stands in one section.
-    own = {entry.name for part in _PARTS for entry in getattr(model, part)}
-    parts: dict[str, Any] = {
-        part: _merged(getattr(whole, part), getattr(model, part), own, {*model.without}) for part in _PARTS
+    own = {entry.name for section in _SECTIONS for entry in getattr(change, section)}
+    sections: dict[str, Any] = {
+        section: _merged(getattr(whole, section), getattr(change, section), own, {*change.without})
+        for section in _SECTIONS
     }
-    return replace(model, base=None, without=(), unused=(*whole.unused, *model.unused), **parts)
+    unused = (*whole.unused, *change.unused)
+    return replace(change, base=None, without=(), parts=(), partial=False, unused=unused, **sections)
 
 
 def _merged(

@@ -2,16 +2,17 @@
 
 In: a Source. Out: an ast.Module, or one SourceError with every finding.
 
-    module   = (format | table | function | model)*
+    module   = (format | table | function | model | part)*
     format   = "format" NAME ":" "block" INT "{" (field | let | "value" "=" expression)* "}"
     table    = "table" NAME ":" NAME "[" INT ["," INT] "]"
     field    = NAME ":" NAME ["[" INT "]"]
     function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" results "{" let* expression "}"
     results  = type | "(" type,+ ")"
-    model    = "model" NAME ["like" NAME] "{" (section | function)* "}"
+    model    = "model" NAME ["like" NAME] ["with" NAME ("," NAME)*] "{" (section | function)* "}"
+    part     = "part" NAME "{" (section | function)* "}"
     section  = config | weights | cache | unused | without
     config   = "config" "{" (NAME ":" NAME ["[" "L" "]"] ["=" NAME ("." NAME)*] ["else" expression])* "}"
-    weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["else" NAME])* "}"
+    weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["if" NAME] ["else" NAME])* "}"
     cache    = "cache" "{" (NAME ":" type)* "}"
     unused   = "unused" "{" STRING* "}"
     without  = "without" "{" NAME* "}"
@@ -73,9 +74,11 @@ def _item(cursor: Cursor) -> ast.Item:
     parsers: dict[str, Callable[[Cursor], ast.Item]] = {"format": _format, "fn": _function, "model": _model}
     if cursor.token.kind == "name" and cursor.token.text == "table":  # elsewhere a name like others
         return _table(cursor)
+    if cursor.token.kind == "name" and cursor.token.text == "part":
+        return _model(cursor, partial=True)
     parser = parsers.get(cursor.token.text) if cursor.token.kind == "keyword" else None
     if parser is None:
-        cursor.fail(f"expected `format`, `fn` or `model`, found {cursor.token}")
+        cursor.fail(f"expected `format`, `fn`, `model` or `part`, found {cursor.token}")
     return parser(cursor)
 
 
@@ -224,13 +227,19 @@ def _size(cursor: Cursor) -> ast.Expression | ast.Pack:
 # Models
 
 
-def _model(cursor: Cursor) -> ast.Model:
+def _model(cursor: Cursor, partial: bool = False) -> ast.Model:
     doc, start = cursor.doc(), cursor.advance().span
-    name = cursor.name("the model's name")
-    base = None
-    if cursor.token.text == "like":
+    what = "part" if partial else "model"
+    name = cursor.name(f"the {what}'s name")
+    base: str | None = None
+    shared: list[str] = []
+    if cursor.token.text == "like" and not partial:
         cursor.advance()
         base = cursor.name("the model that this one is like").text
+    if cursor.token.text == "with" and not partial:
+        while not shared or cursor.token.text == ",":
+            cursor.advance()
+            shared.append(cursor.name("a part that this model has").text)
     sections: dict[str, list] = {section: [] for section in _SECTIONS}
     seen: set[str] = set()
     functions: list[ast.Function] = []
@@ -249,15 +258,16 @@ def _model(cursor: Cursor) -> ast.Model:
             cursor.fail(f"expected {sections_listed} or `fn`, found {word}")
         cursor.advance()
         if word.text in seen:
-            cursor.complain(f"this model already has a section `{word.text}`", word)
+            cursor.complain(f"this {what} already has a section `{word.text}`", word)
         seen.add(word.text)
         section, parser = sections[word.text], parsers[word.text]
         cursor.braces(lambda: section.append(parser(cursor)), f"the section `{word.text}`")
 
-    end = cursor.braces(entry, f"the model `{name.text}`", nested=True)
+    end = cursor.braces(entry, f"the {what} `{name.text}`", nested=True)
     config, weights, layer, cache, unused, without = (tuple(sections[section]) for section in _SECTIONS)
-    parts = (config, weights, layer, cache, tuple(functions))
-    return ast.Model(name.text, *parts, doc, unused, base, without, span=start.to(end.span))
+    entries = (config, weights, layer, cache, tuple(functions))
+    changes = (unused, base, without, tuple(shared), partial)
+    return ast.Model(name.text, *entries, doc, *changes, span=start.to(end.span))
 
 
 def _config(cursor: Cursor) -> ast.Config:
@@ -292,17 +302,21 @@ def _weight(cursor: Cursor) -> ast.Weight:
     name = cursor.name("the name of a weight")
     cursor.expect(":", f"after `{name.text}`", help=f"write `{name.text}: weight[N, K]`")
     type = _type(cursor)
-    tensor, otherwise = None, None
+    tensor, otherwise, condition = None, None, None
     if cursor.token.text == "=":
         cursor.advance()
         if cursor.token.kind != "string":
             cursor.fail(f"expected the tensor's name as a string, found {cursor.token}")
         tensor = cursor.advance().text
+    if cursor.token.text == "if" and not cursor.token.opens_line:
+        cursor.advance()
+        condition = cursor.name("a setting per layer").text
     if cursor.token.text == "else":
         cursor.advance()
         otherwise = cursor.name("another weight or `ones`").text
     cursor.end_of_statement()
-    return ast.Weight(name.text, type, tensor, otherwise, span=name.span.to(cursor.previous.span))
+    span = name.span.to(cursor.previous.span)
+    return ast.Weight(name.text, type, tensor, otherwise, condition, span=span)
 
 
 def _cache(cursor: Cursor) -> ast.Cache:

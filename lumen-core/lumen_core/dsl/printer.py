@@ -85,7 +85,9 @@ def _model(item: ast.Model) -> str:
     parts += [_function(function, _INDENT) for function in item.functions]
     body = "\n\n".join(parts) + "\n" if parts else ""
     base = f" like {item.base}" if item.base is not None else ""
-    return _doc(item.doc, "") + f"model {item.name}{base} {{\n{body}}}"
+    shared = f" with {', '.join(item.parts)}" if item.parts else ""
+    word = "part" if item.partial else "model"
+    return _doc(item.doc, "") + f"{word} {item.name}{base}{shared} {{\n{body}}}"
 
 
 def _config(entry: ast.Config) -> str:
@@ -96,8 +98,9 @@ def _config(entry: ast.Config) -> str:
 
 def _weight(entry: ast.Weight) -> str:
     tensor = f' = "{entry.tensor}"' if entry.tensor is not None else ""
+    condition = f" if {entry.condition}" if entry.condition is not None else ""
     otherwise = f" else {entry.otherwise}" if entry.otherwise is not None else ""
-    return f"{entry.name}: {print_type(entry.type)}{tensor}{otherwise}"
+    return f"{entry.name}: {print_type(entry.type)}{tensor}{condition}{otherwise}"
 
 
 def print_expression(expression: ast.Expression, power: int = 0) -> str:

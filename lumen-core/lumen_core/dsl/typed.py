@@ -168,12 +168,14 @@ class TypedWeight:
 
     tensor     the full tensor name; a layer's has `{layer}` in it ("blk.{layer}.attn_q.weight")
     otherwise  another weight's name, `ones`, or None when the tensor must be there
+    condition  the setting per layer that says which layers have it; None: all
     """
 
     name: str
     type: TensorType
     tensor: str
     otherwise: str | None = None
+    condition: str | None = None
 
 
 @dataclass(frozen=True)

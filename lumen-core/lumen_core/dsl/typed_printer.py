@@ -143,5 +143,6 @@ def _config(entry: ast.Config) -> str:
 
 
 def _weight(weight: TypedWeight) -> str:
+    condition = f" if {weight.condition}" if weight.condition is not None else ""
     otherwise = f" else {weight.otherwise}" if weight.otherwise is not None else ""
-    return f'{weight.name}: {describe(weight.type)} = "{weight.tensor}"{otherwise}'
+    return f'{weight.name}: {describe(weight.type)} = "{weight.tensor}"{condition}{otherwise}'

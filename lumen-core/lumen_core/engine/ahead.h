@@ -102,7 +102,6 @@ static inline int64_t lumen_prefill(struct lumen_model *model, const int32_t *id
     for (int64_t start = 0; start < count; start += part) {
         part = count - start < LUMEN_CHUNK ? count - start : LUMEN_CHUNK;
         lumen_place(model, ids + start, part);
-        memset((void *)*lumen_slot(model, LUMEN_SLOT_COUNTERS), 0, LUMEN_COUNTERS);
         LUMEN_RUN(prefill, frame);
         model->position += part;
     }

@@ -36,7 +36,7 @@ IMAGE, HEADER = "model.image", "model.h"
 _ALIGN = 64
 _SLOTS = {
     "YIELD": "yield", "IDS": "ids", "POSITIONS": "positions", "TOKENS": "tokens", "SEGMENTS": "segments",
-    "HEAD": "head_x", "STATES": "x", "COUNTERS": "counters", "SETTINGS": "sampling.settings",
+    "HEAD": "head_x", "STATES": "x", "SETTINGS": "sampling.settings",
     "POSITION": "sampling.position", "SAMPLED": "sampling.token",
 }  # fmt: skip
 
@@ -172,7 +172,6 @@ def _header(session: Session, memory: Memory, image: _Image, model: str, threads
         "THREADS": threads,
         "VOCABULARY": head.results[0].type.shape[-1].value or 0,
         "STATE_BYTES": token_stride(head.arguments[0].type.shape[-1].value or 0),
-        "COUNTERS": memory.counters.nbytes,
         "PAGE": PAGE,
     }
 

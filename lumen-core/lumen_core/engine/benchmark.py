@@ -1,22 +1,25 @@
 """Speed of a loaded model, under the test names of llama-bench, beside the limits of the machine.
 
-In: a model, prompt lengths, numbers of generated tokens, other engines. Out: one `Measurement` a test and
-engine: the median of several runs, their spread (standard deviation), and which part of the limits that is.
-`pp512` is a prompt of 512 tokens, `tg128` the generation of 128; neither counts tokenization.
-Speeds are in tokens, and in characters of Korean, which alone compare models of different vocabularies.
+In: a model, tests, other engines. Out: one `Measurement` a test and engine: the median of several runs,
+their spread (standard deviation), and which part of the limits that is.
+`pp512` is a prompt of 512 tokens, `tg128` the generation of 128; `@ d4096` with 4096 tokens in the cache
+before, `x8` for eight sequences at once. `lookup` is generation with prompt look-up, where the model repeats
+itself: after 256 tokens of its own, the likeliest each time. None counts tokenization.
 """
 
 from __future__ import annotations
 
 import re
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lumen_core.engine.session import load_formats
 from lumen_core.engine.sources import open_model
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.peaks import Peaks, measure_peaks
@@ -26,27 +29,84 @@ if TYPE_CHECKING:
     from lumen_core.engine.model import Model
 
 LUMEN = "lumen"
-LAYER = re.compile(
-    r"blk\.\d+\."
-)  # tensors of a layer; the others are the embedding, the last norm and the head
+RUN_IN = 256  # tokens that a model writes before a look-up test
+LAYER = re.compile(r"blk\.\d+\.")  # of a layer; the others are the embedding, the last norm and the head
+
+
+@dataclass(frozen=True)
+class Test:
+    """One thing to measure: taking in a prompt, or generating after it."""
+
+    __test__ = False
+
+    prompt: int = 1
+    generated: int = 0
+    depth: int = 0
+    sequences: int = 1
+    lookup: bool = False
+
+    @property
+    def name(self) -> str:
+        parts = [f"tg{self.generated}" if self.generated else f"pp{self.prompt}"]
+        parts += [f"@ d{self.depth}"] if self.depth else []
+        parts += [f"x{self.sequences}"] if self.sequences > 1 else []
+        parts += ["lookup"] if self.lookup else []
+        return " ".join(parts)
+
+    @property
+    def context(self) -> int:
+        """Tokens that a sequence of it has at most."""
+        return self.depth + self.prompt + self.generated + 1 + (RUN_IN if self.lookup else 0)
+
+    @property
+    def seen(self) -> float:
+        """Tokens in the cache that a token of it sees, on average."""
+        return self.depth + (self.generated if self.generated else self.prompt) / 2
+
+    def text(self, model: Model) -> tuple[list[int], list[int]]:
+        """Return what stands in the cache before, and the prompt."""
+        random = np.random.default_rng(self.prompt)
+        vocabulary = model.describe()["vocabulary"]
+        before = random.integers(0, vocabulary, self.depth).tolist()
+        ids = random.integers(0, vocabulary, self.prompt).tolist()
+        if self.lookup:
+            ids += model.generate(ids, max_tokens=RUN_IN, ignore_end=True, temperature=0).tokens
+        return before, ids
+
+
+def all_tests(prompts: Iterable[int], generations: Iterable[int], depths: Sequence[int] = (0,),
+             sequences: Sequence[int] = (1,), lookup: bool = False) -> list[Test]:  # fmt: skip
+    """Return the tests for all combinations, prompts first."""
+    found = [Test(prompt=count, depth=depth) for depth in depths for count in prompts]
+    for count in generations:
+        found += [
+            Test(generated=count, depth=depth, sequences=many) for depth in depths for many in sequences
+        ]
+        found += [Test(generated=count, lookup=True)] if lookup else []
+    return found
 
 
 @dataclass(frozen=True)
 class Work:
-    """What a model file costs: to generate one token, and to take one token of a prompt in."""
+    """What a model file costs: to generate one token, and to take one token of a prompt in.
+
+    operations_per_token  by the unit that does them: "int8", "bf16", "f32"
+    """
 
     size: int
     parameters: int
     bytes_per_token: int
-    operations_per_token: int
+    operations_per_token: Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """The result of one test of one engine, in tokens a second.
+    """The result of one test of one engine, in tokens a second (over all sequences).
 
-    characters  the median in characters of Korean a second, by what a token of this vocabulary holds
-    against     how often this median is that of the fastest other engine (1: none was measured)
+    characters    of Korean text a second, by the model's own tokenizer
+    of_peak       share of the peak of the units that its formats' products take
+    of_bandwidth  share of the read bandwidth, by the weights' bytes and those of the keys and values
+    against       how often this median is that of the fastest other engine (1: none was measured)
     """
 
     engine: str
@@ -60,7 +120,7 @@ class Measurement:
     spread: float
     samples: tuple[float, ...]
     characters: float
-    of_int8_peak: float
+    of_peak: float
     of_bandwidth: float
     against: float = 1.0
 
@@ -70,49 +130,50 @@ class Engine(Protocol):
 
     name: str
 
-    def speed(self, ids: Sequence[int], generated: int) -> float:
-        """Return tokens a second: of taking `ids` in, or of generating after them."""
+    def speed(self, before: Sequence[int], ids: Sequence[int], generated: int) -> float:
+        """Return tokens a second: of taking `ids` in behind `before`, or of generating after both."""
         ...
 
 
 def benchmark(
     model: Model,
-    prompts: Sequence[int],
-    generations: Sequence[int],
+    tests: Sequence[Test],
     repetitions: int = 5,
     progress: Callable[[str, int, int], None] | None = None,
     rivals: Sequence[Engine] = (),
 ) -> tuple[list[Measurement], Peaks]:
     """Run the tests of all engines in turn, and measure the machine's limits between them.
 
-    Every repetition runs everything once, so that a machine that changes its speed changes all of it.
+    Every repetition runs everything once, so that a machine that changes its speed changes all of it. Other
+    engines run what every engine has: one sequence, without look-up.
     """
     facts, work = model.describe(), file_work(model.path)
     threads, target = facts["threads"], model.target
     characters = characters_per_token(model.tokenizer)
-    tests = tests_of(prompts, generations)
+    texts = {test: test.text(model) for test in tests}
     peaks: list[Peaks] = []
-    samples: dict[tuple[str, str], list[float]] = {}
+    samples: dict[tuple[str, Test], list[float]] = {}
     for repetition in range(repetitions + 1):
-        for number, (name, prompt, generated) in enumerate(tests):
+        for number, test in enumerate(tests):
             if progress:
-                progress(name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
-            ids = np.random.default_rng(prompt).integers(0, facts["vocabulary"], prompt).tolist()
-            speeds = {LUMEN: _speed(model, ids, generated)}
-            speeds |= {rival.name: rival.speed(ids, generated) for rival in rivals}
+                progress(test.name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
+            before, ids = texts[test]
+            speeds = {LUMEN: _speed(model, test, before, ids)}
+            if test.sequences == 1 and not test.lookup:
+                speeds |= {rival.name: rival.speed(before, ids, test.generated) for rival in rivals}
             if repetition:  # the first round only warms up
                 for engine, speed in speeds.items():
-                    samples.setdefault((engine, name), []).append(speed)
+                    samples.setdefault((engine, test), []).append(speed)
         peaks.append(measure_peaks(target, threads))
-    limits = Peaks(
-        threads,
-        statistics.median(peak.read_bytes_per_second for peak in peaks),
-        statistics.median(peak.int8_operations_per_second for peak in peaks),
+    limits = Peaks.median(peaks)
+    seconds = sum(
+        count / limits.operations_per_second[unit] for unit, count in work.operations_per_token.items()
     )
     results = []
-    for (engine, name), speeds_of in samples.items():
+    for (engine, test), speeds_of in samples.items():
         median = statistics.median(speeds_of)
-        others = [statistics.median(runs) for (e, n), runs in samples.items() if n == name and e != engine]
+        others = [statistics.median(runs) for (e, t), runs in samples.items() if t == test and e != engine]
+        bytes = work.bytes_per_token / test.sequences + test.seen * facts["cache_bytes_per_token"]
         results.append(
             Measurement(
                 engine=engine,
@@ -121,62 +182,75 @@ def benchmark(
                 parameters=work.parameters,
                 target=target.name if engine == LUMEN else "",
                 threads=threads,
-                test=name,
+                test=test.name,
                 median=median,
                 spread=statistics.stdev(speeds_of) if len(speeds_of) > 1 else 0.0,
                 samples=tuple(speeds_of),
                 characters=median * characters,
-                of_int8_peak=median * work.operations_per_token / limits.int8_operations_per_second,
-                of_bandwidth=median * work.bytes_per_token / limits.read_bytes_per_second,
+                of_peak=median * seconds,
+                of_bandwidth=median * bytes / limits.read_bytes_per_second,
                 against=median / max(others) if others else 1.0,
             )
         )
     return results, limits
 
 
-def profile(
-    model: Model, prompts: Sequence[int], generations: Sequence[int]
-) -> list[tuple[str, dict[str, float]]]:
+def profile(model: Model, tests: Sequence[Test]) -> list[tuple[str, dict[str, float]]]:
     """Run each test once and return where its time went; the model was loaded with `profile=True`."""
-    vocabulary = model.describe()["vocabulary"]
     results = []
-    for name, prompt, generated in tests_of(prompts, generations):
-        ids = np.random.default_rng(prompt).integers(0, vocabulary, prompt).tolist()
-        _speed(model, ids, generated)
+    for test in tests:
+        text = test.text(model)
+        _speed(model, test, *text)
         model.profile()
-        _speed(model, ids, generated)
-        results.append((name, model.profile()))
+        _speed(model, test, *text)
+        results.append((test.name, model.profile()))
     return results
 
 
-def tests_of(prompts: Sequence[int], generations: Sequence[int]) -> list[tuple[str, int, int]]:
-    """Name, prompt length and generated tokens of each test."""
-    return [(f"pp{count}", count, 0) for count in prompts] + [
-        (f"tg{count}", 1, count) for count in generations
-    ]
-
-
-def _speed(model: Model, ids: Sequence[int], generated: int) -> float:
-    """Return tokens a second of one greedy run; nothing is kept from the run before."""
-    model.reset()
-    taken = model.generate(ids, max_tokens=generated + 1 if generated else 0, ignore_end=True, temperature=0)
-    times = taken.statistics
-    if generated:  # the first token belongs to the prompt
-        seconds = times.decode_seconds - (times.first_token_seconds - times.prompt_seconds)
-        return (times.generated_tokens - 1) / max(seconds, 1e-9)
-    return times.prompt_tokens / max(times.prompt_seconds, 1e-9)
+def _speed(model: Model, test: Test, before: list[int], ids: list[int]) -> float:
+    """Return tokens a second of one greedy run; nothing but what stands before is kept from other runs."""
+    if before:
+        model.generate(before, max_tokens=0)
+    else:
+        model.reset()
+    options: dict[str, Any] = {
+        "max_tokens": test.generated + 1 if test.generated else 0,
+        "ignore_end": True,
+        "temperature": 0,
+    }
+    if test.sequences > 1:
+        prompts = [[*before, *ids, number] for number in range(test.sequences)]
+        runs = [answer.statistics for answer in model.generate_batch(prompts, **options)]
+        seconds = max(run.prompt_seconds + run.decode_seconds for run in runs)
+        seconds -= max(run.first_token_seconds for run in runs)  # the first tokens belong to the prompts
+        return sum(run.generated_tokens - 1 for run in runs) / max(seconds, 1e-9)
+    run = model.generate([*before, *ids], speculate="lookup" if test.lookup else None, **options).statistics
+    if test.generated:
+        seconds = run.prompt_seconds + run.decode_seconds - run.first_token_seconds
+        return (run.generated_tokens - 1) / max(seconds, 1e-9)
+    return run.prompt_tokens / max(run.prompt_seconds, 1e-9)
 
 
 def file_work(path: Path) -> Work:
-    """Return what a file's tensors cost; the embedding is read row by row unless it is the head as well."""
-    with open_model(path, Registry.load()) as file:
+    """Return what a file's tensors cost, of experts only those that a token chooses.
+
+    The embedding is read row by row unless it is the head as well.
+    """
+    registry = Registry.load()
+    with open_model(path, registry) as file:
         tensors = file.tensors.values()
+        forms = load_formats(registry, {tensor.format for tensor in tensors})
         head = "output.weight" if "output.weight" in file.tensors else "token_embd.weight"
         read = [tensor for tensor in tensors if LAYER.match(tensor.name) or tensor.name == head]
-        matrices = [tensor for tensor in read if len(tensor.shape) > 1 and tensor.name != head]
+        operations: dict[str, int] = {}
+        for tensor in read:
+            if len(tensor.shape) > 1 and tensor.name != head:
+                form = forms[tensor.format]
+                unit = "int8" if form.kind == "integer" else "bf16" if form.element == "bf16" else "f32"
+                operations[unit] = operations.get(unit, 0) + 2 * file.used(tensor, prod(tensor.shape))
         return Work(
             size=file.size,
-            parameters=sum(int(np.prod(tensor.shape)) for tensor in tensors),
-            bytes_per_token=sum(tensor.nbytes for tensor in read),
-            operations_per_token=2 * sum(int(np.prod(tensor.shape)) for tensor in matrices),
+            parameters=sum(prod(tensor.shape) for tensor in tensors),
+            bytes_per_token=sum(file.used(tensor, tensor.nbytes) for tensor in read),
+            operations_per_token=operations,
         )

@@ -25,7 +25,7 @@ class BoundModel:
     """Settings and tensors of one file.
 
     weights  model weights by name
-    layers   weights of every layer by name
+    layers   weights of every layer by name; a weight that only some layers have is missing in the others
     """
 
     configuration: Configuration
@@ -71,7 +71,10 @@ def bind(model: TypedModel, file: ModelFile) -> BoundModel:
     found = []
     for layer in range(layers):
         table: dict[str, FileTensor] = {}
+        settings = configuration.of_layer(layer)
         for weight in model.layer_weights.values():
+            if weight.condition is not None and not settings[weight.condition]:
+                continue
             name = weight.tensor.replace("{layer}", str(layer))
             table[weight.name] = _find(file, weight, name, sizes, table, used)
         found.append(table)

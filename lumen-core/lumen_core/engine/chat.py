@@ -94,7 +94,7 @@ class Turn:
         messages = list(self.messages)
         if self.think is not None:
             wanted = self.family.off if self.think is False or self.think == 0 else self.family.on
-            if not self.family.on and not self.family.off:
+            if not self.family.thinks:
                 raise LumenError(f"{self.model.path}: this model has no thinking mode to turn on or off")
             variables = {**wanted, **variables}
         if type(self.think) is int and self.think > 0:

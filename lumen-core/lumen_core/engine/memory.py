@@ -20,10 +20,10 @@ from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.places import window_of
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.sampling import SETTINGS
+from lumen_core.schedule.step import COUNTER_BYTES, COUNTERS
 from lumen_core.weights.model_file import FileTensor, ModelFile
 from lumen_core.weights.packing import Packer
 
-PHASE_SLOTS = 64  # work counters of a step per layer, at most
 RECENT = 4096  # tokens that a repetition penalty can look back
 
 Progress = Callable[[str, int, int], None]
@@ -55,8 +55,7 @@ class Memory:
         self._place_cache()
         self._place_rotaries(context)
         self._place_weights(file, threads, progress)
-        self.counters = self._new(8 * (1024 * PHASE_SLOTS + PHASE_SLOTS), "work counters").view("<i8")
-        self.set("counters", address(self.counters))
+        self.set("counters", address(self._new(COUNTERS * COUNTER_BYTES, "work counters")))
         kinds = len(session.records.profile.places) if session.records.profile else 0
         self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
         self.set("profile", address(self.profile))
@@ -100,7 +99,8 @@ class Memory:
         """Heads and size of the cache: from the block's cache arguments."""
         block = self.session.lowered.function("block")
         for argument in block.arguments:
-            if argument.type.element == "f16" and len(argument.type.shape) == 3:
+            cached = bool(argument.type.shape) and bool(argument.type.shape[0].symbols)
+            if cached and argument.type.element == "f16" and len(argument.type.shape) == 3:
                 _, heads, size = argument.type.shape
                 return CacheLayout(heads.value or 0, size.value or 0, self.session.target.lanes)
         return CacheLayout(1, 1, self.session.target.lanes)
@@ -183,9 +183,6 @@ class Memory:
         self.recents = len(recent)
         self.recent[: self.recents] = recent
         self.set("sampling.recents", self.recents)
-
-    def clear_counters(self) -> None:
-        self.counters[:] = 0
 
 
 def pack_functions(session: Session) -> dict[str, Function]:

@@ -13,16 +13,20 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
+from lumen_core.engine.encoders import compile_encoder
 from lumen_core.engine.session import file_formats, format_identities, load_formats
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
-from lumen_core.quant.encode import encode
+from lumen_core.quant.encode import Searcher, encode
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.runtime.cache import ObjectCache, default_directory
+from lumen_core.target import Target
 from lumen_core.weights.model_file import (
     FileTensor,
     FormatIdentity,
@@ -54,7 +58,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that `write` needs."""
+    """Everything that `write` needs; `poor`: tensors whose formats are poor without importances."""
 
     file: ModelFile
     reader: Reader
@@ -63,6 +67,7 @@ class Job:
     forms: Mapping[str, NormalForm]
     identities: Mapping[str, FormatIdentity]
     importance: Importance | None = None
+    poor: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -97,12 +102,14 @@ def plan(
         raise ModelError(f"{container} files can be read, but not written")
     layers = file.metadata.get(f"{file.architecture}.block_count")
     shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
-    chosen = _formats(reader, registry, mixture, shapes, layers if isinstance(layers, int) else 0)
+    count = layers if isinstance(layers, int) else 0
+    chosen = _formats(reader, registry, mixture, shapes, count, importance is not None)
+    poor = reader.want_importance(mixture, chosen) if reader.want_importance and importance is None else []
     wanted: dict[str, str] = {}
     for pattern, format in overrides:
         names = _matching(pattern, shapes)
         for name in names:
-            chosen |= _formats(reader, registry, f"pure-{format}", {name: shapes[name]}, 0)
+            chosen |= _formats(reader, registry, f"pure-{format}", {name: shapes[name]}, 0, False)
             wanted[name] = format
     forms = file_formats(registry, file) | load_formats(registry, set(chosen.values()))
     if not requantize:
@@ -117,22 +124,27 @@ def plan(
     if importance is not None:
         _require_match(importance, changes)
     identities = format_identities(registry, forms)
-    return Job(file, reader, mixture, tuple(changes), forms, identities, importance)
+    return Job(file, reader, mixture, tuple(changes), forms, identities, importance, tuple(poor))
 
 
 def _formats(
-    reader: Reader, registry: Registry, mixture: str, shapes: Mapping[str, tuple[int, ...]], layers: int
+    reader: Reader,
+    registry: Registry,
+    mixture: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    layers: int,
+    importance: bool,
 ) -> dict[str, str]:
     """The container's choice; a format that it does not know goes to every matrix whose rows it divides."""
     assert reader.formats is not None
     try:
-        return reader.formats(mixture, shapes, layers)
+        return reader.formats(mixture, shapes, layers, importance)
     except UnsupportedFormatError:
         name = mixture.removeprefix("pure-")
         if name not in registry.formats:
             raise
     block = registry.format(name).block
-    usual = reader.formats("pure-f16", shapes, layers)
+    usual = reader.formats("pure-f16", shapes, layers, importance)
     return {
         tensor: name if format == "f16" and not shapes[tensor][-1] % block else format
         for tensor, format in usual.items()
@@ -165,10 +177,11 @@ def _require_match(importance: Importance, changes: Sequence[Change]) -> None:
     if not any(name in known for name in importance.sums):
         raise LumenError("the importance file names none of the model's tensors; it is of another model")
     for name, sums in importance.sums.items():
-        if name in known and sums.shape[-1] != known[name].shape[-1]:
+        shape = known[name].shape if name in known else ()
+        if shape and sums.size not in (shape[-1], prod(shape[:-2]) * shape[-1]):
             raise LumenError(
-                f"the importance file has {sums.shape[-1]} columns for {name}, the model has "
-                f"{known[name].shape[-1]}; it is of another model"
+                f"the importance file has {sums.size} columns for {name}, the model has "
+                f"{prod(shape[:-2]) * shape[-1]}; it is of another model"
             )
 
 
@@ -189,8 +202,10 @@ def require_safe_output(path: Path, file: ModelFile) -> None:
         raise LumenError(f"{path} is not a regular file (a link or a device); name the file itself")
 
 
-def write(job: Job, path: str | Path, threads: int = 1, progress: Progress | None = None) -> Path:
-    """Convert every tensor and write the file; it appears when it is complete, or not at all."""
+def write(
+    job: Job, path: str | Path, target: Target, threads: int = 1, progress: Progress | None = None
+) -> Path:
+    """Convert every tensor by code for `target`; the file appears when it is complete, or not at all."""
     path = Path(path)
     require_safe_output(path, job.file)
     free = shutil.disk_usage(path.parent).free
@@ -203,12 +218,18 @@ def write(job: Job, path: str | Path, threads: int = 1, progress: Progress | Non
     ]
     writer = job.reader.create(path, _metadata(job), entries)
     total, done = sum(change.elements for change in job.changes), 0
+    objects = ObjectCache(default_directory())
+
+    @cache
+    def searcher(format: str, weighted: bool) -> Searcher | None:
+        return compile_encoder(job.forms[format], target, objects, weighted)
+
     try:
         with ThreadPoolExecutor(threads, thread_name_prefix="lumen-quantize") as pool:
             for change in job.changes:
                 if progress is not None:
                     progress("quantizing", done, total)
-                for data in _converted(job, change, pool, threads):
+                for data in _converted(job, change, searcher, pool, threads):
                     writer.write(data)
                 job.file.release(change.tensor)
                 done += change.elements
@@ -232,7 +253,13 @@ def _metadata(job: Job) -> dict[str, object]:
     return kept
 
 
-def _converted(job: Job, change: Change, pool: ThreadPoolExecutor, threads: int) -> Iterator[np.ndarray]:
+def _converted(
+    job: Job,
+    change: Change,
+    searchers: Callable[[str, bool], Searcher | None],
+    pool: ThreadPoolExecutor,
+    threads: int,
+) -> Iterator[np.ndarray]:
     """The bytes of a tensor, piece by piece in order; a tensor that keeps its format is copied."""
     tensor = change.tensor
     if tensor.format == change.format:
@@ -240,13 +267,15 @@ def _converted(job: Job, change: Change, pool: ThreadPoolExecutor, threads: int)
         return
     source, form = job.forms[tensor.format], job.forms[change.format]
     matrix = tensor.data.reshape(-1, source.row_bytes(tensor.shape[-1]))
-    importance = job.importance.of(tensor.name) if job.importance is not None else None
+    importance = job.importance.of(tensor.name, tensor.shape[-1]) if job.importance is not None else None
+    searcher = searchers(change.format, importance is not None)
     step = max(1, _PIECE // tensor.shape[-1])
 
     def piece(first: int) -> np.ndarray:
         rows = matrix[first : first + step]
+        matters = _of_rows(importance, len(matrix), first, len(rows))
         try:
-            return encode(form, source.decode(rows), _of_rows(importance, len(matrix), first, len(rows)))
+            return encode(form, source.decode(rows), matters, searcher)
         except UnsupportedFormatError as error:
             raise ModelFormatError(f"tensor {tensor.name} (rows from {first}): {error}") from None
 

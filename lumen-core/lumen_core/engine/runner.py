@@ -44,8 +44,6 @@ class Runner:
         self._logits = memory.buffers["head.out"].view("<f4")
 
     def _run(self, name: str) -> None:
-        if name in ("prefill", "score"):
-            self.memory.clear_counters()
         self.team.run(self._programs[name], self.session.library.address(name), self._frame)
 
     def step(self, work: Many[tuple[Sequence, Many[int]]]) -> int:

@@ -107,10 +107,11 @@ def lower(module: TypedModule, model: TypedModel, bound: BoundModel, formats: Fo
 
     for number, layer in enumerate(bound.layers):
         settings = bound.configuration.of_layer(number)
-        signature = (*(layer[name].format for name in model.layer_weights), *settings.values())
+        formats_of = {name: tensor.format for name, tensor in layer.items()}
+        signature = (*(formats_of.get(name) for name in model.layer_weights), *settings.values())
         if signature not in result.variants:
             result.variants[signature] = len(result.variants)
-            add("block", common | {name: tensor.format for name, tensor in layer.items()}, settings)
+            add("block", common | formats_of, settings)
         result.layer_variants.append(result.variants[signature])
     add("embed", common)
     add("head", common)

@@ -64,8 +64,25 @@ class Shape:
         return factors
 
 
+def _experts(count: int, used: int, hidden: int, shared: int = 0, leading: int = 0,
+             scale: float = 1.0) -> dict[str, object]:  # fmt: skip
+    """Settings of a mixture of experts; with shared ones it is of DeepSeek-V3's kind."""
+    found: dict[str, object] = {
+        "expert_count": count, "expert_used_count": used, "expert_feed_forward_length": hidden,
+    }  # fmt: skip
+    if shared:
+        found |= {
+            "expert_shared_count": shared, "expert_gating_func": 2, "expert_weights_norm": True,
+            "expert_weights_scale": scale, "leading_dense_block_count": leading,
+        }  # fmt: skip
+    return found
+
+
 _qwen2 = partial(Shape, "qwen2")
 _qwen3 = partial(Shape, "qwen3", context=40960)
+_qwen3moe = partial(Shape, "qwen3moe", context=40960, tied=False)
+_k_exaone = partial(Shape, "exaone-moe", context=262144, epsilon=1e-5, tied=False)
+_solar_open = partial(Shape, "glm4moe", context=131072, epsilon=1e-5, tied=False)
 _llama = partial(Shape, "llama", theta=5e5, epsilon=1e-5, tied=False)
 _exaone = partial(Shape, "exaone", theta=1e6, epsilon=1e-5, rope_factor=8.0)
 _exaone4 = partial(Shape, "exaone4", theta=1e6, epsilon=1e-5, rope_factor=16.0)
@@ -74,6 +91,7 @@ _yarn = {
     "rope.scaling.type": "yarn", "rope.scaling.factor": 40.0, "rope.scaling.original_context_length": 4096,
 }  # fmt: skip
 _kanana2 = partial(Shape, "kanana2_tiny", theta=1e4)
+_yarn_2 = {**_yarn, "rope.scaling.factor": 2.0, "rope.scaling.original_context_length": 65536}
 _muted = {"attention.scale": 0.0078125, "embedding_scale": 10.0, "logit_scale": 0.125}
 
 
@@ -89,6 +107,8 @@ SHAPES: dict[str, Shape] = {
     "qwen3-1.7b": _qwen3(28, 2048, 16, 8, 128, 6144, 151936),
     "qwen3-4b": _qwen3(36, 2560, 32, 8, 128, 9728, 151936),
     "qwen3-8b": _qwen3(36, 4096, 32, 8, 128, 12288, 151936, tied=False),
+    "qwen3moe-tiny": _qwen3moe(2, 256, 4, 2, 32, 512, 0, more=_experts(8, 2, 256)),
+    "qwen3-30b-a3b": _qwen3moe(48, 2048, 32, 4, 128, 6144, 151936, more=_experts(128, 8, 768)),
     "llama-tiny": _llama(2, 256, 4, 2, 64, 512, 0),
     "llama-2.4b": _llama(30, 2560, 32, 8, 80, 7168, 102400, theta=1e6, tied=True, rope_factor=8.0),
     "llama-7.8b": _llama(32, 4096, 32, 8, 128, 14336, 102400, theta=1e6, rope_factor=8.0),
@@ -104,6 +124,18 @@ SHAPES: dict[str, Shape] = {
     "hyperclova-x-seed-0.5b": _llama(24, 1024, 16, 8, 64, 5120, 110592, theta=1e8, tied=True, context=4096),
     "hyperclova-x-seed-1.5b": _llama(24, 2048, 16, 8, 128, 7168, 110592, theta=1e8, tied=True, context=16384),
     "hyperclova-x-seed-think-14b": _hyperclovax(38, 6144, 48, 8, 128, 14336, 110592, more=_muted),
+    "k-exaone-tiny": _k_exaone(
+        4, 256, 4, 2, 32, 512, 0,
+        more={**_experts(8, 2, 256, shared=1, leading=1), "attention.sliding_window": 24},
+    ),
+    "k-exaone-236b-a23b": _k_exaone(
+        48, 6144, 64, 8, 128, 18432, 153600,
+        more={**_experts(128, 8, 2048, shared=1, leading=1, scale=2.5), "attention.sliding_window": 128},
+    ),
+    "solar-open-tiny": _solar_open(2, 256, 4, 2, 64, 512, 0, more={**_yarn, **_experts(8, 2, 256, shared=1)}),
+    "solar-open-100b": _solar_open(
+        48, 4096, 64, 8, 128, 10240, 196608, more={**_yarn_2, **_experts(128, 8, 1280, shared=1)}
+    ),
     "kanana2-tiny": _kanana2(4, 256, 4, 2, 32, 512, 0, more={**_yarn, "attention.sliding_window": 24}),
     "kanana-1.5-2.1b": _llama(32, 1792, 24, 8, 128, 8064, 128259),
     "kanana-1.5-8b": _llama(32, 4096, 32, 8, 128, 14336, 128259),

@@ -43,8 +43,9 @@ class Lookup:
         self._indexed = max(self._indexed, len(history) - 1)
         for length in LENGTHS:
             found = self._ends.get(tuple(history[-length:]))
-            if found is not None:
-                return list(history[found : found + room])
+            if found is not None:  # what is nearer than `room` goes round: it may repeat more than once
+                period = len(history) - found
+                return [history[found + place % period] for place in range(room)]
         return []
 
 

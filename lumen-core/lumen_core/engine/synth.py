@@ -65,7 +65,7 @@ def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: st
     numbers = {**sizes.metadata(), "vocab_size": rows}
     tensors = list(_tensors(model, configure(model, numbers.get), sizes))
     matrices = {tensor.name: tensor.shape for tensor in tensors if tensor.chosen}
-    formats = reader.formats(format, matrices, sizes.layers)
+    formats = reader.formats(format, matrices, sizes.layers, False)
     plan = [TensorPlan(tensor.name, formats.get(tensor.name, "f32"), tensor.shape) for tensor in tensors]
     metadata = {
         "general.architecture": sizes.architecture,
@@ -110,8 +110,9 @@ def _tensors(model: TypedModel, config: Configuration, sizes: Shape) -> Iterator
         elif weight.otherwise is None or not sizes.tied:
             yield tensor(weight)
     for layer in range(sizes.layers):
+        settings = config.of_layer(layer)
         for weight in model.layer_weights.values():
-            if weight.otherwise is None:
+            if weight.otherwise is None and settings.get(str(weight.condition), 1):
                 yield tensor(weight, layer)
 
 

@@ -23,7 +23,11 @@ from lumen_core.types import TensorType
 DEEPEST_CALL = 32
 
 # operation -> (how many operands are tensors, attributes that the static operands after them give)
-STATIC_OPERANDS = {"rope": (3, ("theta", "scaling")), "attention": (3, ("scale", "window"))}
+STATIC_OPERANDS = {
+    "rope": (3, ("theta", "scaling")),
+    "attention": (3, ("scale", "window")),
+    "top_k": (1, ("groups", "kept")),
+}
 RESHAPES = frozenset({"split", "merge", "reshape"})
 COPIED_ATTRIBUTES = ("element", "predicate", "pairs")
 
@@ -167,6 +171,8 @@ class ExpressionLowering:
                 elif name != "window" or number != 0:
                     attributes[name] = number
             args = args[:count]
+            if op == "top_k":
+                attributes["k"] = expression.type.shape[-1].value
         elif op == "quantize":
             args = args[:1]  # the weight only tells the format
             attributes["activation"] = self.type(expression.type).element

@@ -74,7 +74,7 @@ def lower_step(
         if name in arguments:
             raise ModelError(f"the model {model.name} has a weight named like a parameter of {step}: {name}")
         outer[name] = builder.argument(substitution.type(type), name)
-    _require_known(model, builder.block.arguments)
+    _require_known(model, builder.block.arguments, config)
     finish(lowering, function, arguments)
     _drop_unread(builder, {*arguments, *model.caches})
     caches = [outer[name] for name in model.caches if name in outer]
@@ -124,8 +124,11 @@ def _drop_unread(builder: Builder, kept: set[str]) -> None:
     builder.block.arguments = [value for value in arguments if value in read or value.name in kept]
 
 
-def _require_known(model: TypedModel, arguments: list[Value]) -> None:
+def _require_known(model: TypedModel, arguments: list[Value], config: Mapping[str, Any]) -> None:
     for argument in arguments:
+        weight = model.layer_weights.get(argument.name)
+        if weight is not None and weight.condition is not None and not config.get(weight.condition, 1):
+            continue  # this layer has no such weight
         if argument.type.element.startswith("weight<"):
             raise ModelError(f"the format of the weight {argument.name} of {model.name} is not given")
         unknown = {name for size in argument.type.shape for name in size.symbols} - {"T", "P"}

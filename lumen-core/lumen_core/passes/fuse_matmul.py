@@ -10,6 +10,8 @@ from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.values import group_of
 from lumen_core.passes.base import Pass
 
+_ADDING = ("fused_matmul", "blend")  # operations that can add to what is there
+
 
 def _weight(value: Value) -> Value | None:
     """Return w where `value` is dequantize(unpack(w))."""
@@ -35,6 +37,15 @@ def _matmul(builder: Builder, operation: Operation) -> Value | None:
     return builder.emit("fused_matmul", _activation(x), source, name=operation.result.name)
 
 
+def _expert_matmul(builder: Builder, operation: Operation) -> Value | None:
+    # expert_matmul(chosen, dequantize(x), dequantize(unpack(w))) -> fused_expert_matmul(chosen, x, w)
+    chosen, x, weight = operation.operands
+    source = _weight(weight)
+    if source is None:
+        return None
+    return builder.emit("fused_expert_matmul", chosen, _activation(x), source, name=operation.result.name)
+
+
 def _rows(builder: Builder, operation: Operation) -> Value | None:
     # rows(dequantize(unpack(table)), ids) -> fused_rows(table, ids)
     table, ids = operation.operands
@@ -43,20 +54,22 @@ def _rows(builder: Builder, operation: Operation) -> Value | None:
 
 
 def _accumulated(builder: Builder, operation: Operation, single: set[Value]) -> Value | None:
-    # fused_matmul(x, w) + y -> fused_matmul(x, w, y), where y has the type of the sum
+    # fused_matmul(x, w) + y -> fused_matmul(x, w, y), where y has the type of the sum; so for blend
     left, right = operation.operands
     for product, other in ((left, right), (right, left)):
         owner = product.owner
-        if owner is None or owner.name != "fused_matmul" or len(owner.operands) != 2 or product not in single:
+        if owner is None or owner.name not in _ADDING or len(owner.operands) != 2 or product not in single:
             continue
         if other.type == product.type and other is not product:
-            return builder.emit("fused_matmul", *owner.operands, other, name=operation.result.name)
+            return builder.emit(owner.name, *owner.operands, other, name=operation.result.name)
     return None
 
 
 @dataclass(frozen=True)
 class FuseMatmul(Pass):
     """Merge `unpack`, `dequantize`, `matmul` and a following residual `add` into `fused_matmul`.
+
+    Likewise for the matrices of experts; the sum of their results, `blend`, takes a following `add` along.
 
     Requires: canonicalize (so that equal `quantize`s are one).
     Establishes: no weight is unpacked as a whole; a row look-up unpacks the rows that it reads.
@@ -91,6 +104,8 @@ class FuseMatmul(Pass):
             fused: Value | None = None
             if operation.name == "matmul":
                 fused = _matmul(builder, twin)
+            elif operation.name == "expert_matmul":
+                fused = _expert_matmul(builder, twin)
             elif operation.name == "rows":
                 fused = _rows(builder, twin)
             elif operation.name == "add":

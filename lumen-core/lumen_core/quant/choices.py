@@ -7,7 +7,7 @@ value for each content of the bits, the nearest possible value to a wish, and th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Choice:
     def high(self) -> int:
         return int(self.values[-1])
 
-    @property
+    @cached_property
     def step(self) -> int:
         """The distance of neighbours, where it is always the same; else 0."""
         steps = np.diff(self.values)
@@ -46,19 +46,25 @@ class Choice:
 
     def nearest(self, wanted: np.ndarray) -> np.ndarray:
         """The nearest possible values, f32."""
-        return self.values.astype(np.float32)[self._places(wanted)]
+        if not self.step:
+            return self.values.astype(np.float32)[self._places(wanted)]
+        return self._whole_places(wanted) * np.float32(self.step) + np.float32(self.low)
 
     def shifted(self, values: np.ndarray, by: int) -> np.ndarray:
         """The values `by` places further up, where there are such."""
+        if self.step:
+            return np.clip(values + np.float32(by * self.step), np.float32(self.low), np.float32(self.high))
         places = np.clip(self._places(values) + by, 0, len(self.values) - 1)
         return self.values.astype(np.float32)[places]
 
+    def _whole_places(self, wanted: np.ndarray) -> np.ndarray:
+        places = np.rint((wanted - np.float32(self.low)) * np.float32(1 / self.step))
+        return np.fmax(np.fmin(places, np.float32(len(self.values) - 1)), np.float32(0))  # NaN: the last
+
     def _places(self, wanted: np.ndarray) -> np.ndarray:
         if self.step:
-            places = np.rint((wanted - np.float32(self.low)) * np.float32(1 / self.step))
-            return np.clip(np.nan_to_num(places), 0, len(self.values) - 1).astype(np.int64)
-        middles = (self.values[1:] + self.values[:-1]) / 2
-        return np.searchsorted(middles, wanted)
+            return self._whole_places(wanted).astype(np.int64)
+        return np.searchsorted((self.values[1:] + self.values[:-1]) / 2, wanted)
 
     def store(self, values: np.ndarray, blocks: np.ndarray) -> None:
         """Write values [count, n] that `nearest` gave into blocks that hold zeros there."""

@@ -1,8 +1,10 @@
 """Codes that decide several weights at once: the nearest vectors of a code book, signs, shifts, digits.
 
 In: a normal form whose codes are a tree over several fields of bits. Out: an alphabet like any other, whose
-`nearest` searches vectors. Which field decides which weights, and how, is found by evaluating the tree:
+`nearest` finds vectors. Which field decides which weights, and how, is found by evaluating the tree:
 a large field by all its vectors, others by whether they turn the sign of a weight or shift it.
+A trial rounds every number to the nearest value of its coordinate and looks up the vector nearest to that;
+the last step compares with all vectors, except where every combination of values is one of them.
 """
 
 from __future__ import annotations
@@ -12,12 +14,13 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.fit import Ends
 from lumen_core.quant.integers import OPERATORS, BitField, Combined, Integers, Joined, Lookup
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.quant.store import store_bits
 
 _WIDEST = 12  # bits of a field all of whose vectors are tried
 _AT_ONCE = 1 << 18  # distances in memory
+_PATTERNS = 1 << 14  # combinations of values whose nearest vectors are listed
 _TRIED = 16  # vectors by which the other field's doing is found
 Contents = dict[BitField, np.ndarray]
 
@@ -77,7 +80,39 @@ def _decided(node: Integers | int, field: BitField) -> np.ndarray:
     return np.maximum(_repeated(left, node.count), _repeated(right, node.count) if len(right) > 1 else right)
 
 
-class _Field:
+class Book:
+    """Vectors, f32 [entries, m], and which is nearest to every combination of their coordinates' values.
+
+    levels   the values of each coordinate, ascending
+    table    int64: the entry for places p of the coordinates, at sum(p[j] * strides[j]); None: too many
+    whole    every combination is an entry: rounding finds the nearest
+    """
+
+    def __init__(self, vectors: np.ndarray):
+        self.vectors = vectors
+        self.levels = [np.unique(column) for column in vectors.T]
+        sizes = [len(values) for values in self.levels]
+        self.strides = [int(np.prod(sizes[:place])) for place in range(len(sizes))]
+        self.table: np.ndarray | None = None
+        self.whole = False
+        if np.prod([float(size) for size in sizes]) <= _PATTERNS:
+            grid = np.meshgrid(*self.levels[::-1], indexing="ij")[::-1]
+            patterns = np.stack([axis.reshape(-1) for axis in grid])  # [m, patterns], first axis fastest
+            self.table = _nearest(patterns[None].astype(np.float32), vectors)[0]
+            self.whole = bool((vectors[self.table] == patterns.T).all())
+
+    def find(self, numbers: np.ndarray, weight: np.ndarray | None, exact: bool) -> np.ndarray:
+        """The entries near to numbers [count, m, n], or (`exact`) nearest, [count, n]."""
+        if self.table is None or (exact and not self.whole):
+            return _nearest(numbers, self.vectors, weight)
+        places = np.zeros(numbers[:, 0].shape, np.int64)
+        for axis, (values, stride) in enumerate(zip(self.levels, self.strides, strict=True)):
+            for middle in (values[1:] + values[:-1]) / 2:
+                places += (numbers[:, axis] > middle) * stride
+        return self.table[places]
+
+
+class VectorField:
     """One field: the weights that each of its elements decides, and their values for each content."""
 
     def __init__(self, form: NormalForm, field: BitField, others: Contents):
@@ -109,30 +144,34 @@ def values_of(form: NormalForm, contents: Contents) -> np.ndarray:
 
 
 class Codebook:
-    """An alphabet of vectors."""
+    """An alphabet of vectors. One of:
+
+    separate  every field decides weights of its own, each by its book
+    turned    `small` chooses signs, a row of `turns` for each element; `large` magnitudes
+    shifted   `small` chooses one of several books for `large`
+    """
 
     def __init__(self, form: NormalForm):
         assert form.code is not None
         self.form = form
-        self.values = np.array(form.alphabet, np.float32)
-        self.low, self.high = float(self.values[0]), float(self.values[-1])
-        self.size = len(self.values)
-        self.symmetric = bool(np.array_equal(self.values, -self.values[::-1]))
-        fields = list(dict.fromkeys(leaves(form.code)))
-        zeros: Contents = {field: np.zeros((field.count, 1), np.int64) for field in fields}
-        self._fields = [_Field(form, field, zeros) for field in fields]
-        self._fields.sort(key=lambda item: len(item.vectors))
-        covered = [np.unique(item.weights) for item in self._fields]
-        self._separate = sum(map(len, covered)) == form.block  # no weight has two fields
-        if not self._separate and len(self._fields) != 2:
+        values = np.array(form.alphabet, np.float32)
+        symmetric = bool(np.array_equal(values, -values[::-1]))
+        self.ends = Ends(float(values[0]), float(values[-1]), len(values), symmetric)
+        listed = list(dict.fromkeys(leaves(form.code)))
+        zeros: Contents = {field: np.zeros((field.count, 1), np.int64) for field in listed}
+        self.fields = [VectorField(form, field, zeros) for field in listed]
+        self.fields.sort(key=lambda item: len(item.vectors))
+        covered = sum(len(np.unique(item.weights)) for item in self.fields)
+        self.separate = covered == form.block  # no weight has two fields
+        self.turns = np.empty((0, 0), np.float32)
+        if self.separate:
+            self.books = [Book(item.vectors) for item in self.fields]
+        elif len(self.fields) == 2:
+            self.books = self._related(*self.fields)
+        else:
             raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for its codes")
 
-        self._turns = np.empty((0, 0), np.float32)
-        self._moved: list[np.ndarray] = []
-        if not self._separate:
-            self._relate(*self._fields)
-
-    def _relate(self, small: _Field, large: _Field) -> None:
+    def _related(self, small: VectorField, large: VectorField) -> list[Book]:
         """Find what the smaller field does to the vectors of the larger: turn their signs, or shift them."""
         tries = np.unique(np.linspace(0, len(large.vectors) - 1, _TRIED).astype(int))
         entry = int(tries[np.abs(large.vectors[tries]).min(1).argmax()])  # a vector without zeros
@@ -141,18 +180,17 @@ class Codebook:
         values = self._of(small_contents, np.repeat(tries, count)).reshape(self.form.block, len(tries), count)
         if (np.abs(values) == np.abs(values[:, :, :1])).all():
             turned = self._of(np.arange(count), np.full(count, entry))[small.weights[0]]
-            self._turns = np.ascontiguousarray(np.sign(turned / turned[:, :1]).T)
-        elif (np.diff(values - values[:, :, :1], axis=1) == 0).all():
-            entries = np.arange(len(large.vectors))
-            for content in range(count):
-                found = self._of(np.full(len(entries), content), entries)[large.weights[0]]
-                self._moved.append(np.ascontiguousarray(found.T))
-        else:
+            self.turns = np.ascontiguousarray(np.sign(turned / turned[:, :1]).T)
+            return [Book(large.vectors)]
+        if not (np.diff(values - values[:, :, :1], axis=1) == 0).all():
             raise UnsupportedFormatError(f"{self.form.name}: no quantizer is derived for its codes")
+        entries = np.arange(len(large.vectors))
+        moved = (self._of(np.full(len(entries), content), entries) for content in range(count))
+        return [Book(np.ascontiguousarray(found[large.weights[0]].T)) for found in moved]
 
     def _of(self, small: np.ndarray, large: np.ndarray) -> np.ndarray:
         """Weights of blocks whose two fields hold the same contents everywhere, [block, n]."""
-        contents = zip(self._fields, (small, large), strict=True)
+        contents = zip(self.fields, (small, large), strict=True)
         return values_of(self.form, {
             item.field: np.broadcast_to(raw, (item.field.count, len(raw))) for item, raw in contents
         })  # fmt: skip
@@ -160,73 +198,66 @@ class Codebook:
     # ------------------------------------------------------------------ search
 
     def nearest(self, numbers: np.ndarray) -> np.ndarray:
-        """Replace numbers [groups, sub, n] by the nearest values, in place."""
+        """Replace numbers [groups, sub, n] by values near to them, in place."""
         flat = numbers.reshape(self.form.block, -1)
-        numbers[...] = values_of(self.form, self._search(flat)).reshape(numbers.shape)
+        numbers[...] = values_of(self.form, self._search(flat, None, False)).reshape(numbers.shape)
         return numbers
 
-    def store(self, values: np.ndarray, blocks: np.ndarray) -> None:
-        """Write values [block, n] that `nearest` gave into blocks that hold zeros there."""
-        for field, contents in self._search(values).items():
-            store_bits(field, contents, blocks)
+    def contents(self, numbers: np.ndarray, weight: np.ndarray | None = None) -> Contents:
+        """What the fields hold for the values nearest to numbers [block, n], by the weight of each."""
+        return self._search(numbers, weight, True)
 
-    def _search(self, numbers: np.ndarray) -> Contents:
-        if self._separate:
-            return {item.field: _best(numbers[item.weights], item.vectors)[0] for item in self._fields}
-        small, large = self._fields
-        return self._shifts(numbers, small, large) if self._moved else self._signs(numbers, small, large)
+    def _search(self, numbers: np.ndarray, weight: np.ndarray | None, exact: bool) -> Contents:
+        def of(item: VectorField) -> np.ndarray | None:
+            return weight[item.weights] if weight is not None else None
 
-    def _signs(self, numbers: np.ndarray, small: _Field, large: _Field) -> Contents:
-        """First the signs that agree best with the numbers, then the vectors, then both once more."""
-        signs = self._turns  # [contents, m] of the smaller field
-        wished = numbers[small.weights]
-        turned = _best(wished, signs, correlate=True)[0]
-        for again in (True, False):
+        if self.separate:
+            pairs = zip(self.fields, self.books, strict=True)
+            return {item.field: book.find(numbers[item.weights], of(item), exact) for item, book in pairs}
+        small, large = self.fields
+        if len(self.turns):
+            pull = numbers if weight is None else numbers * weight
+            pull = pull * np.abs(numbers)  # what a wrong sign costs
+            turned = _nearest(pull[small.weights], self.turns)
             sign = np.empty_like(numbers)
-            sign[small.weights] = signs[turned].transpose(0, 2, 1)
-            chosen = _best((numbers * sign)[large.weights], large.vectors)[0]
-            if not again:
-                break
-            size = np.empty_like(numbers)
-            size[large.weights] = large.vectors[chosen].transpose(0, 2, 1)
-            turned = _best((numbers * size)[small.weights], signs, correlate=True)[0]
-        return {small.field: turned, large.field: chosen}
+            sign[small.weights] = self.turns[turned].transpose(0, 2, 1)
+            chosen = self.books[0].find((numbers * sign)[large.weights], of(large), exact)
+            return {small.field: turned, large.field: chosen}
+        return self._shifts(numbers, weight, exact)
 
-    def _shifts(self, numbers: np.ndarray, small: _Field, large: _Field) -> Contents:
+    def _shifts(self, numbers: np.ndarray, weight: np.ndarray | None, exact: bool) -> Contents:
         """Every content of the smaller field, with the vectors that are nearest then."""
-        blocks = numbers.shape[1]
-        best = np.full((small.field.count, blocks), np.inf, np.float32)
-        kept = np.zeros((small.field.count, blocks), np.int64)
-        chosen = np.zeros((large.field.count, blocks), np.int64)
+        small, large = self.fields
+        best = np.full((small.field.count, numbers.shape[1]), np.inf, np.float32)
+        kept = np.zeros(best.shape, np.int64)
+        chosen = np.zeros((large.field.count, numbers.shape[1]), np.int64)
         owner = np.empty(self.form.block, np.int64)
         owner[small.weights] = np.arange(small.field.count)[:, None]
-        for content, vectors in enumerate(self._moved):
-            found, lost = _best(numbers[large.weights], vectors)
+        owner = owner[large.weights[:, 0]]
+        mine = numbers[large.weights]
+        matters = weight[large.weights] if weight is not None else None
+        for content, book in enumerate(self.books):
+            found = book.find(mine, matters, exact)
+            lost = np.square(mine - book.vectors[found].transpose(0, 2, 1))
             total = np.zeros_like(best)
-            np.add.at(total, owner[large.weights[:, 0]], lost)
+            np.add.at(total, owner, (lost if matters is None else lost * matters).sum(1))
             better = total < best
             best, kept = np.where(better, total, best), np.where(better, content, kept)
-            chosen = np.where(better[owner[large.weights[:, 0]]], found, chosen)
+            chosen = np.where(better[owner], found, chosen)
         return {small.field: kept, large.field: chosen}
 
 
-def _best(numbers: np.ndarray, vectors: np.ndarray, correlate: bool = False) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest of `vectors` [entries, m] to numbers [count, m, n]: which, and the distance, [count, n].
-
-    `correlate`: the one with the largest product instead.
-    """
+def _nearest(numbers: np.ndarray, vectors: np.ndarray, weight: np.ndarray | None = None) -> np.ndarray:
+    """The nearest of `vectors` [entries, m] to numbers [count, m, n], by the weight of each, [count, n]."""
     count, m, blocks = numbers.shape
-    flat = np.ascontiguousarray(numbers.transpose(0, 2, 1)).reshape(-1, m)
-    half = np.float32(0) if correlate else 0.5 * np.square(vectors).sum(1)
+    pull = numbers if weight is None else numbers * weight
+    flat = np.ascontiguousarray(pull.transpose(0, 2, 1)).reshape(-1, m)
+    matters = None if weight is None else np.ascontiguousarray(weight.transpose(0, 2, 1)).reshape(-1, m)
     found = np.empty(len(flat), np.int64)
-    gain = np.empty(len(flat), np.float32)
     step = max(1, _AT_ONCE // len(vectors))
-    across = np.ascontiguousarray(vectors.T)
+    across, half = np.ascontiguousarray(vectors.T), 0.5 * np.square(vectors).T
     for first in range(0, len(flat), step):
         product = flat[first : first + step] @ across
-        product -= half
-        where = product.argmax(1)
-        found[first : first + step] = where
-        gain[first : first + step] = np.take_along_axis(product, where[:, None], 1)[:, 0]
-    lost = np.square(flat).sum(1) - 2 * gain
-    return found.reshape(count, blocks), lost.reshape(count, blocks)
+        product -= half.sum(0) if matters is None else matters[first : first + step] @ half
+        found[first : first + step] = product.argmax(1)
+    return found.reshape(count, blocks)

@@ -1,42 +1,44 @@
 """The quantizer: f32 rows -> the bytes of a format, derived from the normal form alone.
 
 In: a normal form, rows of weights and (optionally) how much each column matters. Out: the bytes of the rows.
-Chunks of blocks that fit the cache are encoded one after the other, on several threads if asked.
+Chunks of blocks that fit the cache are encoded one after the other. What is done for every weight is a
+`Search`: numpy's, or the compiled one that `weights/encoder.py` gives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant import stored_floats
-from lumen_core.quant.alphabet import alphabet
+from lumen_core.quant.alphabet import Values, alphabet
 from lumen_core.quant.choices import Choice, choice
-from lumen_core.quant.fit import Search, round_integers
+from lumen_core.quant.fit import round_integers, solve
 from lumen_core.quant.floats import is_small
+from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm, Scale
-from lumen_core.quant.store import float_bytes
+from lumen_core.quant.search import NumpySearch, Search
+from lumen_core.quant.store import float_bytes, store_bits
 
-_CHUNK = 1 << 16  # weights at a time: what a search touches stays in the cache
-_ZERO = np.float32(1e-30)  # a block whose largest weight is below this is all zero
+_CHUNK = 1 << 18  # weights at a time: enough for numpy, and little enough for the cache
+Contents = dict[BitField, np.ndarray]
+Searcher = Callable[[NormalForm, Values, np.ndarray, np.ndarray | None], Search]
 
 
 def encode(
     form: NormalForm,
     rows: np.ndarray,
     importance: np.ndarray | None = None,
-    threads: int = 1,
-    progress: Callable[[int], None] | None = None,
+    searcher: Searcher | None = None,
 ) -> np.ndarray:
     """Quantize rows of weights.
 
     Args:
         rows: f32 [R, K]; K is a multiple of the format's block.
         importance: f32 [K] or [R, K], not negative: how much a squared error of each column costs.
-        progress: called with the number of weights just done.
+        searcher: what searches the scales of some blocks; None: numpy.
 
     Returns:
         uint8 [R, row_bytes].
@@ -51,28 +53,19 @@ def encode(
     result = np.empty((count, form.row_bytes(columns)), np.uint8)
     if importance is not None:
         importance = _checked(importance, columns)
-    encoder = Encoder(form)
+    encoder = Encoder(form, searcher)
     step = max(1, _CHUNK // max(columns, 1))
-
-    def part(first: int) -> None:
+    for first in range(0, count, step):
         last = min(first + step, count)
         weight = importance
         if weight is not None and weight.ndim == 1:
             weight = np.broadcast_to(weight, (last - first, columns))
         elif weight is not None:
             weight = weight[first:last]
-        _check_rows(rows[first:last], first)
-        result[first:last] = encoder.encode(rows[first:last], weight)
-        if progress is not None:
-            progress((last - first) * columns)
-
-    starts = range(0, count, step)
-    if threads <= 1 or len(starts) <= 1:
-        for first in starts:
-            part(first)
-    else:
-        with ThreadPoolExecutor(threads, thread_name_prefix="lumen-quantize") as pool:
-            list(pool.map(part, starts))
+        try:
+            result[first:last] = encoder.encode(rows[first:last], weight)
+        except _NotHeld:
+            raise encoder.refusal(rows[first:last], first) from None
     return result
 
 
@@ -91,22 +84,16 @@ def _checked(importance: np.ndarray, columns: int) -> np.ndarray:
     return (relative + 1e-6).astype(np.float32)
 
 
-def _check_rows(rows: np.ndarray, first: int) -> None:
-    if np.isfinite(rows.sum(dtype=np.float64)):
-        return
-    where = np.argwhere(~np.isfinite(rows))
-    row, column = where[0]
-    raise UnsupportedFormatError(
-        f"the weight in row {first + row}, column {column} is {rows[row, column]}; only finite numbers "
-        "can be quantized"
-    )
+class _NotHeld(Exception):
+    """A weight is not finite, or larger than the format can hold."""
 
 
 class Encoder:
     """Encodes blocks of one format; a normal form that it does not understand is refused at once."""
 
-    def __init__(self, form: NormalForm):
+    def __init__(self, form: NormalForm, searcher: Searcher | None = None):
         self.form = form
+        self.searcher = searcher or NumpySearch
         if form.kind == "float":
             if is_small(form.element):
                 raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
@@ -116,6 +103,13 @@ class Encoder:
         self.alphabet = alphabet(form)
         self.scale, self.offset = form.scale, form.offset
         self.integer, self.minimum = self._choice(form.scale), self._choice(form.offset)
+        # whether scales may be negative, and whether a block's offsets share a sign
+        self.signed = (
+            self.integer.low < 0
+            if self.integer is not None
+            else all(stored_floats.signed(field.element) for field in form.scale.floats[:1])
+        )
+        self.one_sign = self.minimum is not None and self.minimum.low >= 0
         if not form.scale.floats and form.scale.integer is None:
             raise UnsupportedFormatError(f"{form.name} has no scale that a quantizer could choose")
         shared = set(form.scale.floats) & set(form.offset.floats if form.offset else ())
@@ -124,7 +118,15 @@ class Encoder:
             raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
         for scale in (form.scale, form.offset):
             self._require_understood(scale)
-        self.limit = self._largest_weight()
+        self.limit = min(self._largest_weight(), float(np.finfo(np.float32).max))
+
+    def effort(self, weighted: bool) -> str:
+        """How many scales are to be tried, see `quant.fit`."""
+        if self.integer is not None or self.minimum is not None:
+            return "fine"
+        if any(map(stored_floats.octaves, self.scale.floats)):
+            return "rough"
+        return "fine" if weighted else "quick"
 
     def _choice(self, scale: Scale | None) -> Choice | None:
         return None if scale is None or scale.integer is None else choice(scale.integer, self.form.name)
@@ -152,7 +154,8 @@ class Encoder:
                 value *= stored_floats.largest(field.element, field.factor)
             return value if integer is None else value * max(abs(integer.low), abs(integer.high))
 
-        limit = reach(self.scale, self.integer) * max(abs(self.alphabet.low), abs(self.alphabet.high))
+        ends = self.alphabet.ends
+        limit = reach(self.scale, self.integer) * max(abs(ends.low), abs(ends.high))
         return limit if self.offset is None else min(limit, reach(self.offset, self.minimum))
 
     # ------------------------------------------------------------------ blocks
@@ -160,95 +163,90 @@ class Encoder:
     def encode(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         """uint8 [R, row_bytes] of f32 [R, K]."""
         form = self.form
-        if rows.size and (top := float(max(rows.max(), -rows.min()))) > self.limit:
-            raise UnsupportedFormatError(
-                f"a weight of magnitude {top:.3g} does not fit the format {form.name} "
+        if form.kind == "float":
+            self._require_held(np.abs(rows))
+            return float_bytes(rows, form.element).reshape(len(rows), -1)
+        blocks, effort = rows.reshape(-1, form.block), self.effort(importance is not None)
+        weight = importance.reshape(-1, form.block) if importance is not None else None
+        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
+            search = self.searcher(form, self.alphabet, blocks, weight)
+            self._require_held(search.unit)
+            stored = np.zeros((form.block_bytes, len(search.unit)), np.uint8)
+            if self.offset is None:
+                contents = self._symmetric(search, effort, stored)
+            else:
+                contents = self._affine(search, effort, stored)
+        for field, bits in contents.items():
+            store_bits(field, bits, stored)
+        return np.ascontiguousarray(stored[:, : len(blocks)].T).reshape(len(rows), -1)
+
+    def _require_held(self, magnitudes: np.ndarray) -> None:
+        if not (magnitudes <= self.limit).all():
+            raise _NotHeld
+
+    def refusal(self, rows: np.ndarray, first: int) -> UnsupportedFormatError:
+        """Why rows cannot be encoded, of which the first has the number `first`."""
+        if np.isfinite(rows).all():
+            return UnsupportedFormatError(
+                f"a weight of magnitude {np.abs(rows).max():.3g} does not fit the format {self.form.name} "
                 f"(at most {self.limit:.3g})"
             )
-        if form.kind == "float":
-            return float_bytes(rows, form.element).reshape(len(rows), -1)
-        groups, sub = form.block // form.sub, form.sub
-        blocks = rows.reshape(-1, form.block)
-        x = blocks.T.copy()  # [block, n]
-        unit = np.maximum(np.maximum(x.max(0), -x.min(0)), _ZERO)
-        x *= 1 / unit
-        weight = None
-        if importance is not None:
-            weight = np.ascontiguousarray(importance.reshape(-1, form.block).T).reshape(groups, sub, -1)
-        search = Search(x.reshape(groups, sub, -1), weight, self.alphabet)
-        stored = np.zeros((form.block_bytes, len(blocks)), np.uint8)
-        with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            if self.offset is None:
-                self._symmetric(search, unit, stored)
-            else:
-                self._affine(search, unit, stored)
-        self.alphabet.store(search.values.reshape(form.block, -1), stored)
-        return np.ascontiguousarray(stored.T).reshape(len(rows), -1)
+        row, column = np.argwhere(~np.isfinite(rows))[0]
+        return UnsupportedFormatError(
+            f"the weight in row {first + row}, column {column} is {rows[row, column]}; only finite numbers "
+            "can be quantized"
+        )
 
-    def _symmetric(self, search: Search, unit: np.ndarray, stored: np.ndarray) -> None:
-        integer = self.integer
+    def _symmetric(self, search: Search, effort: str, stored: np.ndarray) -> Contents:
+        integer, unit = self.integer, search.unit
         if integer is None:
-            can = all(stored_floats.signed(field.element) for field in self.scale.floats[:1])
-            found = search.scales(can)
-            search.take(self._kept_scales(search, found.scale, unit, stored))
-            return
-        found = search.scales(integer.low < 0)
-        search.take(found.scale)
-        block, whole = round_integers(found.scale, search.curvature(), integer)
+            return search.contents(self._kept_scales(search, search.scales(self.signed, effort), stored))
+        wanted = search.scales(self.signed, effort)
+        block, whole = round_integers(wanted, search.trial(wanted).vv, integer)
         rough = self._round(self.scale, block, unit)
-        search.take(rough * whole)
-        block, _ = search.solve(rough, whole, None)
+        block, _ = solve(search.trial(rough * whole), rough, whole, None)
         kept = self._store(self.scale, block, unit, stored)
-        whole, block = _fitting(whole, found.scale, block, kept, integer), kept
-        search.take(block * whole)
-        best = search.error(block * whole)
+        whole, block = _fitting(whole, wanted, block, kept, integer), kept
+        best = search.trial(block * whole).lost
         for step in (1, -1):
             trial = integer.shifted(whole, step)
-            search.take(block * trial)
-            lost = search.error(block * trial)
+            lost = search.trial(block * trial).lost
             whole, best = np.where(lost < best, trial, whole), np.minimum(lost, best)
-        search.take(block * whole)
         integer.store(whole, stored)
+        return search.contents(block * whole)
 
-    def _kept_scales(
-        self, search: Search, wanted: np.ndarray, unit: np.ndarray, stored: np.ndarray
-    ) -> np.ndarray:
+    def _kept_scales(self, search: Search, wanted: np.ndarray, stored: np.ndarray) -> np.ndarray:
         """Store the scales that floats alone make, one for the block or one for each sub-block."""
-        fields = self.scale.floats
+        fields, unit = self.scale.floats, search.unit
         if not fields or not stored_floats.coarse(fields[0]):
             return np.broadcast_to(self._store(self.scale, wanted, unit, stored), wanted.shape)
         constant = np.float32(self.scale.constant)
         best, kept = np.full_like(wanted, np.inf), np.zeros_like(wanted)
         for up in (0, 1, -1, 2):
             trial = stored_floats.rounded(fields[0], wanted * unit / constant, up)
-            scale = trial * constant / unit
-            search.take(scale)
-            lost = search.error(scale)
+            lost = search.trial(trial * constant / unit).lost
             kept, best = np.where(lost < best, trial, kept), np.minimum(lost, best)
         self._write(self.scale, kept, stored)
         return kept * constant / unit
 
-    def _affine(self, search: Search, unit: np.ndarray, stored: np.ndarray) -> None:
+    def _affine(self, search: Search, effort: str, stored: np.ndarray) -> Contents:
         assert self.offset is not None
-        integer, minimum = self.integer, self.minimum
+        integer, minimum, unit = self.integer, self.minimum, search.unit
         sign = None
-        if minimum is not None and minimum.low >= 0:  # one sign for a block: up only where all weights are
-            sign = np.where(search.x.min((0, 1)) > 0, np.float32(1), np.float32(-1))
-        found = search.affine(sign)
-        scale, offset = found.scale, found.offset
-        assert offset is not None
+        if self.one_sign:  # up only where all weights of the block are
+            sign = np.where(search.least > 0, np.float32(1), np.float32(-1))
+        scale, offset = search.affine(sign, effort)
         whole = least = np.ones_like(scale)
         block, base = scale[0], offset[0]
-        search.take(scale, offset)
         if integer is not None:
-            block, whole = round_integers(scale, search.curvature(), integer)
+            block, whole = round_integers(scale, search.trial(scale, offset).vv, integer)
         if minimum is not None:
             base, least = round_integers(offset, np.ones_like(scale), minimum)
-        rough, rough_base = self._round(self.scale, block, unit), self._round(self.offset, base, unit)
-        search.take(rough * whole, rough_base * least)
-        block, other = search.solve(rough, whole, least)
-        assert other is not None
-        base = np.where(other * sign < 0, base, other) if sign is not None else other
+        if integer is not None or minimum is not None:
+            rough, rough_base = self._round(self.scale, block, unit), self._round(self.offset, base, unit)
+            block, other = solve(search.trial(rough * whole, rough_base * least), rough, whole, least)
+            assert other is not None
+            base = np.where(other * sign < 0, base, other) if sign is not None else other
         kept, kept_base = (
             self._store(self.scale, block, unit, stored), self._store(self.offset, base, unit, stored)
         )  # fmt: skip
@@ -257,26 +255,26 @@ class Encoder:
         if minimum is not None:
             least = _fitting(least, offset, base, kept_base, minimum)
         whole, least = self._polished(search, kept, kept_base, whole, least)
-        search.take(kept * whole, kept_base * least)
         if integer is not None:
             integer.store(whole, stored)
         if minimum is not None:
             minimum.store(least, stored)
+        return search.contents(kept * whole, kept_base * least)
 
     def _polished(
         self, search: Search, block: np.ndarray, base: np.ndarray, whole: np.ndarray, least: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Try neighbours of the sub-block integers; codes follow every one of them."""
-        search.take(block * whole, base * least)
-        best = search.error(block * whole, base * least)
+        if self.integer is None and self.minimum is None:
+            return whole, least
+        best = search.trial(block * whole, base * least).lost
         for numbers, is_scale in ((self.minimum, False), (self.integer, True), (self.minimum, False)):
             if numbers is None:
                 continue
             for step in (1, -1):
                 trial = numbers.shifted(whole, step) if is_scale else whole
                 lowest = least if is_scale else numbers.shifted(least, step)
-                search.take(block * trial, base * lowest)
-                lost = search.error(block * trial, base * lowest)
+                lost = search.trial(block * trial, base * lowest).lost
                 whole, least = np.where(lost < best, trial, whole), np.where(lost < best, lowest, least)
                 best = np.minimum(lost, best)
         return whole, least

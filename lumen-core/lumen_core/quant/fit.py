@@ -1,242 +1,189 @@
-"""The search for scales: which scale and offset of a sub-block lose least, and how to round them to a block.
+"""The arithmetic of fitting scales: written once, run by numpy and by the kernels of `schedule/encode.py`.
 
-Weights x of many blocks lie as [groups, sub, n]: n blocks side by side, so that every step is one pass over
-contiguous memory and every sum over a sub-block adds whole rows. A block's numbers come divided by its
-largest magnitude. What is minimized is sum(weight * (x - a * v - b) ** 2).
+What is minimized in a sub-block is sum(weight * (x - a * v - b) ** 2), v being nearest to (x - b) / a.
+How many scales are tried is the effort: "rough" where what is kept is so coarse that its neighbours are
+tried anyway, "quick" for plain formats and weights that all count the same, "fine" otherwise.
+Functions take `ops`, whose `where`, `maximum` and `abs` work on what they are given: numpy itself for arrays,
+or what records operations of the kernel IR. Numbers are relative to the largest magnitude of their block.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from lumen_core.quant.alphabet import Alphabet, TableAlphabet
 from lumen_core.quant.choices import Choice
-from lumen_core.quant.codebook import Codebook
 
-_TINY = np.float32(1e-30)
-Values = Alphabet | TableAlphabet | Codebook
-Part = np.ndarray  # f32 [groups, n]
+TINY = 1e-30
+Number = Any  # an f32 array, or a vector of the kernel IR
 
 
-@dataclass
-class Found:
-    """Scale and offset of every sub-block."""
+@dataclass(frozen=True)
+class Sums:
+    """Sums over a sub-block, each times the importance: of x*v, v*v, v, x, 1 and of the squared errors."""
 
-    scale: Part
-    offset: Part | None = None
-
-
-class Search:
-    """The weights of some blocks, with the memory that trying out scales takes."""
-
-    def __init__(
-        self,
-        weights: np.ndarray,
-        importance: np.ndarray | None,
-        alphabet: Alphabet | TableAlphabet | Codebook,
-    ):
-        self.x = weights
-        self.importance = importance
-        self.alphabet = alphabet
-        self.values = np.empty_like(weights)
-        self._products = np.empty_like(weights)
-        self._weighted = weights if importance is None else weights * importance
-        self._ones = (
-            np.full(weights.shape[::2], weights.shape[1], np.float32)
-            if importance is None
-            else importance.sum(axis=1)
-        )
-        self._sum_x = self._weighted.sum(axis=1)
-        self._sum_xx = self._dot(self._weighted, weights)
-
-    # ------------------------------------------------------------------- sums
-
-    def _dot(self, left: np.ndarray, right: np.ndarray) -> Part:
-        np.multiply(left, right, out=self._products)
-        return self._products.sum(axis=1)
-
-    def _sum(self) -> tuple[Part, Part]:
-        """sum(weight * x * v) and sum(weight * v * v) for the values now held."""
-        xv = self._dot(self._weighted, self.values)
-        if self.importance is None:
-            return xv, self._dot(self.values, self.values)
-        np.multiply(self.values, self.values, out=self._products)
-        self._products *= self.importance
-        return xv, self._products.sum(axis=1)
-
-    def sum_values(self) -> Part:
-        if self.importance is None:
-            return self.values.sum(axis=1)
-        return self._dot(self.values, self.importance)
-
-    # ------------------------------------------------------------------ values
-
-    def take(self, scale: Part, offset: Part | None = None) -> np.ndarray:
-        """Hold the nearest values under a scale and an offset (the values are returned)."""
-        inverse = _inverse(scale)[:, None]
-        if offset is None:
-            np.multiply(self.x, inverse, out=self.values)
-        else:
-            np.subtract(self.x, offset[:, None], out=self.values)
-            self.values *= inverse
-        return self.alphabet.nearest(self.values)
-
-    def error(self, scale: Part, offset: Part | None = None) -> Part:
-        """What the values now held lose."""
-        np.multiply(self.values, scale[:, None], out=self._products)
-        if offset is not None:
-            self._products += offset[:, None]
-        self._products -= self.x
-        self._products *= self._products
-        if self.importance is not None:
-            self._products *= self.importance
-        return self._products.sum(axis=1)
-
-    # ------------------------------------------------------------------ search
-
-    def scales(self, signed: bool) -> Found:
-        """The scale of each sub-block alone; `signed` says whether it may be negative."""
-        largest, least = np.max(self.x, axis=1), np.min(self.x, axis=1)
-        alphabet = self.alphabet
-        extreme = np.where(largest >= -least, largest, least)
-        if not signed:
-            room = np.where(extreme < 0, np.float32(-alphabet.low), np.float32(alphabet.high))
-            extreme = np.abs(extreme) / np.maximum(room, np.float32(0.5))
-        # an unsigned scale is tried at shares of the fitting one; a signed one where it meets either end
-        factors = _factors(alphabet)
-        if signed:
-            ends = [alphabet.low] if alphabet.symmetric else [alphabet.low, alphabet.high]
-            tries = [end * factor for end in ends if end for factor in factors]
-        else:
-            tries = factors
-        best, scale = np.full_like(extreme, -1), np.zeros_like(extreme)
-        inverse = _inverse(extreme)
-        for factor in tries:
-            np.multiply(self.x, (inverse * np.float32(factor))[:, None], out=self.values)
-            alphabet.nearest(self.values)
-            best, scale = self._better(best, scale, signed)
-        for _ in range(2):
-            self.take(scale)
-            best, scale = self._better(best, scale, signed)
-        return Found(scale)
-
-    def _better(self, best: Part, scale: Part, signed: bool) -> tuple[Part, Part]:
-        xv, vv = self._sum()
-        vv = np.maximum(vv, _TINY)
-        gain = xv * xv / vv
-        better = gain > best if signed else (gain > best) & (xv > 0)
-        return np.where(better, gain, best), np.where(better, xv / vv, scale)
-
-    def affine(self, sign: np.ndarray | None) -> Found:
-        """Scale and offset of each sub-block; `sign` [n] is the sign that a block's offsets must have."""
-        alphabet = self.alphabet
-        high, low = np.max(self.x, axis=1), np.min(self.x, axis=1)
-        if sign is not None:
-            low = np.where(sign < 0, np.minimum(low, 0), np.maximum(low, 0))
-        steps = alphabet.high - alphabet.low
-        inverse = _inverse(high - low)
-        best = np.full_like(low, np.inf)
-        scale, offset = np.zeros_like(low), low
-        for factor in _factors(alphabet):
-            step = inverse * np.float32(factor * steps)
-            if factor <= 1:  # from the lowest value up: the highest codes stay unused
-                start = np.float32(alphabet.low) - low * step
-            else:  # both ends are cut
-                start = np.float32((alphabet.low + alphabet.high) / 2) - (low + high) * step * np.float32(0.5)
-                if sign is not None:
-                    start = np.where(low == 0, np.float32(alphabet.low), start)
-            np.multiply(self.x, step[:, None], out=self.values)
-            self.values += start[:, None]
-            alphabet.nearest(self.values)
-            best, scale, offset = self._better_affine(best, scale, offset, sign)
-        for _ in range(2):
-            self.take(scale, offset)
-            best, scale, offset = self._better_affine(best, scale, offset, sign)
-        return Found(scale, offset)
-
-    def _better_affine(
-        self, best: Part, scale: Part, offset: Part, sign: np.ndarray | None
-    ) -> tuple[Part, Part, Part]:
-        xv, vv = self._sum()
-        v, ones, x = self.sum_values(), self._ones, self._sum_x
-        determinant = ones * vv - v * v
-        solvable = determinant > np.float32(1e-6) * ones * vv
-        a = np.where(solvable, (ones * xv - v * x) / np.where(solvable, determinant, 1), 0)
-        b = (x - a * v) / np.maximum(ones, _TINY)
-        if sign is not None:
-            wrong = b * sign < 0
-            a = np.where(wrong, np.maximum(xv / np.maximum(vv, _TINY), 0), a)
-            b = np.where(wrong, 0, b)
-        lost = self._sum_xx - 2 * (a * xv + b * x) + a * a * vv + 2 * a * b * v + b * b * ones
-        better = (lost < best) & (a >= 0)
-        return np.where(better, lost, best), np.where(better, a, scale), np.where(better, b, offset)
-
-    # --------------------------------------------------------- whole blocks
-
-    def curvature(self) -> Part:
-        """How much a sub-block minds a change of its scale: sum(weight * v * v) of the values now held."""
-        return self._sum()[1]
-
-    def solve(
-        self, block: np.ndarray, integers: Part, minimums: Part | None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The best block scale (and offset scale) [n] for the values now held; `block` where any will do."""
-        xv, vv = self._sum()
-        top, square = (integers * xv).sum(0), (integers * integers * vv).sum(0)
-        alone = top / np.maximum(square, _TINY)
-        if minimums is None:
-            return alone, None
-        cross = (integers * minimums * self.sum_values()).sum(0)
-        ones = (minimums * minimums * self._ones).sum(0)
-        x = (minimums * self._sum_x).sum(0)
-        determinant = square * ones - cross * cross
-        solvable = determinant > np.float32(1e-6) * square * ones
-        both = (top * ones - x * cross) / np.where(solvable, determinant, 1)
-        scale = np.where(solvable, both, np.where(ones > 0, block, alone))
-        return scale, (x - scale * cross) / np.where(ones > 0, ones, 1)
+    xv: Number
+    vv: Number
+    v: Number
+    x: Number
+    one: Number
+    lost: Number
 
 
-def _inverse(scale: Part) -> Part:
+@dataclass(frozen=True)
+class Ends:
+    """What a search needs to know of the values: how many, the least and the largest."""
+
+    low: float
+    high: float
+    size: int
+    symmetric: bool
+
+
+def inverse(ops: Any, scale: Number) -> Number:
     """1 / scale, and 0 for a scale that is (nearly) 0."""
-    usable = np.abs(scale) > _TINY
-    return np.where(usable, 1 / np.where(usable, scale, 1), 0).astype(np.float32)
+    usable = ops.abs(scale) > TINY
+    return ops.where(usable, 1.0 / ops.where(usable, scale, 1.0), 0.0)
 
 
-def _factors(alphabet: Values) -> list[float]:
+# ------------------------------------------------------------------- one scale
+
+
+def extreme(ops: Any, largest: Number, least: Number, ends: Ends, signed: bool) -> Number:
+    """The scale that brings the weight of largest magnitude to 1, or (unsigned) to the end on its side."""
+    found = ops.where(largest >= -1.0 * least, largest, least)
+    if signed:
+        return found
+    room = ops.where(found < 0.0, max(-ends.low, 0.5), max(ends.high, 0.5))
+    return ops.abs(found) / room
+
+
+def scale_tries(ends: Ends, signed: bool, effort: str) -> list[float]:
+    """Multiples of 1 / `extreme` to be tried; a signed scale is tried where it meets either end."""
+    factors = _factors(ends, effort)
+    if not signed:
+        return factors
+    meets = [ends.low] if ends.symmetric else [ends.low, ends.high]
+    return [end * factor for end in meets if end for factor in factors]
+
+
+def better_scale(ops: Any, best: Number, scale: Number, sums: Sums, signed: bool) -> tuple[Number, Number]:
+    """The best scale for the values of a trial where that gains more; `best` starts at -1."""
+    vv = ops.maximum(sums.vv, TINY)
+    gain = sums.xv * sums.xv / vv
+    better = gain > best if signed else (gain > best) & (sums.xv > 0.0)
+    return ops.where(better, gain, best), ops.where(better, sums.xv / vv, scale)
+
+
+# ------------------------------------------------------------ scale and offset
+
+
+def affine_tries(ends: Ends, effort: str) -> tuple[list[float], list[float]]:
+    """Shares of the values that span the weights: from the lowest value up, and with both ends cut."""
+    factors = _factors(ends, effort)
+    return [factor for factor in factors if factor <= 1], [factor for factor in factors if factor > 1]
+
+
+def bounded_low(ops: Any, low: Number, sign: Number | None) -> Number:
+    """The least weight that the offset may meet; `sign` is the one that offsets of the block must have."""
+    if sign is None:
+        return low
+    down, up = ops.where(low < 0.0, low, 0.0), ops.where(low > 0.0, low, 0.0)
+    return ops.where(sign < 0.0, down, up)
+
+
+def affine_start(
+    ops: Any, ends: Ends, low: Number, high: Number, step: Number, cut: bool, signs: bool
+) -> Number:
+    """What is added to x * step, so that the values span the weights."""
+    if not cut:
+        return ends.low - low * step
+    start = (ends.low + ends.high) / 2 - (low + high) * step * 0.5
+    return ops.where(low == 0.0, ends.low, start) if signs else start
+
+
+def better_affine(
+    ops: Any, best: Number, scale: Number, offset: Number, sums: Sums, sign: Number | None
+) -> tuple[Number, Number, Number]:
+    """The best scale and offset for the values of a trial where they lose less; `best` starts at infinity."""
+    determinant = sums.one * sums.vv - sums.v * sums.v
+    solvable = determinant > sums.one * sums.vv * 1e-6
+    a = ops.where(
+        solvable, (sums.one * sums.xv - sums.v * sums.x) / ops.where(solvable, determinant, 1.0), 0.0
+    )
+    b = (sums.x - a * sums.v) / ops.maximum(sums.one, TINY)
+    if sign is not None:
+        wrong = b * sign < 0.0
+        a = ops.where(wrong, ops.maximum(sums.xv / ops.maximum(sums.vv, TINY), 0.0), a)
+        b = ops.where(wrong, 0.0, b)
+    # without sum(weight * x * x), which is the same for all
+    lost = a * (a * sums.vv + 2.0 * b * sums.v - 2.0 * sums.xv) + b * (b * sums.one - 2.0 * sums.x)
+    better = (lost < best) & (a >= 0.0)
+    return ops.where(better, lost, best), ops.where(better, a, scale), ops.where(better, b, offset)
+
+
+def _factors(ends: Ends, effort: str) -> list[float]:
     """How far the largest weight may lie from the end of the alphabet: the finer the codes, the closer.
 
     Whole codes inside the end are among them, so that what was once quantized is found again.
     """
-    end = max(abs(alphabet.low), abs(alphabet.high))
-    steps = alphabet.size - 1
-    if alphabet.size > 128:
+    steps = ends.size - 1
+    if effort == "rough":
+        return [1.0]
+    if ends.size > 128:
+        end = max(abs(ends.low), abs(ends.high))
         return [1.0, 1 - 1 / end, 1 + 0.3 / end]
-    if alphabet.size > 16:
-        return [1.0, *(1 - k / steps for k in (1, 2, 3)), *(1 + k / steps for k in (0.75, 1.5, 2.5, 4))]
-    if alphabet.size > 4:
-        return [1.0, *(1 - k / steps for k in range(1, int(steps / 2.5) + 1)),
-                *(1 + k / steps for k in (0.5, 1, 1.5, 2, 3, 4.5, 6.5))]  # fmt: skip
-    return [0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 3.0]
+    if ends.size <= 4:
+        return [0.5, 0.7, 0.85, 1.0, 1.15, 1.3, 1.5, 1.75, 2.0, 2.4, 3.0]
+    if effort == "quick":
+        beyond = (0.75, 1.5, 3) if ends.size > 16 else (0.7, 1.5, 3, 5)
+        return [1.0, 1 - 1 / steps, *(1 + k / steps for k in beyond)]
+    inside, outside = (4, 4) if ends.size > 16 else (steps / 2.5, 6.5)
+    return [1.0, *(1 - k / steps for k in np.arange(0.5, inside + 0.5, 0.5).tolist()),
+            *(1 + k / steps for k in np.arange(0.5, outside + 0.5, 0.5).tolist())]  # fmt: skip
 
 
-def round_integers(scale: Part, curvature: Part, choice: Choice) -> tuple[np.ndarray, Part]:
+# --------------------------------------------------------------- whole blocks
+
+
+def solve(
+    sums: Sums, block: np.ndarray, integers: np.ndarray, minimums: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """The best block scale (and offset scale) [n] for the values of a trial; `block` where any will do."""
+    top, square = (integers * sums.xv).sum(0), (integers * integers * sums.vv).sum(0)
+    alone = top / np.maximum(square, np.float32(TINY))
+    if minimums is None:
+        return alone, None
+    cross = (integers * minimums * sums.v).sum(0)
+    ones = (minimums * minimums * sums.one).sum(0)
+    x = (minimums * sums.x).sum(0)
+    determinant = square * ones - cross * cross
+    solvable = determinant > np.float32(1e-6) * square * ones
+    both = (top * ones - x * cross) / np.where(solvable, determinant, 1)
+    scale = np.where(solvable, both, np.where(ones > 0, block, alone))
+    return scale, (x - scale * cross) / np.where(ones > 0, ones, 1)
+
+
+def round_integers(scale: np.ndarray, curvature: np.ndarray, choice: Choice) -> tuple[np.ndarray, np.ndarray]:
     """Sub-block scales as block scale [n] times possible integers: what loses least by `curvature`."""
     extreme_at = np.abs(scale).argmax(0)
     extreme = np.take_along_axis(scale, extreme_at[None], 0)[0]
     end = choice.low if -choice.low > choice.high else choice.high
     best = np.full_like(extreme, np.inf)
     block, integers = np.zeros_like(extreme), np.zeros_like(scale)
+    weighted = curvature * scale
     tries = range(0, max(1, abs(end) // 2), max(1, abs(end) // 24))
     for less in tries:
         trial = extreme / np.float32(end - less if end > 0 else end + less)
         for _ in range(2):
-            whole = choice.nearest(scale * _inverse(trial))
-            square = (curvature * whole * whole).sum(0)
-            better_trial = (curvature * scale * whole).sum(0) / np.maximum(square, _TINY)
+            whole = choice.nearest(scale * inverse(np, trial))
+            bent = curvature * whole
+            square = (bent * whole).sum(0)
+            better_trial = (weighted * whole).sum(0) / np.maximum(square, np.float32(TINY))
             trial = np.where(square > 0, better_trial, trial)
-        lost = (curvature * (scale - trial * whole) ** 2).sum(0)
+        lost = (curvature * np.square(scale - trial * whole)).sum(0)
         better = lost < best
         best, block = np.where(better, lost, best), np.where(better, trial, block)
         integers = np.where(better, whole, integers)

@@ -28,19 +28,16 @@ def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
     raise UnsupportedFormatError(f"numbers cannot be written as {element}")
 
 
-def store_integers(field: BitField, values: np.ndarray, blocks: np.ndarray) -> None:
-    """Write integers [count, n] (as decode gives them, `add` included) into blocks that hold zeros there."""
-    store_bits(field, (values - field.add if field.add else values).astype(np.int32), blocks)
-
-
 def store_bits(field: BitField, contents: np.ndarray, blocks: np.ndarray) -> None:
-    """Write what the bits of every integer hold, int [count, n]; higher bits are cut off."""
-    narrow = field.width <= 8
-    raw: np.ndarray = contents.astype(np.uint8) if narrow else contents.astype(np.uint32)
+    """Write what the bits of every integer hold: int [count, n], from 0 up to what the width allows."""
+    raw = contents.astype(np.uint8 if field.width <= 8 else np.uint32, copy=False)
     for low, width, shift, integers, bytes in _pieces(field):
         part: np.ndarray = raw[integers]
-        if not narrow or low or width < 8:
-            part = ((part >> low) & ((1 << width) - 1)).astype(np.uint8)
+        if low:
+            part = part >> low
+        if low + width < field.width:
+            part = part & ((1 << width) - 1)
+        part = part.astype(np.uint8, copy=False)
         blocks[bytes] |= part << shift if shift else part
 
 

@@ -38,6 +38,14 @@ def coarse(field: FloatField) -> bool:
     return is_small(field.element)
 
 
+def octaves(field: FloatField) -> bool:
+    """Tell whether each number is twice the one before, or more."""
+    if not is_small(field.element):
+        return False
+    held = _held(field.element)[0]
+    return bool((held[1:] >= 2 * held[:-1]).all())
+
+
 def rounded(field: FloatField, values: np.ndarray, up: int = 0) -> np.ndarray:
     """The numbers that the field holds: the nearest, or for a coarse one the `up`-th above the next lower.
 
@@ -49,14 +57,16 @@ def rounded(field: FloatField, values: np.ndarray, up: int = 0) -> np.ndarray:
         wanted = values / np.float32(field.factor)
         places = np.searchsorted(held, wanted, "right") - 1 + up
         return held[np.clip(places, 0, len(held) - 1)] * np.float32(field.factor)
-    limit, least = np.float32(_LARGEST[field.element]), np.float32(_SMALLEST[field.element])
-    values = np.where((np.abs(values) < least) & (values != 0), np.copysign(least, values), values)
-    values = np.clip(values, -limit, limit)
+    limit = np.float32(_LARGEST[field.element])
+    kept = np.minimum(np.maximum(values, -limit), limit)
     if field.element == "f16":
-        return values.astype(np.float16).astype(np.float32)
-    if field.element == "bf16":
-        return (float_bytes(values, "bf16").view("<u2").astype(np.uint32) << 16).view(np.float32)
-    return values
+        kept = kept.astype(np.float16).astype(np.float32)
+    elif field.element == "bf16":
+        kept = (float_bytes(kept, "bf16").view("<u2").astype(np.uint32) << 16).view(np.float32)
+    lost = (kept == 0) & (values != 0)
+    if lost.any():
+        kept[lost] = np.copysign(np.float32(_SMALLEST[field.element]), values[lost])
+    return kept
 
 
 def store(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
@@ -67,8 +77,12 @@ def store(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
         store_bits(field.source, codes[np.clip(places, 0, len(held) - 1)], blocks)
         return
     size = FLOAT_BYTES[field.element]
-    raw = float_bytes(np.ascontiguousarray(values), field.element).reshape(-1).view(f"<u{size}")
-    store_bits(field.source, raw.reshape(values.shape).astype(np.int64), blocks)
+    raw = float_bytes(np.ascontiguousarray(values), field.element).reshape(*values.shape, size)
+    if field.whole:
+        for place in range(field.count * size):
+            blocks[field.offset + place] = raw[place // size, :, place % size]
+        return
+    store_bits(field.source, raw.view(f"<u{size}")[..., 0].astype(np.int64), blocks)
 
 
 def store_everywhere(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:

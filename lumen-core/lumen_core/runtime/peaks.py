@@ -1,23 +1,24 @@
-"""What this machine can do at best: reading from memory, and multiplying bytes.
+"""What this machine can do at best: reading from memory, and multiplying.
 
 In: a target and a number of threads. Out: bytes a second and operations a second (a multiply-add is two),
-measured with two small kernels, so that a benchmark can say which part of it was reached.
+measured with small kernels, so that a benchmark can say which part of it was reached.
 """
 
 from __future__ import annotations
 
 import ctypes
+import statistics
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass
+from functools import lru_cache, partial
 
 import numpy as np
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
-from lumen_core.ir.kernel import I64, PTR, Kernel, Type
+from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.runtime.link import Library
 from lumen_core.target import Target
@@ -28,37 +29,67 @@ DOT_ROUNDS = 2_000_000
 REPETITIONS = 10
 UNROLL = 8
 RIGHTS = 4
+_NAMES = ("peak_read", "peak_int8", "peak_bf16", "peak_f32")
 
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best that was seen, over all threads together."""
+    """The best that was seen, over all threads together; a multiply-add is two operations.
+
+    bf16  is what f32 is where the target has no dot product of bf16 pairs
+    """
 
     threads: int
     read_bytes_per_second: float
     int8_operations_per_second: float
+    bf16_operations_per_second: float
+    f32_operations_per_second: float
+
+    @property
+    def operations_per_second(self) -> dict[str, float]:
+        """The peaks by unit."""
+        return {
+            "int8": self.int8_operations_per_second,
+            "bf16": self.bf16_operations_per_second,
+            "f32": self.f32_operations_per_second,
+        }
+
+    @staticmethod
+    def median(found: Sequence[Peaks]) -> Peaks:
+        """Return the medians of several measurements."""
+        columns = zip(*(astuple(peaks)[1:] for peaks in found), strict=True)
+        return Peaks(found[0].threads, *map(statistics.median, columns))
 
 
 def measure_peaks(target: Target, threads: int) -> Peaks:
-    """Measure both limits; takes a fraction of a second."""
-    kernels = {"peak_read": read_kernel(target), "peak_dot": dot_kernel(target)}
-    objects = [compile_object(emit_llvm(kernel, target), target) for kernel in kernels.values()]
-    library = Library(objects, list(kernels))
-    read = library.function("peak_read", ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
-    dot = library.function("peak_dot", ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)
-
+    """Measure all limits; takes a fraction of a second."""
+    library = _library(target)
+    read, *dots = (library.function(name, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64) for name in _NAMES)
     step = UNROLL * target.vector_bytes
     size = max(READ_BYTES // threads, LEAST_READ) // step * step
     buffers = [np.ones(size, np.uint8) for _ in range(threads)]
     read_seconds = _fastest([partial(read, data.ctypes.data, size) for data in buffers])
-    dot_seconds = _fastest([partial(dot, data.ctypes.data, DOT_ROUNDS) for data in buffers])
-    operations = 2 * target.vector_bytes * _accumulators(target) * DOT_ROUNDS
-    return Peaks(threads, threads * size / read_seconds, threads * operations / dot_seconds)
+    speeds = []
+    for dot, width in zip(dots, (4, 2 if target.find("dot2_bf16") else 1, 1), strict=True):
+        seconds = _fastest([partial(dot, data.ctypes.data, DOT_ROUNDS) for data in buffers])
+        operations = 2 * width * target.lanes * _accumulators(target) * DOT_ROUNDS
+        speeds.append(threads * operations / seconds)
+    return Peaks(threads, threads * size / read_seconds, *speeds)
 
 
-def read_kernel(target: Target) -> Kernel:
+@lru_cache(maxsize=4)
+def _library(target: Target) -> Library:
+    names = iter(_NAMES)
+    kernels = [read_kernel(target, next(names))]
+    bf16 = target.find("dot2_bf16") is not None
+    for name, unit in zip(names, ("int8", "bf16" if bf16 else "f32", "f32"), strict=True):
+        kernels.append(dot_kernel(target, name, unit))
+    return Library([compile_object(emit_llvm(kernel, target), target) for kernel in kernels], _NAMES)
+
+
+def read_kernel(target: Target, name: str = "peak_read") -> Kernel:
     """sum of the 64-bit words of `bytes` bytes: as many loads in flight as the machine likes."""
-    kernel = Kernel("peak_read", [("data", PTR), ("bytes", I64)], I64)
+    kernel = Kernel(name, [("data", PTR), ("bytes", I64)], I64)
     b = Builder(kernel)
     data, size = kernel.parameters
     vector = Type("i64", target.vector_bytes // 8)
@@ -75,20 +106,35 @@ def read_kernel(target: Target) -> Kernel:
     return kernel
 
 
-def dot_kernel(target: Target) -> Kernel:
-    """Byte dot products into independent accumulators; none can be reused: the left operands change."""
-    kernel = Kernel("peak_dot", [("data", PTR), ("rounds", I64)], I64)
+def dot_kernel(target: Target, name: str = "peak_dot", unit: str = "int8") -> Kernel:
+    """Products of bytes, bf16 pairs or floats into independent accumulators.
+
+    None can be reused: the left operands change.
+    """
+    kernel = Kernel(name, [("data", PTR), ("rounds", I64)], I64)
     b = Builder(kernel)
     data, rounds = kernel.parameters
-    vector = Type("i32", target.lanes)
-    rights = [b.load(vector, data, part * target.vector_bytes) for part in range(RIGHTS)]
-    zeros = [b.constant(vector, 0)] * _accumulators(target)
+    element = Type("i32" if unit == "int8" else "f32", target.lanes)
+    operand = Type("bf16", 2 * target.lanes) if unit == "bf16" else element
+
+    def multiply(total: Value, left: Value, right: Value) -> Value:
+        if unit == "int8":
+            return b.dot4(total, left, right)
+        if unit == "bf16":
+            return b.instruction("dot2_bf16", (total, left, right), element)
+        return b.fma(left, right, total)
+
+    if unit == "f32":  # small whole numbers would be tiny floats, whose products some machines are slow at
+        rights = [b.constant(operand, 1.25 + part) for part in range(RIGHTS)]
+    else:
+        rights = [b.load(operand, data, part * target.vector_bytes) for part in range(RIGHTS)]
+    zeros = [b.constant(element, 0)] * _accumulators(target)
     with b.loop(0, rounds, 1, zeros) as loop:
         assert loop.index is not None
         start = b.offset(data, b.mul(b.bitand(loop.index, 7), target.vector_bytes))
-        lefts = [b.load(vector, start, part * target.vector_bytes) for part in range(len(zeros) // RIGHTS)]
+        lefts = [b.load(operand, start, part * target.vector_bytes) for part in range(len(zeros) // RIGHTS)]
         loop.next(
-            *(b.dot4(loop.values[i], lefts[i // RIGHTS], rights[i % RIGHTS]) for i in range(len(zeros)))
+            *(multiply(loop.values[i], lefts[i // RIGHTS], rights[i % RIGHTS]) for i in range(len(zeros)))
         )
     total = loop.results[0]
     for part in loop.results[1:]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from lumen_core.ir.kernel import Kernel
 
@@ -46,7 +47,27 @@ class Bound:
     limit: Slot | Number | None = None
 
 
-Argument = Slot | Private | Number | Bound
+@dataclass(frozen=True)
+class Item:
+    """A number that a kernel left in memory: i32 at `table` + `index` * `stride` + `offset`."""
+
+    table: Argument
+    index: Argument
+    stride: int = 4
+    offset: int = 0
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A pointer: `index` * `stride` + `offset` bytes behind another."""
+
+    base: Argument
+    index: Argument
+    stride: int
+    offset: int = 0
+
+
+Argument: TypeAlias = "Slot | Private | Number | Bound | Item | Moved"
 
 
 @dataclass(frozen=True)
@@ -63,6 +84,9 @@ class Chain:
     """Calls that run one after the other on the same share of `units`.
 
     A chain over tokens has ceil(tokens / per) * times units, one over `segments` has that of every segment.
+
+    count  where the number of units is found, if a kernel makes it
+    each   all calls for one unit, then all for the next
     """
 
     calls: tuple[Call, ...]
@@ -71,6 +95,8 @@ class Chain:
     segments: bool = False
     per: int = 1
     times: int = 1
+    count: Item | None = None
+    each: bool = False
 
 
 @dataclass(frozen=True)

@@ -104,6 +104,21 @@ class Places:
         """Elements of one token."""
         return math.prod(size.value or 0 for size in value.type.shape[1:])
 
+    def rows(self, value: Value) -> int:
+        """Rows of one token: more than one where each of its choices of experts has a row."""
+        per_token = value.type.shape[0].divided("T") if value.type.shape else None
+        return (per_token.value if per_token is not None else None) or 1
+
+    def room(self, value: Value, private: bool) -> int:
+        """Rows that a buffer has: those of a step, or of a batch of one expert's rows."""
+        rows = self.rows(value)
+        return self.batch if private and rows > 1 and self.columns > 1 else self.capacity * rows
+
+    @property
+    def batch(self) -> int:
+        """Rows of one expert that are worked on together."""
+        return min(4 * self.columns, -(-self.capacity // self.columns) * self.columns)
+
     def stride(self, value: Value) -> int:
         """Bytes between the tokens of a buffer."""
         return token_stride(self.elements(value))
@@ -119,7 +134,7 @@ class Places:
     def new_buffer(self, value: Value, private: bool = False) -> Stored:
         name = f"{self.function.name}.{value.owner.name if value.owner else ''}{len(self.of)}"
         stride = self.stride(value)
-        return self.reserve(name, stride, stride * self.capacity, private)
+        return self.reserve(name, stride, stride * self.room(value, private), private)
 
     def reserve(self, name: str, stride: int, bytes: int, private: bool) -> Stored:
         if private:
@@ -134,7 +149,8 @@ class Places:
         layout = ActivationLayout(value.type.element, self.columns)
         length = self.elements(value)
         name = f"{self.function.name}.{value.type.element}.{len(self.of)}.m{self.columns}"
-        return self.reserve(name, layout.panel_bytes(length), layout.bytes(self.capacity, length), private)
+        bytes = layout.bytes(self.room(value, private), length)
+        return self.reserve(name, layout.panel_bytes(length), bytes, private)
 
     def plain(self, operand: Value) -> Argument:
         """The argument of an operand; weights that row-wise work reads are f32 arrays."""

@@ -13,22 +13,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
-from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.model import SCALING
-from lumen_core.ir.printer import Names, print_operation
+from lumen_core.ir.printer import print_operation
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.attention import attention_block, build_attention
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
-from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Needs, Number, Phase, Rotary, Slot
-from lumen_core.schedule.places import Places, Stored
+from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
+from lumen_core.schedule.places import Stored
+from lumen_core.schedule.plan_experts import ExpertPlanner
+from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
 from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
 
-TOKEN_CHUNK = 16  # tokens that a thread takes at a time in row-wise work
 GROUP_CHUNK = 4  # row groups that a thread takes at a time in a wide matmul
 
 
@@ -50,61 +49,7 @@ def plan(
     return _Planner(function, columns, target, formats, layer_weights, capacity, threads, needs).phases()
 
 
-class _Planner:
-    def __init__(
-        self,
-        function: Function,
-        columns: int,
-        target: Target,
-        formats: Mapping[str, NormalForm],
-        layer_weights: frozenset[str],
-        capacity: int,
-        threads: int,
-        needs: Needs,
-    ):
-        self.function = function
-        self.decode = columns == 1
-        self.target = target
-        self.formats = formats
-        self.needs = needs
-        self.columns = columns
-        self.tokens: Slot | Number = Number(1) if self.decode else Slot("tokens")
-        self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
-        self.done: list[Phase] = []
-        self.prologue: list[Call] = []
-        self.chains: list[tuple[list[Call], dict[str, Any]]] = []
-        self.made_here: dict[Value, int] = {}  # value -> chain of the open phase
-        self.read_here: set[str] = set()  # buffers that the open phase reads
-
-    def phases(self) -> tuple[Phase, ...]:
-        for operation in self.function.operations:
-            getattr(self, f"plan_{operation.name}", self._unknown)(operation)
-        self._close()
-        return tuple(self.done)
-
-    def _unknown(self, operation: Operation) -> None:
-        raise LumenBug(
-            f"{operation.name} is left after fusion in @{self.function.name}; no kernel does it alone"
-        )
-
-    # ------------------------------------------------------------------- phases
-
-    def _close(self) -> None:
-        if self.prologue or self.chains:
-            chains = tuple(Chain(tuple(calls), **shape) for calls, shape in self.chains)
-            self.done.append(Phase(tuple(self.prologue), chains))
-        self.prologue, self.chains, self.made_here, self.read_here = [], [], {}, set()
-
-    def _needs_barrier(self, operation: Operation) -> bool:
-        return any(operand in self.made_here for operand in operation.operands)
-
-    def _read(self, operation: Operation) -> None:
-        self.read_here.update(self.places.of[operand].name for operand in operation.operands)
-
-    def _chain(self, calls: list[Call], results: list[Value], **shape: object) -> None:
-        self.made_here.update((result, len(self.chains)) for result in results)
-        self.chains.append((calls, shape))
-
+class _Planner(ExpertPlanner):
     # --------------------------------------------------------------- operations
 
     def plan_fused_rows(self, operation: Operation) -> None:
@@ -133,12 +78,6 @@ class _Planner:
         )
         self._token_chain(Call(symbol, arguments), [result])
 
-    def _token_chain(self, call: Call, results: list[Value]) -> None:
-        if self.decode:
-            self._chain([call], results, units=1)
-        else:
-            self._chain([call], results, tokens=self.tokens, per=TOKEN_CHUNK)
-
     def plan_fused_matmul(self, operation: Operation) -> None:
         activation, weight = operation.operands[:2]
         accumulate = operation.operands[2] if len(operation.operands) > 2 else None
@@ -152,6 +91,9 @@ class _Planner:
         form = self.formats[weight.type.element]
         rows, length = weight.type.sizes
         self.needs.packed.add(weight.name)
+        if not self.decode and form.kind == "float" and self.decides(result):
+            self.plan_by_token(operation)
+            return
         if accumulate is not None:
             self.places.of[result] = self.places.of[accumulate]
         elif result in self.function.results:
@@ -194,9 +136,16 @@ class _Planner:
         return operation.results[0].type.shape[-1].value or 0
 
     def plan_rowwise(self, operation: Operation) -> None:
+        if self.is_of_batches(operation):
+            self.plan_rows_of_batches(operation)
+            return
         head = operation.attributes["space"] == "head"
         chains = {self.made_here[o] for o in operation.operands if o in self.made_here}
-        joins = head and len(chains) == 1
+        row_by_row = None if head else self._token_chain_of(operation)
+        joins = head and len(chains) == 1 and self._token_chain_of(operation) is None
+        if any(self._is_state(operation, result) for result in operation.results):
+            row_by_row = None
+        joins = joins or row_by_row is not None
         if chains and not joins:
             self._close()
             chains = set()
@@ -211,18 +160,16 @@ class _Planner:
         call = self._rowwise_call(operation, head)
         if joins:
             (chain,) = chains
-            self.chains[chain][0].append(call)
-            self.made_here.update((result, chain) for result in operation.results)
+            self._join(chain, call, operation.results)
         elif head:
             heads = operation.results[0].type.shape[1].value or 0
             self._chain([call], operation.results, units=heads)
         elif self.decode and not final:
             self.prologue.append(call)
         else:
-            self._close()
-            self._read(operation)
             self._token_chain(call, operation.results)
-            self._close()
+            if final:
+                self._close()
 
     def _result_memory(self, operation: Operation, result: Value, private: bool) -> Stored:
         assert operation.region is not None
@@ -249,9 +196,10 @@ class _Planner:
             for reader in self.function.operations
         )
 
-    def _rowwise_call(self, operation: Operation, head: bool) -> Call:
+    def _rowwise_call(self, operation: Operation, head: bool, rows: Argument | None = None) -> Call:
+        """The call of a region's kernel; `rows` is how many it does where it is not the step's tokens."""
         assert operation.region is not None
-        text = print_operation(operation, _fresh_names(operation))
+        text = print_operation(operation, fresh_names(operation))
         given = dict(zip(operation.region.arguments, operation.operands, strict=True))
         caches = tuple(
             self.places.roles[given[value.owner.operands[0]].name]
@@ -280,8 +228,9 @@ class _Planner:
             ):
                 per_unit = 1
             arguments += [Number(0), self.tokens, Bound(False, per_unit, heads), Bound(True, per_unit, heads)]
-        elif self.decode:
-            arguments += [Number(0), Number(1), Number(0), Number(1)]
+        elif rows is not None or self.decode:
+            count = rows or Number(self.places.rows(operation.results[0]))
+            arguments += [Number(0), count, Number(0), Number(1)]
         else:
             arguments += [Bound(False, TOKEN_CHUNK, self.tokens), Bound(True, TOKEN_CHUNK, self.tokens)]
             arguments += [Number(0), Number(1)]
@@ -312,7 +261,7 @@ class _Planner:
         block = 1 if self.decode else attention_block(operation, self.target)
         symbol = self.needs.request(
             "attention",
-            f"attention {print_operation(operation, _fresh_names(operation))} {block} {self.target.name}",
+            f"attention {print_operation(operation, fresh_names(operation))} {block} {self.target.name}",
             lambda name: build_attention(operation, self.target, block, name),
         )
         arguments = (
@@ -335,11 +284,3 @@ class _Planner:
         self.places.of[operation.results[0]] = self.places.of[operation.operands[0]]
         if operation.operands[0] in self.made_here:
             self.made_here[operation.results[0]] = self.made_here[operation.operands[0]]
-
-
-def _fresh_names(operation: Operation) -> Names:
-    names = Names()
-    for index, operand in enumerate(operation.operands):
-        if operand not in names.given:
-            names.given[operand] = f"%a{index}: {operand.type}"
-    return names

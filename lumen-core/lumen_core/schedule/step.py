@@ -9,9 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
+from lumen_core.errors import LumenBug
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.schedule.phases import Argument, Bound, Call, Chain, Number, Phase, Private, Slot
+from lumen_core.schedule.phases import (
+    Argument,
+    Bound,
+    Call,
+    Chain,
+    Item,
+    Moved,
+    Number,
+    Phase,
+    Private,
+    Slot,
+)
 from lumen_core.schedule.segments import emit_blocks
 from lumen_core.target import Target
 
@@ -19,6 +31,11 @@ FIXED_SLOTS = (
     "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "segment_count",
 )  # fmt: skip
 SPINS = 4000  # polls before a waiting thread lets others run
+COUNTERS = 128  # one per phase, two per phase of a layer
+COUNTER_BYTES = 64  # a line each
+# Where threads take shares of a phase: each first takes its part of three quarters in one piece, so that it
+# reads memory front to back; the rest goes in small portions to whoever is free, so that none waits long.
+PORTIONS = 8  # of the rest, per thread
 
 
 @dataclass
@@ -63,7 +80,7 @@ class Part:
 def build_step(name: str, parts: Sequence[Part], target: Target, records: Records, dynamic: bool) -> Kernel:
     """Build the program of `parts` in order.
 
-    dynamic  threads take units one by one from a counter per phase (prefill); else each takes its share.
+    dynamic  threads take units one by one (prefill); else shares that get smaller towards the end.
     """
     return _Step(name, parts, target, records, dynamic).build()
 
@@ -78,8 +95,8 @@ class _Step:
         self.b = Builder(self.kernel)
         self.frame, self.thread, self.threads = self.kernel.parameters
         self.layer: Value | None = None
-        self.counter = 0  # phases so far, for the counters outside layers
-        self.counter_base: Value | None = None
+        self.counter = 0  # the next phase's place among the counters
+        self.odd_layer: Value | None = None  # layers take turns with two sets of counters
 
     def build(self) -> Kernel:
         b = self.b
@@ -99,7 +116,7 @@ class _Step:
         records, bytes = self.slot(Slot("layers"), PTR), self.slot(Slot("layer_bytes"))
         with b.loop(0, self.slot(Slot("layer_count"))) as loop:
             self.layer = b.offset(records, b.mul(loop.index, bytes))
-            self.counter_base = b.mul(loop.index, longest)
+            self.odd_layer = b.mul(b.bitand(loop.index, 1), longest * COUNTER_BYTES)
             if len(variants) == 1:
                 for phase in variants[0]:
                     self.phase(phase)
@@ -111,9 +128,8 @@ class _Step:
                         for phase in phases:
                             self.phase(phase)
             loop.next()
-        self.layer = self.counter_base = None
-        # counters after the layers start behind those of all layers; 1024 layers are room enough
-        self.counter = first + longest * 1024
+        self.layer = self.odd_layer = None
+        self.counter = first + 2 * longest
 
     # ------------------------------------------------------------------- phases
 
@@ -126,26 +142,40 @@ class _Step:
         total = counts[0]
         for count in counts[1:]:
             total = b.add(total, count)
-        if self.dynamic:
-            where = self.counter
-            counter = b.offset(self.slot(Slot("counters"), PTR), 8 * where)
-            if self.counter_base is not None:
-                counter = b.offset(counter, b.mul(self.counter_base, 8))
-            with b.repeat() as taking:
-                unit = b.atomic("add", counter, b.i64(1))
-                more = b.compare("lt", unit, total)
-                with b.when(more):
-                    self.share(phase.chains, counts, unit, b.add(unit, 1))
-                taking.condition = more
-                taking.next()
-        else:
-            low = b.div(b.mul(total, self.thread), self.threads)
-            high = b.div(b.mul(total, b.add(self.thread, 1)), self.threads)
-            self.share(phase.chains, counts, low, high)
-        self.counter += 1
+        counter = self.next_counter()
+        with b.repeat() as taking:
+            turn = b.atomic("add", counter, b.i64(1))
+            low, high = (turn, b.add(turn, 1)) if self.dynamic else self.portion(turn, total)
+            more = b.compare("lt", low, total)
+            with b.when(more):
+                self.share(phase.chains, counts, low, high)
+            taking.condition = more
+            taking.next()
         self.stamp(" ".join(_kind(chain.calls[0]) for chain in phase.chains))
         self.barrier()
+        with b.when(b.compare("eq", self.thread, 0)):  # nobody takes from it before the next barrier
+            b.store(b.i64(0), counter, align=8)
         self.stamp("waiting")
+
+    def next_counter(self) -> Value:
+        b = self.b
+        if self.counter >= COUNTERS:
+            raise LumenBug(f"a step of more than {COUNTERS} phases")
+        counter = b.offset(self.slot(Slot("counters"), PTR), COUNTER_BYTES * self.counter)
+        self.counter += 1
+        return counter if self.odd_layer is None else b.offset(counter, self.odd_layer)
+
+    def portion(self, turn: Value, total: Value) -> tuple[Value, Value]:
+        """First and last unit of the share that is taken at a turn."""
+        b, threads = self.b, self.threads
+        large = b.div(b.mul(total, 3), b.mul(threads, 4))
+        large = b.select(b.compare("eq", threads, 1), total, large)
+        taken = b.mul(large, threads)
+        portions = b.mul(threads, PORTIONS)
+        small = b.maximum(b.div(b.add(b.sub(total, taken), b.sub(portions, 1)), portions), 1)
+        early = b.compare("lt", turn, threads)
+        low = b.select(early, b.mul(turn, large), b.add(taken, b.mul(b.sub(turn, threads), small)))
+        return low, b.minimum(b.add(low, b.select(early, large, small)), total)
 
     def stamp(self, kind: str | None) -> None:
         """Add the time since the last stamp to a kind of work (None: only start the clock)."""
@@ -162,6 +192,8 @@ class _Step:
 
     def units(self, chain: Chain) -> Value:
         b = self.b
+        if chain.count is not None:
+            return self.argument(chain.count, None, None)
         if chain.segments:
             segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
             return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
@@ -178,8 +210,13 @@ class _Step:
             first = b.maximum(b.sub(low, start), 0)
             last = b.minimum(b.sub(high, start), count)
             with b.when(b.compare("lt", first, last)):
-                for call in chain.calls:
-                    self.call(call, first, last)
+                if chain.each:
+                    with b.loop(first, last) as unit:
+                        for call in chain.calls:
+                            self.call(call, unit.index, b.add(unit.index, 1))
+                else:
+                    for call in chain.calls:
+                        self.call(call, first, last)
             start = b.add(start, count)
 
     def call(self, call: Call, first: Value | None, last: Value | None) -> None:
@@ -203,7 +240,19 @@ class _Step:
                 assert unit is not None
                 value = b.mul(unit, scale)
                 return value if limit is None else b.minimum(value, self.argument(limit, None, None))
+            case Item(table=table, index=index, stride=stride, offset=offset):
+                where = b.mul(self.argument(index, first, last), stride)
+                pointer = b.offset(self.pointer(table, first, last), where)
+                return b.convert(b.load(I32, pointer, offset, align=4), "i64")
+            case Moved(base=base, index=index, stride=stride, offset=offset):
+                where = b.add(b.mul(self.argument(index, first, last), stride), offset)
+                return b.offset(self.pointer(base, first, last), where)
         raise AssertionError(argument)
+
+    def pointer(self, argument: Argument, first: Value | None, last: Value | None) -> Value:
+        return (
+            self.slot(argument, PTR) if isinstance(argument, Slot) else self.argument(argument, first, last)
+        )
 
     def slot(self, slot: Slot, type: Type = I64) -> Value:
         place = self.records.place(slot)
@@ -236,4 +285,5 @@ def spin_until(b: Builder, waiting: Callable[[], Value], give_way: Value) -> Non
 def _kind(call: Call) -> str:
     """What a call does, in a word: a matmul goes by its weight's name."""
     kind, first = call.symbol.split("_")[0], call.arguments[0]
+    first = first.base if isinstance(first, Moved) else first
     return first.name if kind == "matmul" and isinstance(first, Slot) else kind

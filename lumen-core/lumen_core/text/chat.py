@@ -39,6 +39,11 @@ class ChatFamily:
     template: str = ""
     tools: str = "json"
 
+    @property
+    def thinks(self) -> bool:
+        """Whether its thinking can be turned on and off."""
+        return bool(self.on or self.off)
+
 
 def family_of(vocabulary: Collection[str], families: Iterable[ChatFamily]) -> ChatFamily | None:
     """The family that claims most tokens of those that the vocabulary has all of."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -217,12 +218,16 @@ class JsonEncoder:
     """Runs a `tokenizer.json`.  `prefix` and `suffix` are what it puts around a text."""
 
     def __init__(self, text: str, tokens: Sequence[str]):
-        self._pipeline, special = load_pipeline(text), load_pipeline(text)
+        self._text, self._tokens = text, tokens
+        self._pipeline = load_pipeline(text)
         self._pipeline.encode_special_tokens = True  # the library's name for: read them as plain text
-        cut = cuts_of(json.loads(text))
-        self._plain = WordEncoder(self._pipeline, cut, tokens)
-        self._special = WordEncoder(special, cut, tokens)
+        self._cut = cuts_of(json.loads(text))
+        self._plain = WordEncoder(self._pipeline, self._cut, tokens)
         self.prefix, self.suffix = self._around()
+
+    @cached_property
+    def _special(self) -> WordEncoder:
+        return WordEncoder(load_pipeline(self._text), self._cut, self._tokens)
 
     def _around(self) -> tuple[list[int], list[int]]:
         """Compare a letter with and without what surrounds it."""

@@ -135,11 +135,20 @@ def _value(config: Mapping[str, Any], key: str) -> Any:
     return value
 
 
+def _first(config: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
+    """The first of the names that the config has, and its value; None if it has none."""
+    for name in names:
+        value = _value(config, name)
+        if value is not None:
+            return name, value
+    return names[0], None
+
+
 def _metadata(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[dict[str, object], Any]:
     """Settings under our keys, and the divisors of the rotary frequencies, if any."""
     keys: dict[str, object] = {}
-    for ours, theirs in checkpoint.keys.items():
-        value = _value(config, theirs)
+    for ours, names in checkpoint.keys.items():
+        theirs, value = _first(config, (names,) if isinstance(names, str) else names)
         if value is None:
             continue
         if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
@@ -154,6 +163,12 @@ def _metadata(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> 
         words = _value(config, theirs)
         if isinstance(words, list) and words:
             keys[ours] = np.array([one == word for one in words])
+    for ours, (theirs, word) in checkpoint.leading.items():
+        words = _value(config, theirs)
+        if isinstance(words, list) and words:
+            keys[ours] = words.count(word)
+            if word in words[words.count(word) :]:
+                raise ModelFormatError(f"{path}: {theirs}: layers that are {word} stand behind others")
     keys |= checkpoint.values
     width, heads = keys.get("embedding_length"), keys.get("attention.head_count")
     for key in ("block_count", "embedding_length", "attention.head_count"):
@@ -191,13 +206,15 @@ class _Names:
         layers = self.keys["block_count"]
         assert isinstance(layers, int)
         tensors: dict[str, FileTensor] = {}
-        for ours, theirs in self.checkpoint.tensors.items():
+        for ours, names in self.checkpoint.tensors.items():
+            several = (names,) if isinstance(names, str) else names
             if tied and ours == self.checkpoint.head:
-                self.used.add(theirs)  # stored or not, it is the embedding
+                self.used.update(several)  # stored or not, it is the embedding
                 continue
             for layer in range(layers) if "{layer}" in ours else (0,):
                 name = ours.replace("{layer}", str(layer))
-                tensor = self.one(ours, name, theirs.replace("{layer}", str(layer)))
+                theirs = self.there([one.replace("{layer}", str(layer)) for one in several])
+                tensor = self.one(ours, name, theirs)
                 if tensor is not None:
                     tensors[name] = tensor
             if len(self.missing) > _SHOWN:
@@ -206,6 +223,11 @@ class _Names:
             raise ModelFormatError(f"{self.directory}: missing tensor(s): {_some(self.missing)}")
         self.refuse_surplus()
         return tensors
+
+    def there(self, names: Sequence[str]) -> str:
+        """The first of the names that the directory has; the first of all if it has none."""
+        stored = (name.split("[")[0].replace("{expert}", "0") for name in names)
+        return next((name for name, one in zip(names, stored, strict=True) if one in self.found), names[0])
 
     def one(self, pattern: str, name: str, theirs: str) -> FileTensor | None:
         if "{expert}" in theirs:
@@ -220,12 +242,16 @@ class _Names:
                     self.missing.append(f"{theirs.replace('{expert}', str(number))} (part of {name})")
                     return None
             return self.stacked(name, theirs, [part for part in parts if part is not None])
+        theirs, _, share = theirs.rstrip("]").partition("[")
         tensor = self.found.get(theirs)
         if tensor is None:
             if pattern not in self.checkpoint.optional:
                 self.missing.append(f"{theirs} ({name})")
             return None
         self.used.add(theirs)
+        if share:
+            number, count = map(int, share.split("/"))
+            return self.part(name, tensor, number, count)
         heads_key = self.checkpoint.interleaved.get(pattern)
         if heads_key is not None:
             return self.interleaved(name, tensor, heads_key)
@@ -246,6 +272,22 @@ class _Names:
         return MadeTensor(name, first.format, (len(parts), *first.shape), theirs,
                           lambda: np.concatenate([part.data for part in parts]), parts)  # fmt: skip
 
+    def part(self, name: str, tensor: FileTensor, number: int, count: int) -> FileTensor:
+        """Rows of every matrix of a stack: part `number` of `count` that stand one behind the other."""
+        *stack, rows, length = tensor.shape if len(tensor.shape) > 1 else (1, 1, *tensor.shape)
+        if rows % count:
+            raise ModelFormatError(
+                f"{self.directory}: tensor {tensor.name} with shape {list(tensor.shape)} does not divide "
+                f"into {count} parts"
+            )
+
+        def make() -> np.ndarray:
+            parts = tensor.data.reshape(int(np.prod(stack)), count, -1)
+            return np.ascontiguousarray(parts[:, number])
+
+        shape = (*stack, rows // count, length)
+        return MadeTensor(name, tensor.format, shape, tensor.name, make, (tensor,))
+
     def interleaved(self, name: str, tensor: FileTensor, heads_key: str) -> FileTensor:
         """Rows of each head: first half, second half -> pairs (0, half), (1, half + 1), ..."""
         heads = self.keys.get(heads_key, self.keys["attention.head_count"])
@@ -261,11 +303,21 @@ class _Names:
 
         return MadeTensor(name, tensor.format, tensor.shape, tensor.name, make, (tensor,))
 
+    def is_ignored(self, name: str, pattern: str) -> bool:
+        before, beyond, behind = pattern.partition("{beyond}")
+        if not beyond:
+            return fnmatchcase(name, pattern)
+        number, dot, rest = name.removeprefix(before).partition(behind[:1])
+        layers = self.keys["block_count"]
+        assert isinstance(layers, int)
+        fits = name.startswith(before) and number.isdecimal() and fnmatchcase(dot + rest, behind)
+        return fits and int(number) >= layers
+
     def refuse_surplus(self) -> None:
         surplus = [
             name
             for name in sorted(self.found.keys() - self.used)
-            if not any(fnmatchcase(name, pattern) for pattern in self.checkpoint.ignored)
+            if not any(self.is_ignored(name, pattern) for pattern in self.checkpoint.ignored)
         ]
         if surplus:
             raise ModelFormatError(

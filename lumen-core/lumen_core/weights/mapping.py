@@ -35,12 +35,17 @@ class Checkpoint:
 
     architecture  what our metadata call it; the model's page is found by this name
     model_types   `model_type` in config.json
-    tensors       our name -> theirs; `{layer}` runs over the layers, `{expert}` over stacked experts
-    keys          metadata key -> key in config.json (dots descend); a key that the config lacks is left out
+    tensors       our name -> theirs, or several that theirs may be; `{layer}` runs over the layers,
+                  `{expert}` over stacked experts; `name[0/2]` is the first half of the rows of each matrix
+    keys          metadata key -> key in config.json (dots descend), or several that it may be; a key that the
+                  config lacks is left out
+    leading       metadata key -> (key in config.json with a word for each layer, a word): how many layers in
+                  front have the word, which no layer behind them may have
     flags         metadata key -> (key in config.json with a word for each layer, the word for true)
     values        metadata that every such checkpoint has
     optional      our names that may be missing, in all layers or in some
-    ignored       patterns (`*` and `?`) of their tensors that no computation needs
+    ignored       patterns (`*` and `?`) of their tensors that no computation needs; `{beyond}` is the number
+                  of a layer behind the last
     interleaved   our name -> metadata key with its number of heads: rows of a head go from halves to pairs
     required      key in config.json -> values that the page can compute; another value is refused
     section       of config.json that describes the text model, where it is not the whole file
@@ -49,8 +54,9 @@ class Checkpoint:
 
     architecture: str
     model_types: tuple[str, ...]
-    tensors: Mapping[str, str]
-    keys: Mapping[str, str] = field(default_factory=lambda: USUAL_KEYS)
+    tensors: Mapping[str, str | tuple[str, ...]]
+    keys: Mapping[str, str | tuple[str, ...]] = field(default_factory=lambda: USUAL_KEYS)
+    leading: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     flags: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     optional: frozenset[str] = frozenset()

@@ -107,6 +107,16 @@ class ModelFile:
         """The files that it consists of: one, or all parts of a split one."""
         return tuple(source.path for source in self.sources)
 
+    def used(self, tensor: FileTensor, amount: int) -> int:
+        """The part of a tensor's `amount` (of numbers, of bytes) that one token takes.
+
+        Of a stack of experts' matrices these are the experts that it chooses.
+        """
+        chosen = self.metadata.get(f"{self.architecture}.expert_used_count")
+        if len(tensor.shape) < 3 or not isinstance(chosen, int | np.integer):
+            return amount
+        return amount // tensor.shape[0] * min(int(chosen), tensor.shape[0])
+
     def release(self, tensor: FileTensor) -> None:
         """Give back the pages of a tensor that has been packed."""
         address = tensor.data.ctypes.data
@@ -153,8 +163,9 @@ class ModelWriter(Protocol):
 class Importance:
     """How strongly the columns of matrices were used while a model read a text.
 
-    sums    tensor name -> f32 [matrices, K]: squared activations, added up over all tokens seen
-    counts  tensor name -> f32 [matrices]: how many activations were added up
+    sums    tensor name -> f32 [matrices, K]: squared activations, added up over all tokens seen; old files
+            have the columns of all matrices of a stack in one row
+    counts  tensor name -> f32 [matrices], or of an old file [1]: how many activations were added up
     """
 
     sums: Mapping[str, np.ndarray]
@@ -163,11 +174,11 @@ class Importance:
     chunk_size: int
     datasets: tuple[str, ...] = ()
 
-    def of(self, name: str) -> np.ndarray | None:
-        """f32 [matrices, K]: the mean square of each column; None for a tensor that is not in it."""
+    def of(self, name: str, columns: int) -> np.ndarray | None:
+        """f32 [matrices, columns]: the mean square of each column; None for a tensor that is not in it."""
         if name not in self.sums:
             return None
-        return self.sums[name] / np.maximum(self.counts[name], 1)[:, None]
+        return (self.sums[name] / np.maximum(self.counts[name], 1)[:, None]).reshape(-1, columns)
 
 
 @dataclass(frozen=True)
@@ -175,15 +186,18 @@ class Reader:
     """A file container that a plugin brings.
 
     `create` (optional) starts writing a new file of this kind, `formats` (optional) resolves the name of
-    a mixture such as `q4_k_m` to one format per tensor, `labels` gives the metadata that a file of such a
-    mixture carries, and `read_importance` / `write_importance` handle files of importances.
+    a mixture such as `q4_k_m` to one format per tensor (given shapes, the number of layers and whether there
+    are importances), `labels` gives the metadata that a file of such a mixture carries, `want_importance` the
+    tensors whose formats are poor without importances, and `read_importance` / `write_importance` handle
+    files of those.
     """
 
     name: str
     matches: Callable[[Path], bool]
     open: Callable[[Path], ModelFile]
     create: Callable[[Path, Mapping[str, object], Sequence[TensorPlan]], ModelWriter] | None = None
-    formats: Callable[[str, Mapping[str, tuple[int, ...]], int], dict[str, str]] | None = None
+    formats: Callable[[str, Mapping[str, tuple[int, ...]], int, bool], dict[str, str]] | None = None
     labels: Callable[[str], dict[str, object]] | None = None
+    want_importance: Callable[[str, Mapping[str, str]], list[str]] | None = None
     read_importance: Callable[[Path], Importance] | None = None
     write_importance: Callable[[Path, Importance], None] | None = None

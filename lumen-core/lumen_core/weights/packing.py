@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from math import prod
 
 import numpy as np
 
@@ -73,8 +74,8 @@ class Packer:
         progress("packing weights", total, total)
 
     def size(self, tensor: FileTensor) -> int:
-        """Bytes of a matrix in the packed layout."""
-        return self._layout(tensor).matrix_bytes(*tensor.shape)
+        """Bytes of a matrix, or of a stack of matrices, in the packed layout."""
+        return prod(tensor.shape[:-2]) * self._layout(tensor).matrix_bytes(*tensor.shape[-2:])
 
     def _mapped(self, tensor: PackedTensor) -> np.ndarray:
         if tensor.packed.nbytes != self.size(tensor):
@@ -88,11 +89,17 @@ class Packer:
         return WeightLayout(self.forms[tensor.format], self.lanes)
 
     def pack(self, tensor: FileTensor, to: np.ndarray) -> None:
-        """Write a matrix in the packed layout; `to` has its `size` and holds zeros."""
-        rows, length = tensor.shape
+        """Write a matrix, or a stack of them, in the packed layout; `to` has its `size` and holds zeros."""
+        data = tensor.data  # once: some tensors are put together when they are asked for
+        count = prod(tensor.shape[:-2])
+        for matrix, packed in zip(data.reshape(count, -1), to.reshape(count, -1), strict=True):
+            self._pack_matrix(tensor, matrix, packed)
+        self.file.release(tensor)  # what a tensor was put together from
+
+    def _pack_matrix(self, tensor: FileTensor, data: np.ndarray, to: np.ndarray) -> None:
+        rows, length = tensor.shape[-2:]
         groups = self._layout(tensor).groups(rows)
         function = self.functions[tensor.format]
-        data = tensor.data  # once: some tensors are put together when they are asked for
 
         def part(first: int) -> None:
             function(address(data), address(to), length, rows, first, min(first + _GROUPS, groups))
@@ -104,7 +111,6 @@ class Packer:
             # Give the file's pages back at once; a table that is also gathered from returns page by page.
             done = data[first * self.lanes * row_bytes : last * self.lanes * row_bytes]
             self.file.release(FileTensor(tensor.name, tensor.format, tensor.shape, done))
-        self.file.release(tensor)  # what a tensor was put together from
 
     def plain(self, tensor: FileTensor) -> np.ndarray:
         """Return a vector as contiguous f32."""

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -31,6 +31,8 @@ class FakeModel:
     asked: list[Any] = field(default_factory=list)
     closed: bool = False
     statistics: Any = None
+    kept: ClassVar[int] = 0
+    family: ClassVar[Any] = None
 
     @property
     def tokenizer(self) -> SimpleNamespace:
@@ -48,6 +50,7 @@ class FakeModel:
         self.statistics = SimpleNamespace(
             prompt_tokens=len(prompt), prompt_seconds=0.5, generated_tokens=2,
             decode_seconds=0.25, first_token_seconds=0.6, proposed_tokens=0, accepted_tokens=0,
+            reused_tokens=self.kept,
         )  # fmt: skip
 
     def stream_parts(self, messages: list[dict[str, str]], **options: Any) -> Iterator[SimpleNamespace]:

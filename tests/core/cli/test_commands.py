@@ -11,6 +11,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import typer
+
+from lumen_core.cli.bench import _numbers
 
 COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
@@ -196,6 +199,26 @@ def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytes
     assert [message["content"] for message in asked[-1][0]] == ["짧게", "한\n줄", "줄\n한", "끝"]
 
 
+def test_thinking_is_turned_on_and_off_while_talking(
+    engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lumen_core.text.chat import ChatFamily
+
+    def talk(*lines: str) -> Any:
+        stdin(monkeypatch, "\n".join(lines).encode())
+        return lumen("chat")
+
+    assert "this model has no thinking mode" in talk("/think", "가").err
+    assert "think" not in engine.models[-1].asked[-1][1]
+    monkeypatch.setattr(type(engine.models[-1]), "family", ChatFamily("f", (), on={"a": 1}))
+    monkeypatch.setattr(type(engine.models[-1]), "kept", 7)
+    done = talk("/think", "가", "/nothink", "나", "/think 50", "다", "/think x", "라", "/stats")
+    thinking = [options["think"] for messages, options in engine.models[-1].asked]
+    assert thinking == [True, False, 50, 50]
+    assert "/think takes a number of tokens, not 'x'" in done.err
+    assert "(and 7 kept from before)" in done.err
+
+
 def test_a_plugins_command_is_there(lumen: Any) -> None:
     assert "hello" in lumen("--help").out
     assert lumen("hello", "--name", "둘").out == "안녕, 둘!\n"
@@ -236,3 +259,18 @@ def test_formats_say_their_size(lumen: Any) -> None:
     rows = {row["name"]: row for row in json.loads(lumen("formats", "list", "--json").out)}
     sizes = {"q8_0": (32, 34), "mxfp4": (32, 17), "nvfp4": (64, 36), "q6_k": (256, 210), "bf16": (1, 2)}
     assert {name: (rows[name]["block"], rows[name]["block_bytes"]) for name in sizes} == sizes
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("512", [512]), ("1,8", [1, 8]), ("1-3", [1, 2, 3]), ("128-512+128", [128, 256, 384, 512]),
+     ("1-64*4,5", [1, 4, 16, 64, 5]), ("0", [0])],
+)  # fmt: skip
+def test_lists_of_lengths_are_those_of_llama_bench(text: str, numbers: list[int]) -> None:
+    assert _numbers(text, "-p") == numbers
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "1-5*1", "0-5*2", "1-9+0", "1-99999999999", "1,,2"])
+def test_wrong_lists_are_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        _numbers(text, "-p")

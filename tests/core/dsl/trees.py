@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import strategies as st
 
 from lumen_core.dsl import ast
@@ -60,7 +62,7 @@ functions = st.builds(
 )
 keys = st.lists(names, min_size=1, max_size=3).map(".".join)
 strings = st.text(st.characters(exclude_characters='\n"', exclude_categories=["Cs"]), max_size=8)
-weights = st.builds(ast.Weight, names, types, st.none() | strings, st.none() | names)
+weights = st.builds(ast.Weight, names, types, st.none() | strings, st.none() | names, st.none() | names)
 models = st.builds(
     ast.Model,
     names,
@@ -73,5 +75,7 @@ models = st.builds(
     _tuple(strings),
     st.none() | names,
     _tuple(names),
+    _tuple(names),
 )
-modules = st.builds(ast.Module, _tuple(st.one_of(formats, functions, models)))
+parts = st.builds(lambda model: replace(model, base=None, parts=(), partial=True), models)
+modules = st.builds(ast.Module, _tuple(st.one_of(formats, functions, models, parts)))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_core.engine.benchmark import LUMEN, benchmark, file_work
+from lumen_core.engine.benchmark import LUMEN, RUN_IN, Test, all_tests, benchmark, file_work
 from lumen_core.engine.model import load
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.synth import synthesize
@@ -21,10 +21,10 @@ class Tortoise:
     name = "tortoise"
 
     def __init__(self) -> None:
-        self.asked: list[tuple[int, int]] = []
+        self.asked: list[tuple[int, int, int]] = []
 
-    def speed(self, ids: Sequence[int], generated: int) -> float:
-        self.asked.append((len(ids), generated))
+    def speed(self, before: Sequence[int], ids: Sequence[int], generated: int) -> float:
+        self.asked.append((len(before), len(ids), generated))
         return 0.5
 
 
@@ -36,9 +36,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_engines_run_in_turn_and_are_compared(path: Path) -> None:
     rival = Tortoise()
     with load(path, threads=1) as model:
-        results, limits = benchmark(model, [16], [4], repetitions=2, rivals=[rival])
+        results, limits = benchmark(model, all_tests([16], [4]), repetitions=2, rivals=[rival])
         characters = len(PARAGRAPH) / len(model.tokenizer.encode(PARAGRAPH, add_special=False))
-    assert rival.asked == [(16, 0), (1, 4)] * 3  # a round that only warms up, then two
+    assert rival.asked == [(0, 16, 0), (0, 1, 4)] * 3  # a round that only warms up, then two
     assert [(result.engine, result.test) for result in results] == [
         (LUMEN, "pp16"), ("tortoise", "pp16"), (LUMEN, "tg4"), ("tortoise", "tg4"),
     ]  # fmt: skip
@@ -49,8 +49,41 @@ def test_engines_run_in_turn_and_are_compared(path: Path) -> None:
     assert ours.characters == pytest.approx(ours.median * characters)
     assert theirs.characters == pytest.approx(0.5 * characters)
     work = file_work(path)
-    share = ours.median * work.operations_per_token / limits.int8_operations_per_second
-    assert ours.of_int8_peak == pytest.approx(share)
+    share = ours.median * work.operations_per_token["int8"] / limits.int8_operations_per_second
+    assert ours.of_peak == pytest.approx(share)
+
+
+def test_tests_are_named_as_elsewhere() -> None:
+    tests = all_tests([512], [128], depths=(0, 4096), sequences=(1, 8), lookup=True)
+    assert [test.name for test in tests] == [
+        "pp512", "pp512 @ d4096", "tg128", "tg128 x8", "tg128 @ d4096", "tg128 @ d4096 x8", "tg128 lookup",
+    ]  # fmt: skip
+    assert all_tests([16, 32], []) == [Test(prompt=16), Test(prompt=32)]
+
+
+def test_every_kind_of_test_counts_its_tokens(path: Path) -> None:
+    """What a test says it does is what the model did."""
+    tests = all_tests([16], [6], depths=(0, 70), sequences=(1, 3), lookup=True)
+    rival = Tortoise()
+    with load(path, threads=2, context=400, sequences=3) as model:
+        results, limits = benchmark(model, tests, repetitions=1, rivals=[rival])
+        cached = model.describe()["cache_bytes_per_token"]
+        assert len(model._cached.tokens) > RUN_IN  # the last was the look-up
+        before, ids = tests[1].text(model)
+        assert (len(before), len(ids)) == (70, 16)
+        assert tests[1].text(model) == (before, ids)
+    ours = {result.test: result for result in results if result.engine == LUMEN}
+    assert list(ours) == [test.name for test in tests]
+    assert all(result.median > 0 for result in results)
+    assert rival.asked == [(0, 16, 0), (70, 16, 0), (0, 1, 6), (70, 1, 6)] * 2
+    deep, many = ours["tg6 @ d70"], ours["tg6 x3"]
+    bytes = file_work(path).bytes_per_token
+    assert deep.of_bandwidth == pytest.approx(
+        deep.median * (bytes + 73 * cached) / limits.read_bytes_per_second
+    )
+    assert many.of_bandwidth == pytest.approx(
+        many.median * (bytes / 3 + 3 * cached) / limits.read_bytes_per_second
+    )
 
 
 def test_an_unknown_engine_is_named(path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from lumen_core.dsl.parse import parse
 from lumen_core.engine.model import load
 from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import ModelFormatError, UnsupportedFormatError
 from lumen_core.plugins.collect import Entry
@@ -40,7 +41,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     source = synthesize("qwen3-tiny", folder / "f32.gguf", "f32", seed=2)
     own = registry(MINE)
     with own.reader(source).open(source) as file:
-        return source, write(plan(file, "mine", registry=own), folder / "mine.gguf")
+        return source, write(plan(file, "mine", registry=own), folder / "mine.gguf", choose_target(own, None))
 
 
 def test_a_model_in_it_runs(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -71,7 +72,8 @@ def test_a_source_in_it_can_be_quantized_again(files: tuple[Path, Path], tmp_pat
     _, out = files
     own = registry(MINE)
     with own.reader(out).open(out) as file:
-        again = write(plan(file, "q8_0", registry=own, requantize=True), tmp_path / "q8.gguf")
+        job = plan(file, "q8_0", registry=own, requantize=True)
+        again = write(job, tmp_path / "q8.gguf", choose_target(own, None))
     with open_file(again) as file:
         assert file.identities == {}
         assert not [key for key in file.metadata if key.startswith(PREFIX)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 import gguf
@@ -10,6 +12,7 @@ import pytest
 
 from lumen_core.engine.importance import collect
 from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError, ModelFormatError
 from lumen_core.plugins.registry import Registry
@@ -17,6 +20,7 @@ from lumen_core.weights.model_file import Importance
 from lumen_quant_gguf import imatrix
 
 REGISTRY = Registry.load()
+TARGET = choose_target(REGISTRY, None)
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +47,7 @@ def test_the_first_layer_sees_normed_embeddings(model: Path) -> None:
     for name in ("attn_q", "attn_k", "attn_v"):
         key = f"blk.0.{name}.weight"
         assert found.counts[key] == [32]
-        assert np.allclose(found.of(key), (normed**2).mean(0)[None], rtol=1e-4)
+        assert np.allclose(found.of(key, 256), (normed**2).mean(0)[None], rtol=1e-4)
     head = collected(model, ids, chunk=16, head=True)
     assert {"output.weight", "token_embd.weight"} & head.sums.keys()
 
@@ -65,10 +69,39 @@ def test_files_go_both_ways(model: Path, tmp_path: Path) -> None:
     assert tensors["blk.0.attn_q.weight.counts"].shape.tolist() == [1, 1]
     with REGISTRY.reader(model).open(model) as file:
         job = plan(file, "q4_0", registry=REGISTRY, importance=again)
-        out = write(job, tmp_path / "out.gguf")
+        out = write(job, tmp_path / "out.gguf", TARGET)
     with REGISTRY.reader(out).open(out) as file:
         assert file.metadata["quantize.imatrix.entries_count"] == 14
         assert file.metadata["quantize.imatrix.dataset"] == "text.txt"
+
+
+def old_file(entries: dict[str, tuple[int, np.ndarray]], chunks: int, dataset: str) -> bytes:
+    """What llama.cpp wrote before it wrote GGUF."""
+    found = struct.pack("<i", len(entries))
+    for name, (calls, means) in entries.items():
+        found += struct.pack("<i", len(name)) + name.encode() + struct.pack("<ii", calls, means.size)
+        found += (means * calls).astype("<f4").tobytes()
+    return found + struct.pack("<ii", chunks, len(dataset)) + dataset.encode()
+
+
+def test_old_files_are_read(tmp_path: Path) -> None:
+    means = {"blk.0.attn_q.weight": np.arange(8.0), "blk.0.ffn_up_exps.weight": np.arange(24.0)}
+    raw = old_file({name: (5, values) for name, values in means.items()}, 7, "text.txt")
+    path = tmp_path / "imatrix.dat"
+    path.write_bytes(raw)
+    found = imatrix.read(path)
+    assert (found.chunks, found.datasets) == (7, ("text.txt",))
+    assert np.array_equal(found.of("blk.0.attn_q.weight", 8), means["blk.0.attn_q.weight"][None])
+    stacked = found.of("blk.0.ffn_up_exps.weight", 8)
+    assert np.array_equal(stacked, means["blk.0.ffn_up_exps.weight"].reshape(3, 8))
+    for size in range(len(raw) - len("text.txt") - 8):
+        path.write_bytes(raw[:size])
+        with pytest.raises(ModelFormatError, match="no importance file"):
+            imatrix.read(path)
+    for place in range(0, len(raw), 4):  # sizes of nothing that is there
+        path.write_bytes(raw[:place] + b"\xff\xff\xff\x7f" + raw[place + 4 :])
+        with suppress(ModelFormatError):
+            imatrix.read(path)
 
 
 def test_what_is_refused(model: Path, tmp_path: Path) -> None:

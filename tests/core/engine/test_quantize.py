@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lumen_core.engine.quantize import Job, plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
 from lumen_core.engine.verify import tensor_errors
 from lumen_core.errors import LumenError
@@ -21,6 +22,7 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.weights.model_file import Importance
 
 REGISTRY = Registry.load()
+TARGET = choose_target(REGISTRY, None)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +39,7 @@ def planned(source: Path, mixture: str, *overrides: tuple[str, str], **options: 
 def test_formats_errors_and_metadata(source: Path, tmp_path: Path) -> None:
     seen: list[tuple[str, int, int]] = []
     job = planned(source, "q4_k_m", ("attn_v", "q8_0"), (r"^token_embd", "f16"))
-    out = write(job, tmp_path / "out.gguf", 2, lambda *step: seen.append(step))
+    out = write(job, tmp_path / "out.gguf", TARGET, 2, lambda *step: seen.append(step))
     assert seen[-1][1] == seen[-1][2] == sum(change.elements for change in job.changes)
     assert list(tmp_path.iterdir()) == [out]
     with REGISTRY.reader(out).open(out) as result:
@@ -60,7 +62,7 @@ def test_formats_errors_and_metadata(source: Path, tmp_path: Path) -> None:
 
 def test_a_tensor_that_keeps_its_format_keeps_its_bytes(tmp_path: Path) -> None:
     source = synthesize("qwen3-tiny", tmp_path / "q8_0.gguf", "q8_0", registry=REGISTRY)
-    out = write(planned(source, "q8_0"), tmp_path / "again.gguf")
+    out = write(planned(source, "q8_0"), tmp_path / "again.gguf", TARGET)
     with REGISTRY.reader(source).open(source) as before, REGISTRY.reader(out).open(out) as after:
         for name, tensor in before.tensors.items():
             assert np.array_equal(tensor.data, after.tensors[name].data)
@@ -82,7 +84,7 @@ def test_what_is_refused(source: Path, tmp_path: Path) -> None:
     ):
         with pytest.raises(LumenError, match=message):
             planned(*arguments)  # type: ignore[arg-type]
-    quantized = write(planned(source, "q8_0"), tmp_path / "q8_0.gguf")
+    quantized = write(planned(source, "q8_0"), tmp_path / "q8_0.gguf", TARGET)
     with pytest.raises(LumenError, match="quantized already"):
         planned(quantized, "q4_0")
     assert planned(quantized, "q4_0", requantize=True).changes
@@ -107,10 +109,10 @@ def test_it_never_writes_over_its_input(source: Path, tmp_path: Path) -> None:
         ("missing/out.gguf", "does not exist"),
     ):
         with pytest.raises(LumenError, match=message):
-            write(job, tmp_path / name)
+            write(job, tmp_path / name, TARGET)
     through = planned(tmp_path / "link.gguf", "q4_0")
     with pytest.raises(LumenError, match="the file that is read"):
-        write(through, copy)
+        write(through, copy, TARGET)
     assert copy.read_bytes() == original
     assert not list(tmp_path.glob(".*.partial"))
 
@@ -124,7 +126,7 @@ def test_a_weight_that_is_not_finite_is_named_and_nothing_is_left(tmp_path: Path
     raw[start : start + 4] = np.float32(np.nan).tobytes()
     source.write_bytes(raw)
     with pytest.raises(LumenError, match=r"blk\.1\.ffn_up\.weight.*nan"):
-        write(planned(source, "q4_0"), tmp_path / "out.gguf")
+        write(planned(source, "q4_0"), tmp_path / "out.gguf", TARGET)
     assert list(tmp_path.iterdir()) == [source]
 
 
@@ -142,19 +144,21 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.plugins.registry import Registry
 registry = Registry.load()
+target = choose_target(registry, None)
 source = Path(sys.argv[1])
 job = plan(registry.reader(source).open(source), "q4_0", registry=registry)
 print("ready", flush=True)
 for _ in range(50):
-    write(job, sys.argv[2])
+    write(job, sys.argv[2], target)
 """
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_kill_leaves_the_old_file_or_the_whole_new_one(number: int, source: Path, tmp_path: Path) -> None:
-    complete = write(planned(source, "q4_0"), tmp_path / "complete.gguf").read_bytes()
+    complete = write(planned(source, "q4_0"), tmp_path / "complete.gguf", TARGET).read_bytes()
     out = tmp_path / "out.gguf"
     generator = random.Random(5)
     for attempt in range(4):

@@ -254,3 +254,47 @@ def test_fused_rows():
 def test_every_definition_says_what_it_is():
     for definition in DEFINITIONS.values():
         assert definition.summary, definition.name
+
+
+def test_top_k_takes_the_first_of_equals():
+    scores = F([[0, 3, 3, 1], [2, 2, 2, 2]])
+    line = "top_k %s {k = 2} : tensor<i32, [T, 2]>"
+    assert run(line, scores, s="tensor<f32, [T, 4]>").tolist() == [[1, 2], [0, 1]]
+
+
+def test_top_k_keeps_the_groups_whose_two_greatest_sum_to_most():
+    scores = F([[9, 0, 5, 5, 4, 3]])  # 9, 10 and 7
+    line = "top_k %s {k = 2, groups = 3, kept = 1} : tensor<i32, [T, 2]>"
+    assert run(line, scores, s="tensor<f32, [T, 6]>").tolist() == [[2, 3]]
+    line = "top_k %s {k = 3, groups = 3, kept = 2} : tensor<i32, [T, 3]>"
+    assert run(line, scores, s="tensor<f32, [T, 6]>").tolist() == [[0, 2, 3]]
+
+
+def test_pick():
+    x, chosen = RANDOM.random((2, 4), F), np.array([[3, 0], [1, 1]], np.int32)
+    types = {"x": "tensor<f32, [T, 4]>", "c": "tensor<i32, [T, 2]>"}
+    found = run("pick %x, %c : tensor<f32, [T, 2]>", x, chosen, **types)
+    np.testing.assert_array_equal(found, [x[0, [3, 0]], x[1, [1, 1]]])
+
+
+def test_products_of_experts_have_a_row_for_every_choice():
+    chosen = np.array([[2, 0], [1, 2], [0, 0]], np.int32)
+    x, bytes = RANDOM.standard_normal((3, 8)).astype(F), RANDOM.integers(0, 255, (3, 4, 8), np.uint8)
+    types = {"c": "tensor<i32, [T, 2]>", "x": "tensor<f32, [T, 8]>", "w": "tensor<twice, [3, 4, 8]>"}
+    line = "fused_expert_matmul %c, %x, %w : tensor<f32, [2*T, 4]>"
+    found = run(line, chosen, x, bytes, formats={"twice": Doubled}, **types)
+    wanted = [bytes[expert] * F(2) @ x[token] for token in range(3) for expert in chosen[token]]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    line = "expert_matmul %c, %x, %w : tensor<f32, [2*T, 4]>"
+    types |= {"x": "tensor<f32, [2*T, 8]>", "w": "tensor<f32, [3, 4, 8]>"}
+    rows = np.repeat(x, 2, axis=0)
+    np.testing.assert_allclose(run(line, chosen, rows, bytes * F(2), **types), wanted, rtol=1e-5)
+
+
+def test_blend():
+    shares, x = RANDOM.random((2, 3), F), RANDOM.random((6, 4), F)
+    before = RANDOM.random((2, 4), F)
+    types = {"s": "tensor<f32, [T, 3]>", "x": "tensor<f32, [3*T, 4]>", "a": "tensor<f32, [T, 4]>"}
+    wanted = np.einsum("tk,tkd->td", shares, x.reshape(2, 3, 4))
+    found = run("blend %s, %x, %a : tensor<f32, [T, 4]>", shares, x, before, **types)
+    np.testing.assert_allclose(found, wanted + before, rtol=1e-6)

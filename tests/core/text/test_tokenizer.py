@@ -236,6 +236,7 @@ def test_merges_without_a_token_are_ignored() -> None:
     assert build(words | {"tokenizer.ggml.merges": merges}).encode(text) == build(words).encode(text)
 
 
+@settings(deadline=None)
 @given(words)
 def test_a_short_text_has_the_ids_of_the_whole_tables(text: str) -> None:
     whole = build(byte_level("llama-bpe"))

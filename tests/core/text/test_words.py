@@ -64,8 +64,8 @@ def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_text_that_cannot_be_cut_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LONGEST_STRETCH", 1000)
     words, _ = encoder()
+    monkeypatch.setattr(module, "LONGEST_STRETCH", 1000)
     assert len(words("가 " * 1000)) >= 1000
     with pytest.raises(TokenizerError, match=r"1001 characters without a place .* \(limit 1000\)"):
         words("가" * 1001)
