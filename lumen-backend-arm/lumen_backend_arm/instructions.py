@@ -17,6 +17,11 @@ fn dot4_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {
     acc + reshape(sum(reshape(widen(a) * widen(b), N, 4)), N)
 }
 """
+DOT8_S8S8 = """
+fn dot8_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {
+    acc + reshape(sum(reshape(widen(a), 2, 1, 2 * N) * reshape(widen(b), 1, 2, 2 * N)), N)
+}
+"""
 WIDEN_PAIRS = """
 fn widen_pairs[N](a: i16[2 * N]) -> i32[N] {
     reshape(sum(reshape(widen(a), N, 2)), N)
@@ -61,6 +66,8 @@ def _sve_lookup16(width: int) -> Row:
 
 ROWS: tuple[Row, ...] = (
     _neon("dot4_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.sdot.v4i32.v16i8", ("dotprod",), DOT4_S8S8),
+    # Two rows times two columns, 8 elements each.
+    _neon("dot8_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.smmla.v4i32.v16i8", ("i8mm",), DOT8_S8S8),
     _sve_dot4(32),
     _sve_dot4(64),
     _neon("widen_pairs", "i32 i16", "llvm.aarch64.neon.saddlp.v4i32.v8i16", ("neon",), WIDEN_PAIRS),

@@ -20,6 +20,7 @@ LINUX = "aarch64-unknown-linux-gnu"
 
 _NEON = ("neon",)
 _DOTPROD = (*_NEON, "dotprod", "lse")
+_I8MM = (*_DOTPROD, "i8mm")
 _SVE = (*_NEON, "lse", "sve")
 
 
@@ -53,7 +54,9 @@ def _target(
 # A64FX and Neoverse V1 (Graviton 3); SVE has dot products of bytes of its own.
 SVE_512 = _target("arm-sve-512", _SVE, 64)
 SVE_256 = _target("arm-sve-256", _SVE, 32)
-# Apple silicon, Neoverse N1 and N2, V2 (whose SVE vectors are no longer than these), Cortex-A55 and A75 on.
+# Apple M2 on, Neoverse N2 and V2 (whose SVE vectors are no longer than these), Cortex-A510 and A710 on.
+I8MM = _target("arm-i8mm", _I8MM)
+# Apple M1, Neoverse N1, Cortex-A55 and A75 on.
 DOTPROD = _target("arm-dotprod", _DOTPROD)
 # Cortex-A53, A57, A72: Raspberry Pi 3 and 4.
 NEON = _target("arm-neon", _NEON, cache_bytes=(32 << 10, 512 << 10))

@@ -89,6 +89,11 @@ class Target:
         return self.vector_bytes // 4
 
     @property
+    def depth(self) -> int:
+        """Elements of a row that lie side by side in a vector of codes: as many as a dot product takes."""
+        return 8 if self.find("dot8_s8s8") is not None else 4
+
+    @property
     def feature_string(self) -> str:
         return ",".join(f"+{name}" for name in self.features)
 

@@ -11,7 +11,7 @@ from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import Scale
-from lumen_core.schedule.spread import Spread
+from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import DotPlan, WeightReader
 from lumen_core.target import Target
@@ -48,8 +48,11 @@ class IntegerTile:
         self.paired = self.minimums_are_paired()
         alone = self.plan.kind != "corrected" and (self.form.offset is None or self.paired)
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
+        # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
+        # the sums have the other half of the rows.
+        self.side = activation.side
         # Columns whose dot products take turns, so that none waits for the one before it.
-        self.abreast = 4 if target.broadcast_memory else 1
+        self.abreast = 4 if target.broadcast_memory else self.side
 
     def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums over a whole row: of every column from `column` on, a vector of rows."""
@@ -69,7 +72,7 @@ class IntegerTile:
         if act.group == PIECE:
             with b.loop(0, blocks, 1, zeros) as loop:
                 loop.next(*self.pieces(*place(loop.index), list(loop.values)))
-            return list(loop.results)
+            return self.by_column(list(loop.results))
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
         waiting = b.stack(4 * self.rows * self.m)
         for number in range(self.m):
@@ -77,16 +80,19 @@ class IntegerTile:
         with b.loop(0, blocks) as loop:
             codes, base, quants_of, words_of = place(loop.index)
             sums = self.pieces(codes, base, quants_of, words_of, [self.totals.zero] * self.m)
-            sums = self.totals.of_block(sums, self.factor(base))
+            factors = self.parts(self.factor(base))
+            sums = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(sums)]
             if self.paired:
                 sums = self.minimums(base, words_of, sums)
+            by = self.spread(self.vector, words_of, act.scales)
             for number in range(self.m):
                 where = 4 * self.rows * number
-                by = b.load_splat(self.vector, words_of, act.scales + 4 * number)
                 before = b.load(self.vector, waiting, where, align=64)
-                b.store(b.fma(sums[number], by, before), waiting, where, align=64)
+                b.store(b.fma(sums[number], by[number], before), waiting, where, align=64)
             loop.next()
-        return [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(self.m)]
+        return self.by_column(
+            [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(self.m)]
+        )
 
     def pieces(
         self, codes: Value, base: Value, quants: Value, words: Value, sums: list[Value]
@@ -140,9 +146,12 @@ class IntegerTile:
         with b.loop(0, offset.integer.count, 1, sums) as loop:
             beta = self.reader.sub_factor(offset, factor, base, loop.index, self.layout.minimum_offset)
             where = b.offset(words, b.mul(loop.index, 4 * act.columns))
-            by = Spread(b, self.target, type, where, first, self.m)
-            totals = (b.convert(by[column], "f32") for column in range(self.m))
-            loop.next(*(b.fma(beta, total, sum) for total, sum in zip(totals, loop.values, strict=True)))
+            by, betas = self.spread(type, where, first), self.parts(beta)
+            sums = [
+                b.fma(betas[number % self.side], b.convert(by[number], "f32"), sum)
+                for number, sum in enumerate(loop.values)
+            ]
+            loop.next(*sums)
         return list(loop.results)
 
     def piece(
@@ -165,6 +174,8 @@ class IntegerTile:
         for start in range(0, PIECE, sub):
             scale = self.totals.scale(self.sub_block(index, start), factor, base)
             beta = self.beta(base, index, start, scale)
+            betas = self.parts(beta) if beta is not None else []
+            scales = [self.totals.prepare(own, number) for number, own in enumerate(self.parts(scale))]
             # With few registers the operands come in portions of four, so that nothing is spilled.
             portion = 4 * (8 if self.target.registers >= 32 else 4)
             end = start + sub
@@ -177,20 +188,24 @@ class IntegerTile:
                     if part is parts[0]:
                         for column in columns:
                             seed = self.seed(metadata, start, sub, column)
-                            totals[column] = self.totals.start(seed, sums[column])
+                            totals[column] = self.totals.start(seed)
                     self.dots(totals, columns, operands, quants, part.start)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
+                        own = column % self.side
                         by = metadata.scales[column] if metadata.scales is not None else None
-                        sums[column] = self.totals.add(sums[column], totals.pop(column), scale, by)
+                        sums[column] = self.totals.add(
+                            sums[column], totals.pop(column), scales[own], by, own
+                        )
                         if beta is None:
                             continue
                         if sub < PIECE:
                             seeds = b.convert(metadata.seeds(start, sub, column), "f32")
-                            sums[column] = b.fma(beta if by is None else b.mul(beta, by), seeds, sums[column])
+                            scaled = betas[own] if by is None else b.mul(betas[own], by)
+                            sums[column] = b.fma(scaled, seeds, sums[column])
                         else:
-                            sums[column] = b.fma(beta, metadata.totals[column], sums[column])
+                            sums[column] = b.fma(betas[own], metadata.totals[column], sums[column])
         return sums
 
     def factor(self, base: Value) -> Value:
@@ -232,16 +247,55 @@ class IntegerTile:
         unit_base = self.builder.offset(codes, unit * self.layout.unit_bytes)
         return self.reader.operands(unit_base, range(inside // 4, (inside + len(part)) // 4))
 
+    def spread(self, type: Type, pointer: Value, offset: int) -> Spread:
+        """One item of each column, as the sums have their columns."""
+        kind = PairSpread if self.side > 1 else Spread
+        return kind(self.builder, self.target, type, pointer, offset, self.m)
+
+    def parts(self, rows: Value) -> list[Value]:
+        """What each row has, as the sums have their rows."""
+        if self.side == 1:
+            return [rows]
+        half = self.rows // 2
+        masks = ([n // 2 for n in range(first, first + self.rows)] for first in (0, 2 * half))
+        return [self.builder.shuffle(rows, None, mask) for mask in masks]
+
+    def by_column(self, sums: list[Value]) -> list[Value]:
+        """Sums as they are stored: a vector of rows for every column."""
+        if self.side == 1:
+            return sums
+        return [
+            self.builder.shuffle(sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2))
+            for number in range(self.m)
+        ]
+
+    def every_second(self, first: int) -> range:
+        return range(first, 2 * self.rows, 2)
+
     def dots(
         self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
     ) -> None:
         """Add the dot products of the operands with the activations from element `first` on to the totals."""
+        if self.side > 1:
+            self.dots_of_pairs(totals, columns, operands, quants, first)
+            return
         b, type, count = self.builder, operands[0].type, len(operands)
         again = count < PIECE // 4 and self.m > 1
+        parts = self.layout.parts
+        kind = PairSpread if parts > 1 else Spread
         codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count, again)
+            column: kind(b, self.target, type, quants, self.activation.code(column, first), count, again)
             for column in columns
         }
+        if parts > 1:  # one column alone: a row has half of its sum in either of two lanes
+            for column in columns:
+                halves = [b.constant(self.lanes, 0)] * parts
+                for step, operand in enumerate(operands):
+                    own = step % parts
+                    halves[own] = self.dot(halves[own], [(operand, codes[column][step])])
+                even, odd = (b.shuffle(*halves, self.every_second(first)) for first in (0, 1))
+                totals[column] = b.add(totals[column], b.add(even, odd))
+            return
         link = self.plan.chain or 1
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))
@@ -249,6 +303,19 @@ class IntegerTile:
                 pairs = [(operands[step], codes[column][step]) for step in steps]
                 add = self.chained if self.plan.chain else self.dot
                 totals[column] = add(totals[column], pairs)
+
+    def dots_of_pairs(
+        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
+    ) -> None:
+        """The same for pairs of rows times pairs of columns."""
+        b, type, again = self.builder, operands[0].type, len(operands) < PIECE // 4
+        for pair in columns[:: self.side]:
+            for group in range(0, len(operands), self.side):
+                where = self.activation.code(pair, first + 4 * group)
+                codes = b.load(type, quants, where, align=4, again=again)
+                for part in range(self.side):
+                    values = (totals[pair + part], operands[group + part], codes)
+                    totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""
@@ -285,7 +352,7 @@ class _Metadata:
     """What a piece of a panel has beside the codes, of each column in every lane."""
 
     def __init__(self, tile: IntegerTile, words: Value, index: Value):
-        self.builder, self.lanes, act = tile.builder, tile.lanes, tile.activation
+        self.tile, self.builder, self.lanes, act = tile, tile.builder, tile.lanes, tile.activation
         self.activation = act
         self.step = 4 * act.columns
         own = act.group == PIECE
@@ -293,12 +360,12 @@ class _Metadata:
         by_half = words if own else self.builder.offset(words, self.builder.mul(index, 2 * self.step))
         self.places = {32: (by_piece, act.seeds32), 16: (by_half, act.seeds16)}
         self.scales = (
-            Spread(self.builder, tile.target, tile.vector, words, act.scales, tile.m) if own else None
+            tile.spread(tile.vector, words, act.scales) if own else None
         )
-        self.totals = Spread(self.builder, tile.target, tile.vector, by_piece, act.sums32, tile.m)
+        self.totals = tile.spread(tile.vector, by_piece, act.sums32)
 
     def seeds(self, start: int, sub: int, column: int) -> Value:
         """-128 * the sum of the activations of the sub-block at element `start`."""
         where, first = self.places[sub]
         first += start // sub * self.step if sub < PIECE else 0
-        return self.builder.load_splat(self.lanes, where, first + 4 * column)
+        return self.tile.spread(self.lanes, where, first)[column]

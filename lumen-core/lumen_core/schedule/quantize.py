@@ -35,7 +35,10 @@ class QuantizedRow:
         if columns > 1:
             column = builder.rem(token, columns)
             self.words = builder.offset(panel, builder.mul(column, 4))
-            self.codes = builder.offset(panel, builder.mul(column, PIECE))
+            side, run = layout.side, layout.run
+            first = builder.mul(builder.div(column, side), side * PIECE) if side > 1 else builder.mul(column, PIECE)
+            own = builder.mul(builder.rem(column, side), run) if side > 1 else 0
+            self.codes = builder.offset(builder.offset(panel, first), own)
 
     def store_plain(self, values: Value, element: Value) -> None:
         """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain f32."""
@@ -108,7 +111,7 @@ class QuantizedRow:
                 rounded = builder.bitcast(builder.fma(value, factor, magic), Type("i32", width))
                 parts.append(builder.convert(builder.sub(rounded, _MAGIC_BITS), "i8"))
             bytes = self._joined(parts)
-            builder.store(bytes, codes, layout.code(0, PIECE * piece + half), align=4)
+            self._store_codes(bytes, codes, PIECE * piece + half)
             quads = builder.bitcast(bytes, four)
             quads = builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quads)
             sums.append(builder.reduce("add", quads))
@@ -125,6 +128,14 @@ class QuantizedRow:
             weighted = builder.mul(scale, weighted)
         builder.store(weighted, words, layout.sums32 + piece * step, align=4)
         return sums
+
+    def _store_codes(self, bytes: Value, codes: Value, element: int) -> None:
+        """Write 16 codes from `element` on, as many at once as lie side by side."""
+        builder, layout = self.builder, self.layout
+        run = min(16, layout.run)
+        for start in range(0, 16, run):
+            part = bytes if run == 16 else builder.shuffle(bytes, None, range(start, start + run))
+            builder.store(part, codes, layout.code(0, element + start), align=4)
 
     def _joined(self, parts: list[Value]) -> Value:
         while len(parts) > 1:

@@ -40,5 +40,25 @@ class Spread:
             return b.load_splat(self.type, self.pointer, self.offset + 4 * item)
         first = item // _ITEMS * _ITEMS
         if first not in self._loaded:
-            self._loaded[first] = b.load(self.type, self.pointer, self.offset + 4 * first, align=4, again=self.again)
-        return b.shuffle(self._loaded[first], None, [item - first] * _ITEMS)
+            where = self.offset + 4 * first
+            self._loaded[first] = b.load(self.type, self.pointer, where, align=4, again=self.again)
+        return b.shuffle(self._loaded[first], None, self.lanes(item - first))
+
+    def lanes(self, item: int) -> list[int]:
+        """The lanes of a load that make the vector of its item `item`."""
+        return [item] * _ITEMS
+
+
+class PairSpread(Spread):
+    """The same for pairs of items: item 2i and item 2i + 1 in turn, for either of them."""
+
+    def __getitem__(self, item: int) -> Value:
+        b, first = self.builder, item // 2 * 2
+        if item < self.together:
+            return super().__getitem__(item)
+        pair = b.load(Type(self.type.element, 2), self.pointer, self.offset + 4 * first, align=4)
+        return b.shuffle(pair, None, self.lanes(0))
+
+    def lanes(self, item: int) -> list[int]:
+        first = item // 2 * 2
+        return [first, first + 1] * (self.type.lanes // 2)

@@ -43,18 +43,22 @@ class Totals:
         assert scale is not None
         return self.reader.sub_factor(scale, factor, base, number, self.layout.scale_offset)
 
-    def start(self, seed: Value | None, sum: Value) -> Value:
+    def prepare(self, scale: Value, part: int) -> Value:
+        """A scale as `add` takes it, for part `part` of the rows."""
+        return scale
+
+    def start(self, seed: Value | None) -> Value:
         """What the dot products of a sub-block are added to."""
         return self.builder.constant(self.lanes, 0) if seed is None else seed
 
-    def add(self, sum: Value, total: Value, scale: Value, by: Value | None) -> Value:
-        """The sum with a total in it; `by` scales the activations of the sub-block, if they have their own."""
+    def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
+        """The sum with a total of part `part` in it; `by` scales the activations, if a sub-block has its own."""
         b = self.builder
         return b.fma(b.convert(total, "f32"), scale if by is None else b.mul(scale, by), sum)
 
-    def of_block(self, sums: list[Value], factor: Value) -> list[Value]:
-        """The sums of a block as floats."""
-        return sums
+    def of_block(self, sum: Value, factor: Value) -> Value:
+        """A sum of a block as floats; `factor` scales the whole block."""
+        return sum
 
 
 class IntegerTotals(Totals):
@@ -74,12 +78,12 @@ class IntegerTotals(Totals):
         where = self.builder.offset(base, self.builder.mul(number, self.layout.rows))
         return self.reader.integers(scale.integer, where, self.layout.scale_offset)
 
-    def add(self, sum: Value, total: Value, scale: Value, by: Value | None) -> Value:
+    def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
         b = self.builder
         return b.add(sum, total if scale.literal == 1 else b.mul(total, scale))
 
-    def of_block(self, sums: list[Value], factor: Value) -> list[Value]:
-        return [self.builder.mul(self.builder.convert(sum, "f32"), factor) for sum in sums]
+    def of_block(self, sum: Value, factor: Value) -> Value:
+        return self.builder.mul(self.builder.convert(sum, "f32"), factor)
 
     @staticmethod
     def fits(layout: WeightLayout, activation: ActivationLayout) -> bool:
@@ -100,21 +104,20 @@ class FloatTotals(Totals):
         # What a multiply-add overwrites is read from memory for each column: as cheap as a copy of a
         # register is not, and it costs no register.
         self._large = builder.stack(4 * layout.rows)
-        self._taken = builder.stack(4 * layout.rows)
+        self._taken = [builder.stack(4 * layout.rows) for _ in range(layout.parts)]
         builder.store(builder.constant(self.lanes, _LARGE_BITS), self._large, align=4 * layout.rows)
 
-    def scale(self, number: Value, factor: Value, base: Value) -> Value:
-        b = self.builder
-        scale = super().scale(number, factor, base)
-        b.store(b.mul(scale, -_LARGE), self._taken, align=4 * self.layout.rows)
+    def prepare(self, scale: Value, part: int) -> Value:
+        taken = self.builder.mul(scale, -_LARGE)
+        self.builder.store(taken, self._taken[part], align=4 * self.layout.rows)
         return scale
 
-    def start(self, seed: Value | None, sum: Value) -> Value:
+    def start(self, seed: Value | None) -> Value:
         return self._read(self.lanes, self._large)
 
-    def add(self, sum: Value, total: Value, scale: Value, by: Value | None) -> Value:
+    def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
         b = self.builder
-        product = b.fma(b.bitcast(total, self.vector), scale, self._read(self.vector, self._taken))
+        product = b.fma(b.bitcast(total, self.vector), scale, self._read(self.vector, self._taken[part]))
         return b.add(sum, product) if by is None else b.fma(product, by, sum)
 
     def _read(self, type: Type, where: Value) -> Value:
