@@ -1,10 +1,19 @@
-"""Measures Lumen beside llama.cpp and writes docs/speed.md: one command makes the whole page.
+"""Measures everything that docs/speed.md says, piece by piece, and writes that page from what is there.
 
-    python benchmarks/speed.py                       # everything, with the models' real shapes
-    python benchmarks/speed.py --shapes qwen2.5-0.5b --formats q4_0 --repetitions 3
+    python benchmarks/speed.py                        # everything: takes hours, best on an idle machine
+    python benchmarks/speed.py --shapes qwen2.5-0.5b --formats q4_0,q8_0 --threads 2 --parts speed
+    python benchmarks/speed.py --parts ""             # only write the page again
 
-Models have random weights in real shapes, so speed is all they show. All engines run in turn in one process
-per file; figures are medians, the limits of the machine are measured between the runs. Needs
+Every piece (a part, a shape, a format, a number of threads) is kept in a file of results (--results) as soon
+as it is there, so that the whole can be run in pieces: a later run of a piece replaces the earlier one.
+
+    speed     pp512 and tg128 beside llama.cpp, all engines in turn in one process
+    long      pp4096, generation behind 16384 tokens, eight sequences at once, prompt look-up
+    start     whole processes until the first token, and compiling
+    gemm      f32 matrix products beside numpy
+    openvino  OpenVINO GenAI on the same shapes, in a Python that has it (--openvino-python)
+
+Models have random weights in real shapes, so speed is all they show. llama.cpp comes with
 `pip install llama-cpp-python` (build it for the machine: CMAKE_ARGS=-DGGML_NATIVE=ON, no binary wheel).
 """
 
@@ -12,133 +21,165 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
-import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+import gemm
+import page
+import processes
 
 import lumen_core
-from lumen_core.engine.benchmark import LUMEN, Measurement, benchmark
+from lumen_core.engine.benchmark import Test, benchmark
 from lumen_core.engine.model import load
 from lumen_core.engine.rivals import rivals
+from lumen_core.engine.shapes import shape
 from lumen_core.engine.synth import synthesize
-from lumen_core.runtime.peaks import Peaks
 
-PAGE = Path(__file__).parent.parent / "docs" / "speed.md"
-PROMPT = "안녕하세요"
-# The command line in a fresh process, which says at its end how much memory it had at most.
-RUN = """
-import sys
-from lumen_core.cli.main import main
-try:
-    main()
-finally:
-    with open("/proc/self/status") as status:
-        print(*(line.split()[1] for line in status if line.startswith("VmHWM")), file=sys.stderr)
-"""
+HERE = Path(__file__).parent
+SHAPES = ("qwen2.5-0.5b", "qwen3-1.7b", "exaone-3.5-2.4b")
+FORMATS = ("q4_0", "q8_0", "q4_k_m", "q5_k_m", "q6_k", "iq4_xs", "iq3_s", "mxfp4", "bf16")
+LONG_FORMATS = ("q4_0", "q4_k_m")  # of the parts that take long and depend little on the format
+START_FORMATS = ("q4_0", "q8_0", "q4_k_m")
+PARTS = ("speed", "long", "start", "gemm", "openvino")
+SPEED = [Test(prompt=512), Test(generated=128)]
+LONG = [
+    [Test(prompt=512), Test(prompt=4096)],
+    [Test(generated=32, depth=16384)],
+    [Test(generated=64), Test(generated=64, sequences=8)],
+    [Test(generated=128), Test(generated=128, lookup=True)],
+]
+
+Record = dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--shapes", default="qwen2.5-0.5b")
-    parser.add_argument("--formats", default="q4_0,q8_0,q4_k_m")
-    parser.add_argument("--threads", default=str(len(os.sched_getaffinity(0))))
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--shapes", default=",".join(SHAPES))
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--threads", default="1,2")
     parser.add_argument("--repetitions", type=int, default=5)
-    parser.add_argument("--output", type=Path, default=PAGE)
+    parser.add_argument("--vocab", help="a model file whose vocabulary the models get: what a start reads")
+    parser.add_argument("--openvino-python", default=sys.executable, help="see openvino_speed.py")
+    parser.add_argument("--openvino-models", type=Path, default=Path(tempfile.gettempdir()) / "openvino")
+    parser.add_argument("--results", type=Path, default=HERE / "results.json")
+    parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "speed.md")
     chosen = parser.parse_args()
-    rows: list[str] = []
-    starts: list[str] = []
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
+    results = Results(chosen.results)
+    parts, shapes, formats = (
+        [item for item in text.split(",") if item] for text in (chosen.parts, chosen.shapes, chosen.formats)
+    )
+    threads = [int(count) for count in chosen.threads.split(",")]
+    if unknown := set(parts) - set(PARTS):
+        parser.error(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
+    if "gemm" in parts:
+        for count in threads:
+            for size in gemm.SIZES:
+                results.keep(f"gemm|{size}|{count}", gemm.measure(size, count, chosen.repetitions))
+    for name in shapes:
+        if "openvino" in parts:
+            for count in threads:
+                for kind, record in openvino(name, count, chosen).items():
+                    results.keep(f"openvino|{name}|{kind}|{count}", record)
+        for format in formats:
+            wanted = [part for part in parts if wants(part, format)]
+            if wanted:
+                with model_file(name, format, chosen.vocab) as path:
+                    run(wanted, name, format, path, threads, chosen.repetitions, results.keep)
+    chosen.page.write_text(page.page(results.records), encoding="utf-8")
+
+
+def wants(part: str, format: str) -> bool:
+    """Tell whether a part is measured for a format."""
+    limited = {"speed": FORMATS, "long": LONG_FORMATS, "start": START_FORMATS}
+    return format in limited.get(part, ())
+
+
+def run(parts: list[str], name: str, format: str, path: Path, threads: list[int], repetitions: int,
+        keep: Callable[[str, Record], None]) -> None:  # fmt: skip
+    """Measure parts of one model file and keep what comes out."""
+    for count in threads:
+        if "speed" in parts:
+            keep(f"speed|{name}|{format}|{count}", measured(path, count, SPEED, repetitions, against=True))
+        if "long" in parts:
+            for tests in LONG:
+                key = f"long|{name}|{format}|{count}|{tests[-1].name}"
+                keep(key, measured(path, count, tests, min(repetitions, 3)))
+    if "start" in parts:
+        keep(f"start|{name}|{format}", processes.starts(path))
+
+
+def measured(path: Path, threads: int, tests: list[Test], repetitions: int, against: bool = False) -> Record:
+    """Run tests of one file in one process; with llama.cpp in turn if wanted."""
+    context = max(test.context for test in tests)
+    many = max(test.sequences for test in tests)
+    with (
+        load(path, threads=threads, context=context, sequences=many) as model,
+        rivals("llama.cpp" if against else None, model) as others,
+    ):
+        results, limits = benchmark(model, tests, repetitions, rivals=others)
+        return {
+            "target": model.target.name,
+            "machine": asdict(limits),
+            "results": [asdict(result) for result in results],
+        }
+
+
+def openvino(name: str, threads: int, chosen: argparse.Namespace) -> dict[str, Record]:
+    """Measure all precisions of OpenVINO GenAI on a shape; its models are kept for the next time."""
+    numbers = {key: value for key, value in asdict(shape(name)).items() if key != "more"} | {"name": name}
+    command = [chosen.openvino_python, str(HERE / "openvino_speed.py"), json.dumps(numbers),
+               str(chosen.openvino_models), str(threads), str(chosen.repetitions)]  # fmt: skip
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    found: dict[str, Record] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+@contextmanager
+def model_file(name: str, format: str, vocabulary: str | None) -> Iterator[Path]:
+    """Give a synthetic model that is deleted afterwards."""
     with tempfile.TemporaryDirectory() as folder:
-        for shape in chosen.shapes.split(","):
-            for format in chosen.formats.split(","):
-                path = synthesize(shape, Path(folder) / f"{shape}-{format}.gguf", format=format)
-                for threads in map(int, chosen.threads.split(",")):
-                    results, limits = measured(path, threads, chosen.repetitions)
-                    rows += [speed_row(shape, format, limits, results, test) for test in ("pp512", "tg128")]
-                    print(rows[-2], rows[-1], sep="\n", flush=True)
-                starts.append(start_row(shape, format, path))
-                print(starts[-1], flush=True)
-                path.unlink()
-    chosen.output.write_text(page(rows, starts), encoding="utf-8")
+        path = Path(folder) / f"{name}-{format}.gguf"
+        yield synthesize(name, path, format=format, vocabulary=vocabulary)
 
 
-def measured(path: Path, threads: int, repetitions: int) -> tuple[list[Measurement], Peaks]:
-    with load(path, threads=threads, context=1024) as model, rivals("llama.cpp", model) as others:
-        return benchmark(model, [512], [128], repetitions, rivals=others)
+class Results:
+    """What has been measured so far, on disk after every piece."""
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.records: dict[str, Record] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    def keep(self, key: str, record: Record) -> None:
+        self.records[key] = record | {
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
+            "lumen": lumen_core.__version__,
+            "python": platform.python_version(),
+            "processor": processor(),
+            "cores": len(os.sched_getaffinity(0)),
+        }
+        partial = self.path.with_suffix(".partial")
+        partial.write_text(json.dumps(self.records, indent=1), encoding="utf-8")
+        partial.replace(self.path)
+        print(key, page.short(key, record), sep="  ", file=sys.stderr, flush=True)
 
 
-def speed_row(shape: str, format: str, limits: Peaks, results: list[Measurement], test: str) -> str:
-    ours = next(result for result in results if result.engine == LUMEN and result.test == test)
-    theirs = max((r for r in results if r.engine != LUMEN and r.test == test), key=lambda r: r.median)
-    if test.startswith("pp"):
-        limit = f"{ours.of_int8_peak:.0%} of {limits.int8_operations_per_second / 1e9:.0f} GOPS"
-    else:
-        limit = f"{ours.of_bandwidth:.0%} of {limits.read_bytes_per_second / 1e9:.0f} GB/s"
-    mode = theirs.engine.partition(", ")[2] or "repacked"
-    return (
-        f"| {shape} | {format} | {limits.threads} | {test} | {ours.median:.0f} ± {ours.spread:.0f} | {limit} "
-        f"| {theirs.median:.0f} ± {theirs.spread:.0f} ({mode}) | **{ours.against:.2f}x** |"
-    )
-
-
-def start_row(shape: str, format: str, path: Path) -> str:
-    """Whole processes: the first run compiles everything, the second finds it in the cache."""
-    with tempfile.TemporaryDirectory() as cache:
-        cold, _ = process(path, cache)
-        warm = [process(path, cache) for _ in range(3)]
-    seconds = sorted(wall for wall, _ in warm)[1]
-    resident = max(memory for _, memory in warm)
-    megabytes = path.stat().st_size / 2**20
-    return (
-        f"| {shape} | {format} | {cold:.2f} s | {seconds:.2f} s | {megabytes:.0f} MiB | {resident:.0f} MiB |"
-    )
-
-
-def process(path: Path, cache: str) -> tuple[float, float]:
-    """Seconds from start to exit of a run that prints one token, and its peak resident memory in MiB."""
-    command = [sys.executable, "-c", RUN, "run", str(path), PROMPT, "-n", "1", "-q"]
-    started = time.perf_counter()
-    child = subprocess.run(
-        command, env={**os.environ, "LUMEN_CACHE_DIR": cache}, capture_output=True, text=True, check=True
-    )
-    return time.perf_counter() - started, int(child.stderr.split()[-1]) / 1024
-
-
-def page(rows: list[str], starts: list[str]) -> str:
+def processor() -> str:
     with open("/proc/cpuinfo", encoding="utf-8") as file:
         names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
-    machine = f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
-    today = datetime.date.today().isoformat()
-    return "\n".join(
-        [
-            "# Speed",
-            "",
-            f"Made by `python benchmarks/speed.py` on {today}: {machine}, {platform.system()},",
-            f"Python {platform.python_version()}, lumen {lumen_core.__version__}; llama-cpp-python,",
-            "built on the machine, the faster of its two modes (weights repacked or not).",
-            "Random weights in real shapes; medians ± standard deviation, all engines in turn.",
-            "`pp512` is a prompt of 512 tokens, `tg128` the generation of 128, in tokens a second",
-            "(greedy; llama.cpp without sampling).",
-            "The limits are measured between the runs: byte dot products from registers, and reading memory.",
-            "",
-            "| shape | format | threads | test | Lumen | of the limit | llama.cpp | ratio |",
-            "| --- | --- | --- | --- | --- | --- | --- | --- |",
-            *rows,
-            "",
-            "From the start of the process to its exit with one token printed;",
-            "the first run compiles every kernel:",
-            "",
-            "| shape | format | first run | later runs | file | peak resident memory |",
-            "| --- | --- | --- | --- | --- | --- |",
-            *starts,
-            "",
-        ]
-    )
+    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def lumen_models() -> list[ModelSource]:
             "qwen3moe",
             checkpoints=(checkpoints.QWEN3_MOE,),
             releases=releases.QWEN3_MOE,
-            chats=(chats.QWEN,),
+            chats=(chats.QWEN3, chats.QWEN),
             family="Qwen3",
             vendor="Alibaba Cloud",
             license="Apache-2.0",

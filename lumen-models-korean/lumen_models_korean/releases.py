@@ -9,7 +9,7 @@ from __future__ import annotations
 from lumen_core.plugins.sources import Release
 
 _TINY = "small random models of its kind against transformers and llama.cpp"
-_NOT_IN_LLAMA_CPP = "small random models of its kind against transformers"
+_TRANSFORMERS = "small random models of its kind against transformers"
 _RENAMED = "small random models against transformers' Llama under other names, and against llama.cpp"
 _NC = "EXAONE (non-commercial)"
 _HCX = "HyperCLOVA X SEED (commercial use with limits)"
@@ -55,9 +55,9 @@ EXAONE = (
 )  # fmt: skip
 EXAONE4 = _all("LG AI Research", _NC, _TINY,
                EXAONE__4_0__1_2B=1_279_391_488, EXAONE__4_0__32B=32_003_216_384)  # fmt: skip
-HYPERCLOVAX = _all("NAVER", _HCX, _NOT_IN_LLAMA_CPP, HyperCLOVAX__SEED__Think__14B=14_748_112_896)
+HYPERCLOVAX = _all("NAVER", _HCX, _TRANSFORMERS, HyperCLOVAX__SEED__Think__14B=14_748_112_896)
 KANANA2_TINY = _all("Kakao", _KANANA, "an independent numpy reference", Kanana__2__1_3B=1_291_478_272)
 QWEN3_MOE = _all("Alibaba Cloud", "Apache-2.0", _TINY,
                  Qwen3__30B__A3B=30_532_122_624, Qwen3__235B__A22B=235_093_634_560)  # fmt: skip
-EXAONE_MOE = ()
-SOLAR_OPEN = ()
+EXAONE_MOE = _all("LG AI Research", "K-EXAONE", _TRANSFORMERS, K__EXAONE__236B__A23B=236_571_156_352)
+SOLAR_OPEN = _all("Upstage", "Solar (own license)", _TRANSFORMERS, Solar__Open__100B=102_651_799_552)

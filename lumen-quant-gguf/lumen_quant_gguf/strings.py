@@ -1,8 +1,9 @@
 """Arrays of strings as they stand in a file: positions are checked at once, text is decoded when asked for.
 
 In: the mapped bytes, where an array starts and how many strings it claims.  Out: a `StringArray`.
-A vocabulary has 150 000 strings and more, so the scan is one tight loop; it takes the low two bytes of each
-length and verifies a whole chunk afterwards, because hardly any string is longer than 65535 bytes.
+A vocabulary has 150 000 strings and more. Hardly any is longer than 65535 bytes or holds a zero, so lengths
+show as runs of zeros: those that follow from each other are taken at once. Where that chain breaks, a tight
+loop goes on; it takes the low two bytes of each length and verifies a whole chunk afterwards.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from lumen_core.errors import ModelFormatError
 
 _CHUNK = 1 << 16
+_WINDOW = 1 << 23  # bytes that are looked at together
 
 
 class StringArray(Sequence[str]):
@@ -85,6 +87,11 @@ def scan(name: str, data: np.ndarray, start: int, count: int) -> tuple[StringArr
     chunks: list[np.ndarray] = []
     position, done = start, 0
     while done < count:
+        leap, end = _leap(data, position, count - done)
+        chunks.append(leap)
+        done, position = done + len(leap), end
+        if len(leap) > _CHUNK // 16 or done == count:
+            continue
         wanted = min(_CHUNK, count - done)
         found: list[int] = []
         keep = found.append
@@ -124,6 +131,24 @@ def scan(name: str, data: np.ndarray, start: int, count: int) -> tuple[StringArr
         _overrun(name, count - 1, last, int.from_bytes(view[last : last + 8], "little"), size)
     starts = np.concatenate(chunks) if chunks else np.empty(0, np.int64)
     return StringArray(name, data, starts, position), position
+
+
+def _leap(data: np.ndarray, start: int, count: int) -> tuple[np.ndarray, int]:
+    """Return positions of strings from `start` on, as many as follow from each other, and where they end."""
+    window = data[start : start + min(32 * count + 64, _WINDOW)]
+    zero = np.concatenate(([False], window == 0, [False]))
+    edges = np.flatnonzero(zero[1:] != zero[:-1])
+    begins, lengths = edges[::2], edges[1::2] - edges[::2]
+    # Bytes 2 to 7 of a length are zeros, and so is byte 1 below 256, and byte 0 of an empty string.
+    fits = (lengths >= 6) & (lengths <= 8)
+    found = (begins[fits] - (8 - lengths[fits])).astype(np.int64)
+    found = found[found >= 0]
+    ends = found + 8 + window[found] + (window[found + 1].astype(np.int64) << 8)
+    follows = np.flatnonzero(ends[:-1] != found[1:])
+    good = min(int(follows[0]) + 1 if len(follows) else len(found), count)
+    if not good or found[0] != 0 or start + int(ends[good - 1]) > len(data):
+        return found[:0], start
+    return start + found[:good], start + int(ends[good - 1])
 
 
 def _overrun(name: str, index: int, position: int, length: int | None, size: int) -> None:

@@ -35,6 +35,9 @@ MODELS: dict[str, tuple[str, set[str], ChatFamily]] = {
     "EXAONE 4.5": ("exaone4", K_EXAONE, chats.K_EXAONE),
     "HyperCLOVA X Text": ("llama", HYPERCLOVA_X, chats.HYPERCLOVA_X_TEXT),
     "HyperCLOVA X Think": ("hyperclovax", HYPERCLOVA_X, chats.HYPERCLOVA_X),
+    "Qwen3 30B-A3B": ("qwen3moe", CHATML | {"<think>", "</think>"}, chats.QWEN3),
+    "K-EXAONE": ("exaone-moe", K_EXAONE, chats.K_EXAONE),
+    "Solar Open": ("glm4moe", {*chats.SOLAR_OPEN.tokens, "<|endoftext|>"}, chats.SOLAR_OPEN),
     "a Llama with Qwen's marks": ("llama", CHATML, chats.QWEN),
 }
 

@@ -10,10 +10,21 @@ from lumen_core.cli.output import note, print_json, print_table
 from lumen_core.errors import LumenError, SourceError, TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lumen_core.dsl import ast
+    from lumen_core.engine.coverage import Row
     from lumen_core.plugins.registry import Registry
     from lumen_core.quant.normal_form import NormalForm
     from lumen_core.target import Target
+
+_COVERAGE = """# What is derived for every format
+
+Made by `lumen formats matrix --markdown`, which builds every kernel of every installed format for every
+target of the installed backends. "all" is {uses}.
+
+{table}
+"""
 
 
 def checked(file: str, registry: Registry, target: str | None, speed: bool, json: bool) -> bool:
@@ -85,7 +96,7 @@ def _report(
     report: dict[str, Any] = {
         "name": form.name,
         "findings": findings,
-        "quality": [asdict(format_quality.quality(item)) for item in forms],
+        "quality": [asdict(format_quality.quality(item, targets[0])) for item in forms],
         "target": targets[0].name,
     }
     if speed:
@@ -123,3 +134,22 @@ def _print(report: dict[str, Any]) -> None:
 
 def _number(value: float | None, form: str = ".5f", unit: str = "") -> str:
     return "none" if value is None else f"{value:{form}}{unit}"
+
+
+def coverage_page(rows: Sequence[Row]) -> str:
+    """The coverage matrix as a page: formats down, targets across; reasons below."""
+    from lumen_core.engine.coverage import USES
+
+    targets = list(dict.fromkeys(row.target for row in rows))
+    lines = [f"| format | {' | '.join(targets)} |", "| --- " * (len(targets) + 1) + "|"]
+    reasons: dict[str, None] = {}
+    for name in dict.fromkeys(row.format for row in rows):
+        cells = []
+        for row in (row for row in rows if row.format == name):
+            cells.append(
+                "all" if not row.missing else ", ".join(use for use in USES if use not in row.missing)
+            )
+            reasons |= dict.fromkeys(f"{name}, {use}: {reason}" for use, reason in row.missing.items())
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    page = _COVERAGE.format(uses=", ".join(USES), table="\n".join(lines))
+    return page + "".join(["\nNot derived:\n\n", *(f"- {reason}\n" for reason in reasons)]) * bool(reasons)

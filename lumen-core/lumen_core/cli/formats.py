@@ -14,6 +14,8 @@ from lumen_core.errors import LumenError
 if TYPE_CHECKING:
     from lumen_core.dsl import ast
     from lumen_core.plugins.collect import Entry
+    from lumen_core.quant.normal_form import NormalForm
+    from lumen_core.target import Target
 
 app = typer.Typer(
     name="formats", help="Quantization formats, each one declaration in a `.lum` file.", no_args_is_help=True
@@ -54,14 +56,16 @@ def show(
 ) -> None:
     """Show a format's declaration and what the compiler derives from it.
 
-    That is its normal form (each weight as codes, scales and offsets, with the place of every bit)
-    and how the target's kernels want it packed.
+    That is a picture of the block, its normal form (each weight as codes, scales and offsets, with the
+    place of every bit), how the target's kernels want it packed, and the instructions of the innermost
+    loop of the product with one vector.
     """
     from lumen_core.engine.session import choose_target
     from lumen_core.errors import TargetError
     from lumen_core.plugins.registry import Registry
     from lumen_core.quant.analyse import analyse
     from lumen_core.quant.describe import layout_text, normal_form_text
+    from lumen_core.quant.picture import block_picture
 
     registry = Registry.load()
     declaration = registry.format(name)
@@ -74,17 +78,24 @@ def show(
         chosen = None  # no backend for this machine: there is no packed form to show
     facts = _facts(registry.formats[name]) | {"kind": form.kind, "activation": form.activation}
     if json:
-        derived: dict[str, object] = {"declaration": declaration.span.text, "normal_form": asdict(form)}
+        derived: dict[str, object] = {
+            "declaration": declaration.span.text, "picture": block_picture(form), "normal_form": asdict(form),
+        }  # fmt: skip
         if chosen:
             text = layout_text(form, chosen.lanes)
             derived["packed"] = {"target": chosen.name, "rows": chosen.lanes, "layout": text}
+            derived["inner_loop"] = _inner_loop(form, chosen)
         print_json(facts | derived)
         return
     print_facts(facts)
     print(f"\n{declaration.span.text}")
+    print(f"\n{block_picture(form)}")
     print(f"\nnormal form of {normal_form_text(form)}")
     if chosen:
         print(f"\npacked for {chosen.name}: {layout_text(form, chosen.lanes)}")
+        loop = _inner_loop(form, chosen)
+        print(f"\ninner loop of the product with one vector, {len(loop)} instructions:")
+        print("\n".join(f"  {line}" for line in loop))
 
 
 @app.command(epilog="Example:\n\n  lumen formats check my_format.lum\n  lumen formats check q4_k")
@@ -100,6 +111,52 @@ def check(
 
     if not checked(file, Registry.load(), target, speed, json):
         raise typer.Exit(1)
+
+
+@app.command(epilog="Example:\n\n  lumen formats matrix --markdown > docs/coverage.md")
+def matrix(
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print the page of the docs.")] = False,
+    json: options.Json = False,
+) -> None:
+    """Show what is derived for every installed format on every target that has systems to run on.
+
+    Each cell's kernels are built: nothing is looked up.
+    """
+    from lumen_core.cli.format_report import coverage_page
+    from lumen_core.engine.coverage import USES, coverage
+    from lumen_core.plugins.registry import Registry
+    from lumen_core.quant.analyse import analyse
+
+    registry = Registry.load()
+    forms = [analyse(entry.value) for _, entry in sorted(registry.formats.items())]
+    backends = [entry.value for entry in registry.backends.values() if entry.value.systems]
+    targets = [target for backend in backends for target in backend.targets]
+    rows = list(coverage(forms, targets))
+    if json:
+        print_json([asdict(row) for row in rows])
+    elif markdown:
+        print(coverage_page(rows), end="")
+    else:
+        print_table(
+            ["format", "target", *USES],
+            [
+                (row.format, row.target, *("no" if use in row.missing else "yes" for use in USES))
+                for row in rows
+            ],
+        )  # fmt: skip
+        for row in rows:
+            for use, reason in row.missing.items():
+                note(f"{row.format} on {row.target}, {use}: {reason}")
+
+
+def _inner_loop(form: NormalForm, target: Target) -> list[str]:
+    from lumen_core.codegen.inner_loop import inner_loop
+    from lumen_core.codegen.llvm import emit_llvm
+    from lumen_core.codegen.objects import compile_assembly
+    from lumen_core.schedule.matmul import MatmulTile, build_matmul
+
+    kernel = build_matmul(form, target, MatmulTile(1))
+    return inner_loop(compile_assembly(emit_llvm(kernel, target), target))
 
 
 def _facts(entry: Entry[ast.Format]) -> dict[str, object]:

@@ -134,14 +134,20 @@ def opened(
     **more: Any,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
+    import gc
     from contextlib import nullcontext
 
     from lumen_core.cli.output import progress_bar
-    from lumen_core.engine.model import load
 
     valid_text(name, "the file name")
-    with nullcontext() if quiet else progress_bar() as progress:
-        model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
+    gc.disable()  # what loading makes stays: looking through it again and again takes a tenth of the time
+    try:
+        from lumen_core.engine.model import load
+
+        with nullcontext() if quiet else progress_bar() as progress:
+            model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
+    finally:
+        gc.enable()
     try:
         yield model
     finally:

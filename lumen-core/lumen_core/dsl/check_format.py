@@ -276,6 +276,10 @@ def _bits(node: ast.Call, block: _Block) -> Vector | None:
         return None
     if run < 1 or source.length % run:
         place = run_node if run_node is not None else node
-        block.error(f"`run` must divide the {source.length} integers of the field, found {run}", place)
+        block.error(
+            f"`run` must divide the {source.length} integers of the field, found {run}",
+            place,
+            help="integers are taken from `run` fields side by side, and then from the next `run`",
+        )
         return None
     return Vector(source.length * parts, True)

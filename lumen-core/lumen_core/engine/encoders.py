@@ -16,7 +16,8 @@ from lumen_core.quant.encode import Encoder
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
-from lumen_core.schedule.encode import (
+from lumen_core.schedule.phases import Request
+from lumen_core.schedule.search import (
     AFFINE_SUMS,
     TRIAL_SUMS,
     build_affine,
@@ -25,7 +26,6 @@ from lumen_core.schedule.encode import (
     build_scales,
     build_trial,
 )
-from lumen_core.schedule.phases import Request
 from lumen_core.target import Target
 from lumen_core.weights.encoder import Functions
 
@@ -43,22 +43,9 @@ def compile_encoder(
     """
     if form.kind == "float":
         return None
-    encoder = Encoder(form)
-    effort = encoder.effort(weighted)
-    if form.offset is None:
-        search = partial(build_scales, form, target, weighted, encoder.signed, effort)
-    else:
-        search = partial(build_affine, form, target, weighted, encoder.one_sign, effort)
-    builders: dict[str, Callable[..., Kernel]] = {
-        "prepare": partial(build_prepare, form, target),
-        "search": search,
-        "trial": partial(build_trial, form, target, weighted),
-        "contents": partial(build_contents, form, target, weighted),
-    }
+    encoder, builders = Encoder(form), _builders(form, target, weighted)
     content = f"weighted {weighted} {form!r}"
-    requests = [
-        Request(name, f"{name} {content}", partial(build, name=name)) for name, build in builders.items()
-    ]
+    requests = [Request(name, f"{name} {content}", build) for name, build in builders.items()]
     library = Library([compile_request(request, target, cache) for request in requests], list(builders))
     sums = TRIAL_SUMS if form.offset is None else AFFINE_SUMS
     counts = {"search": 1 if form.offset is None else 3, "trial": _scales(form) + len(sums),
@@ -73,3 +60,24 @@ def compile_encoder(
 
 def _scales(form: NormalForm) -> int:
     return 1 if form.offset is None else 2
+
+
+def encoder_kernels(form: NormalForm, target: Target) -> list[Kernel]:
+    """The kernels of a format's quantizer; none for one that is stored as plain floats."""
+    return [] if form.kind == "float" else [build() for build in _builders(form, target, False).values()]
+
+
+def _builders(form: NormalForm, target: Target, weighted: bool) -> dict[str, Callable[[], Kernel]]:
+    encoder = Encoder(form)
+    effort = encoder.effort(weighted)
+    if form.offset is None:
+        search = partial(build_scales, form, target, weighted, encoder.signed, effort)
+    else:
+        search = partial(build_affine, form, target, weighted, encoder.one_sign, effort)
+    builders: dict[str, Callable[..., Kernel]] = {
+        "prepare": partial(build_prepare, form, target),
+        "search": search,
+        "trial": partial(build_trial, form, target, weighted),
+        "contents": partial(build_contents, form, target, weighted),
+    }
+    return {name: partial(build, name=name) for name, build in builders.items()}

@@ -16,6 +16,7 @@ import numpy as np
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
 from lumen_core.dsl import ast
+from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
 from lumen_core.quant.choices import choice
@@ -25,6 +26,7 @@ from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import FloatField, NormalForm
+from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
@@ -59,6 +61,7 @@ def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) 
             (f"{target.name}: no overflow", lambda t=target: _overflow(form, t)),  # type: ignore[misc]
             (f"{target.name}: rows", lambda t=target: _rows(form, t)),  # type: ignore[misc]
             (f"{target.name}: matmul", lambda t=target: _matmul(form, t)),  # type: ignore[misc]
+            (f"{target.name}: quantizer", lambda t=target: _compiled_quantizer(form, t)),  # type: ignore[misc]
         ]
     for name, test in tests:
         try:
@@ -190,6 +193,18 @@ def _quantizer(form: NormalForm) -> str:
     return f"error {error:.5f} on Gaussian weights, {drift:.5f} more when quantized again"
 
 
+def _compiled_quantizer(form: NormalForm, target: Target) -> str:
+    """The kernels find what numpy's search finds, but for the order in which sums are rounded."""
+    generator = np.random.default_rng(8)
+    rows = (generator.standard_normal((24, 4 * max(form.block, 32))) * 0.02).astype(np.float32)
+    searcher = compile_encoder(form, target, ObjectCache(None))
+    if searcher is None:
+        return "nothing to search"
+    lost, wanted = (_relative(form.decode(encode(form, rows, None, by)), rows) for by in (searcher, None))
+    _require(abs(lost / wanted - 1) < 0.02, f"it loses {lost:.5f}, numpy's search {wanted:.5f}")
+    return f"error {lost:.5f}, of numpy's search {wanted:.5f}"
+
+
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     difference = found.astype(np.float64) - wanted
     return float(np.sqrt(np.square(difference).mean() / np.square(wanted.astype(np.float64)).mean()))
@@ -205,7 +220,8 @@ def _overflow(form: NormalForm, target: Target) -> str:
     integer = form.scale.integer
     factor = max(abs(integer.low), abs(integer.high)) if integer is not None else 1
     most = largest * 127 * form.block * factor
-    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits")
+    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits; "
+             "make the block smaller, or its codes or scales narrower")  # fmt: skip
     return f"codes enter as `{plan.kind}`; a block adds up to {most} at most"
 
 

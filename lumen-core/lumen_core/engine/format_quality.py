@@ -12,16 +12,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lumen_core.engine.encoders import compile_encoder
 from lumen_core.engine.format_check import compiled, packed, panels, random_rows
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.encode import encode
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.peaks import measure_peaks
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
 from lumen_core.target import Target
 
-_ROWS, _COLUMNS = 64, 1024  # of the weights that errors are measured on
+_ROWS, _COLUMNS = 256, 1024  # of the weights that errors are measured on
 _READ = 96 << 20  # packed bytes of a GEMV: more than a cache holds
 _TOKENS = 128  # of a GEMM
 _REPETITIONS = 5
@@ -49,8 +51,12 @@ class Speed:
     of_int8_peak: float
 
 
-def quality(form: NormalForm) -> Quality:
+def quality(form: NormalForm, target: Target) -> Quality:
     """Errors on Gaussian weights and on weights of a Student-t distribution with 3 degrees of freedom."""
+    try:
+        searcher = compile_encoder(form, target, ObjectCache(None))
+    except UnsupportedFormatError:
+        return Quality(form.name, form.bits_per_weight, None, None, None)
     generator = np.random.default_rng(11)
     shape = (_ROWS, -(-_COLUMNS // form.block) * form.block)
     samples = [generator.standard_normal(shape), generator.standard_t(3, shape)]
@@ -59,11 +65,9 @@ def quality(form: NormalForm) -> Quality:
     for sample in samples:
         rows = (sample * 0.02).astype(np.float32)
         started = time.perf_counter()
-        try:
-            found = form.decode(encode(form, rows))
-        except UnsupportedFormatError:
-            return Quality(form.name, form.bits_per_weight, None, None, None)
+        stored = encode(form, rows, None, searcher)
         spent += time.perf_counter() - started
+        found = form.decode(stored)
         lost = np.square(found.astype(np.float64) - rows).mean() / np.square(rows.astype(np.float64)).mean()
         errors.append(float(np.sqrt(lost)))
     return Quality(form.name, form.bits_per_weight, errors[0], errors[1], 2 * rows.size / spent / 1e6)

@@ -83,7 +83,11 @@ class _Analysis(Evaluation):
             raise Wrong(f"{codes[0].count} codes for a block of {block}", where)
         step, start = factors[codes[0]], factors.get(None, 0.0)
         if isinstance(codes[0], BitField) and codes[0].width > 8:
-            raise Wrong(f"a code of {codes[0].width} bits; codes have at most 8", where)
+            raise Wrong(
+                f"a code of {codes[0].width} bits; codes have at most 8",
+                where,
+                "cut it into planes with `bits`, or make it the index of a table",
+            )
         if not (math.isfinite(step) and math.isfinite(start)) or step == 0:
             raise Wrong(f"the codes are multiplied by {step:g} and {start:g} is added", where)
         shift: Integers | None = None
@@ -149,7 +153,11 @@ class _Analysis(Evaluation):
             if integer is not None and not (
                 0 <= integer.low <= integer.high <= 255 or -128 <= integer.low <= integer.high <= 127
             ):
-                raise Wrong(f"scales from {integer.low} to {integer.high} do not fit in a byte", where)
+                raise Wrong(
+                    f"scales from {integer.low} to {integer.high} do not fit in a byte",
+                    where,
+                    "store them in at most 8 bits, and let the block's float carry the rest",
+                )
         return sub
 
     def zero_point(self, step: float, start: float) -> tuple[int, int]:

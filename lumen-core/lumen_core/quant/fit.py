@@ -1,4 +1,4 @@
-"""The arithmetic of fitting scales: written once, run by numpy and by the kernels of `schedule/encode.py`.
+"""The arithmetic of fitting scales: written once, run by numpy and by the kernels of `schedule/search.py`.
 
 What is minimized in a sub-block is sum(weight * (x - a * v - b) ** 2), v being nearest to (x - b) / a.
 How many scales are tried is the effort: "rough" where what is kept is so coarse that its neighbours are

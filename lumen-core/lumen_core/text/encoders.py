@@ -24,6 +24,7 @@ from lumen_core.text.words import WordEncoder, run
 Encoder = Callable[[str], list[int]]
 SHORT_TEXT = 1000  # characters of a text that gets tables of its own
 SHORT_WORD = 200  # bytes of its words
+SHORT_TEXTS = 8  # so many texts get them: each takes 20 ms
 
 
 def encoder(vocabulary: Vocabulary) -> Encoder:
@@ -47,13 +48,13 @@ class ByteLevel:
         name = vocabulary.metadata.get("tokenizer.ggml.pre")
         self._rules = pretokenizer(name if isinstance(name, str) else None)
         self._tokens = vocabulary.tokens
-        self._ids = dict(zip(vocabulary.tokens, range(len(vocabulary.tokens)), strict=True))
-        self._ranks = _ranks(vocabulary)
+        self._merges = _merges(vocabulary)
         self._pipeline = Tokenizer(models.BPE())
         if self._rules.nfc:
             self._pipeline.normalizer = normalizers.NFC()
         self._pipeline.pre_tokenizer = cutter(self._rules)
         self._whole: WordEncoder | None = None
+        self._short_texts = 0
         self._lock = threading.Lock()
 
     def __call__(self, text: str) -> list[int]:
@@ -63,15 +64,16 @@ class ByteLevel:
                     pieces = self._pieces(text)
                     self._pipeline.model = self._tables(pieces)
                     if pieces is not None:
+                        self._short_texts += 1
                         ids: list[int] = run(self._pipeline, [text])[0].ids
                         return ids
                     self._whole = WordEncoder(self._pipeline, self._rules.cut, self._tokens)
-                    self._ids, self._ranks = {}, {}
+                    self._merges = []
         return self._whole(text)
 
     def _pieces(self, text: str) -> set[str] | None:
         """The words of a short text, in the alphabet of bytes: merges join what is within one of them."""
-        if len(text) > SHORT_TEXT:
+        if len(text) > SHORT_TEXT or self._short_texts >= SHORT_TEXTS:
             return None
         normal = self._pipeline.normalizer
         text = normal.normalize_str(text) if normal is not None else text
@@ -82,13 +84,16 @@ class ByteLevel:
         """The tokens and merges that can occur within the pieces; None: all there are."""
         from tokenizers.models import BPE
 
-        ids, ranks = self._ids, self._ranks
-        if pieces is not None:
+        if pieces is None:
+            ids = dict(zip(self._tokens, range(len(self._tokens)), strict=True))
+            lines = self._merges
+        else:
             bounds = ((p, i, j) for p in pieces for i in range(len(p)) for j in range(i + 1, len(p) + 1))
-            ids = {run: ids[run] for run in {p[i:j] for p, i, j in bounds} & ids.keys()}
-            found = (f"{token[:cut]} {token[cut:]}" for token in ids for cut in range(1, len(token)))
-            ranks = {line: ranks[line] for line in found if line in ranks}
-        pairs = [line.split(" ") for line in sorted(ranks, key=ranks.__getitem__)]
+            runs = {p[i:j] for p, i, j in bounds}
+            ids = {token: number for number, token in enumerate(self._tokens) if token in runs}
+            wanted = {f"{token[:cut]} {token[cut:]}" for token in ids for cut in range(1, len(token))}
+            lines = [line for line in self._merges if line in wanted]
+        pairs = (line.split(" ") for line in lines)
         # A merge whose parts or result are no tokens can never show.
         merges = [(left, right) for left, right in pairs if {left, right, left + right} <= ids.keys()]
         return BPE(vocab=ids, merges=merges, ignore_merges=self._rules.whole_words)
@@ -103,18 +108,17 @@ def cutter(rules: PreTokenizer) -> Any:
     return pre_tokenizers.Sequence([*cuts, letters])
 
 
-def _ranks(vocabulary: Vocabulary) -> dict[str, int]:
-    """Every merge, as the file writes it ("left right"), with its place in the list."""
+def _merges(vocabulary: Vocabulary) -> list[str]:
+    """Every merge as the file writes it ("left right"), best first."""
     lines = text_list(vocabulary.metadata.get("tokenizer.ggml.merges"))
     if lines is None:
         raise TokenizerError(
             "tokenizer.ggml.merges is missing or no list of strings; convert the model again"
         )
-    spaces = list(map(str.count, lines, repeat(" ")))
-    if set(spaces) - {1}:
-        index = next(i for i, count in enumerate(spaces) if count != 1)
-        raise TokenizerError(f"tokenizer.ggml.merges[{index}] is {lines[index][:80]!r}, not two parts")
-    return dict(zip(lines, range(len(lines)), strict=True))
+    for index, count in enumerate(map(str.count, lines, repeat(" "))):
+        if count != 1:
+            raise TokenizerError(f"tokenizer.ggml.merges[{index}] is {lines[index][:80]!r}, not two parts")
+    return lines
 
 
 def sentence_piece(vocabulary: Vocabulary) -> Encoder:

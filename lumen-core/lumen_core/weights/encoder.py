@@ -1,4 +1,4 @@
-"""The compiled search of the quantizer: `quant.search.Search` by the kernels of `schedule/encode.py`.
+"""The compiled search of the quantizer: `quant.search.Search` by the kernels of `schedule/search.py`.
 
 In: the linked functions of one format. Out: what makes a search of some blocks for `quant.encode`.
 """

@@ -56,3 +56,9 @@ def test_published_counts_follow_from_the_published_shapes() -> None:
     assert releases["A.X-4.0-Light"] == count(28, 3584, 28, 4, 128, 18944, 102400, 2, more=36 * 128)
     assert releases["A.X-3.1-Light"] == count(32, 4096, 32, 32, 128, 10880, 102400, 2)
     assert releases["HyperCLOVAX-SEED-Text-Instruct-1.5B"] == count(24, 2048, 16, 8, 128, 7168, 110592, 1)
+
+    experts = 3 * 6144 * 2048 * 129 + 128 * 6144 + 128  # one of them shared; a gate and a bias for the others
+    more = 47 * (experts - 3 * 6144 * 18432) + 48 * 2 * 128
+    assert releases["K-EXAONE-236B-A23B"] == count(48, 6144, 64, 8, 128, 18432, 153600, 2) + more
+    gate = 4096 * 128 + 128
+    assert releases["Solar-Open-100B"] == count(48, 4096, 64, 8, 128, 1280 * 129, 196608, 2, more=gate)

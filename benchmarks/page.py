@@ -1,0 +1,312 @@
+"""docs/speed.md from the results that speed.py has kept: what was asked for, and every figure behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Record = dict[str, Any]
+LUMEN = "lumen"
+SMALL = "qwen2.5-0.5b"
+SIXTEENS = ("q6_k", "iq3_s")  # their scales stand for 16 weights
+CODE_BOOKS = ("iq4_xs", "iq3_s")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One test of one file beside llama.cpp's faster mode."""
+
+    shape: str
+    format: str
+    threads: int
+    test: str
+    ours: Record
+    theirs: Record | None
+    machine: Record
+    record: Record
+
+
+def rows(records: dict[str, Record], part: str) -> list[Row]:
+    found = []
+    for key, record in records.items():
+        kind, *names = key.split("|")
+        if kind != part:
+            continue
+        for ours in (result for result in record["results"] if result["engine"] == LUMEN):
+            others = [r for r in record["results"] if r["engine"] != LUMEN and r["test"] == ours["test"]]
+            best = max(others, key=lambda result: result["median"], default=None)
+            shape, format, threads = names[0], names[1], int(names[2])
+            found.append(Row(shape, format, threads, ours["test"], ours, best, record["machine"], record))
+    return found
+
+
+def short(key: str, record: Record) -> str:
+    """One line about a piece that has just been measured."""
+    if "results" in record:
+        return ", ".join(
+            f"{r['engine']} {r['test']} {r['median']:.1f}" for r in record["results"]
+        )  # fmt: skip
+    return ", ".join(f"{name} {_brief(value)}" for name, value in record.items())
+
+
+def _brief(value: Any) -> str:
+    if isinstance(value, dict):
+        return "/".join(_brief(item) for item in value.values())
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+# ---------------------------------------------------------------- the page
+
+
+def page(records: dict[str, Record]) -> str:
+    """Return the whole page."""
+    speed, long = rows(records, "speed"), rows(records, "long")
+    parts = [
+        ["# Speed", "", *introduction(records)],
+        ["## What was asked, and what was seen", "", *goals(records, speed, long)],
+        ["## Prompts and generation beside llama.cpp", "", *speeds(speed)],
+        ["## Long prompts, long contexts, several sequences, look-up", "", *longs(long)],
+        ["## Starts", "", *starts(records)],
+        ["## f32 matrix products", "", *gemms(records)],
+        ["## OpenVINO GenAI on the same shapes", "", *openvinos(records, speed)],
+    ]
+    return "\n".join(line for part in parts for line in (*part, ""))
+
+
+def introduction(records: dict[str, Record]) -> list[str]:
+    machines = sorted({f"{r['processor']}, {r['cores']} cores" for r in records.values()})
+    dates = sorted(r["date"][:10] for r in records.values()) or ["never"]
+    versions = sorted({f"Lumen {r['lumen']}, Python {r['python']}" for r in records.values()})
+    targets = sorted({r["target"] for r in records.values() if "target" in r})
+    engines = sorted({
+        result["engine"].partition(",")[0]
+        for r in records.values() for result in r.get("results", ()) if result["engine"] != LUMEN
+    })  # fmt: skip
+    return [
+        f"Made by `python benchmarks/speed.py`, {dates[0]} to {dates[-1]}.",
+        f"Machine: {'; '.join(machines)}; target {', '.join(targets)}.",
+        f"Versions: {'; '.join(versions)}; {', '.join(engines)}, built on the machine.",
+        "",
+        "Random weights in real shapes; medians ± standard deviation, all engines in turn in one process.",
+        "`pp512` is a prompt of 512 tokens, `tg128` the generation of 128, in tokens a second",
+        "(greedy; llama.cpp without sampling, and the faster of its two modes, weights repacked or not).",
+        "Limits are measured between the runs: products from registers (int8, or bf16 for BF16),",
+        "and reading memory with as many threads; bytes are those of the weights, keys and values.",
+    ]
+
+
+def table(columns: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
+    body = [f"| {' | '.join(line)} |" for line in lines]
+    if not body:
+        return ["Not measured yet."]
+    return [f"| {' | '.join(columns)} |", f"| {' | '.join('---' for _ in columns)} |", *body]
+
+
+def speeds(found: list[Row]) -> list[str]:
+    lines = []
+    for row in found:
+        limit = _of_peak(row) if row.test.startswith("pp") else _of_bandwidth(row)
+        theirs, ratio = "", ""
+        if row.theirs is not None:
+            mode = "not repacked" if "not repacked" in row.theirs["engine"] else "repacked"
+            theirs = f"{_speed(row.theirs)} ({mode})"
+            ratio = f"**{row.ours['median'] / row.theirs['median']:.2f}x**"
+        lines.append(
+            (row.shape, row.format, str(row.threads), row.test, _speed(row.ours), limit, theirs, ratio)
+        )
+    columns = ("shape", "format", "threads", "test", "Lumen", "of the limit", "llama.cpp", "ratio")
+    return table(columns, lines)
+
+
+def longs(found: list[Row]) -> list[str]:
+    lines = [
+        (row.shape, row.format, str(row.threads), row.test, _speed(row.ours),
+         _of_peak(row) if row.test.startswith("pp") else _of_bandwidth(row))
+        for row in found
+    ]  # fmt: skip
+    return [
+        "`tg32 @ d16384` generates behind 16384 tokens; `tg64 x8` generates eight sequences in each step.",
+        "`lookup` guesses what followed the same tokens before, where the model repeats itself.",
+        "",
+        *table(("shape", "format", "threads", "test", "Lumen", "of the limit"), lines),
+    ]
+
+
+def starts(records: dict[str, Record]) -> list[str]:
+    lines = []
+    for key, record in records.items():
+        if key.startswith("start|"):
+            _, shape, format = key.split("|")
+            kinds = [record[name] for name in ("cold", "plain", "packed", "llama.cpp")]
+            compile = record["compile"]
+            lines.append((
+                shape, format, f"{compile['cold']:.2f} s", f"{compile['warm']:.2f} s",
+                *(f"{kind['seconds']:.2f} s, {kind['resident']:.0f} MiB" for kind in kinds),
+                f"{record['file_bytes'] / 2**20:.0f} MiB",
+            ))  # fmt: skip
+    return [
+        "From the start of the process to its exit with one token printed, and its peak resident memory",
+        "(of a packed file that is mapped, the pages that were read count).",
+        "The first start compiles every kernel; `packed` is a file that `lumen pack` wrote;",
+        "llama.cpp does the same through the functions of its Python package.",
+        "",
+        *table(("shape", "format", "compile, empty cache", "full cache", "first start", "later starts",
+                "packed", "llama.cpp", "file"), lines),
+    ]  # fmt: skip
+
+
+def gemms(records: dict[str, Record]) -> list[str]:
+    lines = []
+    for key, record in records.items():
+        if key.startswith("gemm|"):
+            _, size, threads = key.split("|")
+            lines.append((
+                size, threads, f"{record['lumen'] / 1e9:.0f}", f"{record['numpy'] / 1e9:.0f}",
+                f"{record['peak'] / 1e9:.0f}", f"{record['lumen'] / record['peak']:.0%}",
+            ))  # fmt: skip
+    return [
+        "GFLOPS; square matrices.",
+        "Lumen's operands are packed before, as they are in a model; numpy packs its own.",
+        "",
+        *table(("size", "threads", "Lumen", "numpy", "peak", "of the peak"), lines),
+    ]
+
+
+def openvinos(records: dict[str, Record], speed: list[Row]) -> list[str]:
+    lines = []
+    for key, record in records.items():
+        if key.startswith("openvino|"):
+            _, shape, kind, threads = key.split("|")
+            format = "q8_0" if kind.startswith("int8") else "q4_0"
+            ours = {row.test: row.ours["median"] for row in speed
+                    if (row.shape, row.format, row.threads) == (shape, format, int(threads))}  # fmt: skip
+            for test in ("pp512", "tg128"):
+                own = ours.get(test)
+                ratio = f"{own / record[test]:.2f}x" if own else ""
+                mine = f"{own:.0f} ({format})" if own else ""
+                lines.append((shape, kind, threads, test, f"{record[test]:.0f}", mine, ratio))
+    return table(("shape", "precision", "threads", "test", "OpenVINO", "Lumen", "ratio"), lines)
+
+
+# --------------------------------------------------------------- the goals
+
+
+def goals(records: dict[str, Record], speed: list[Row], long: list[Row]) -> list[str]:
+    """Every goal with the least and the most that was seen, and where the least was."""
+    decode = [row for row in speed if row.test == "tg128"]
+    prefill = [row for row in speed if row.test == "pp512"]
+    beside = [(_name(row), row.ours["median"] / row.theirs["median"], row) for row in speed if row.theirs]
+    lines = [
+        _goal("tg128, of the read bandwidth, 1.7B and 2.4B", 0.92, "{:.0%}",
+              [(_name(r), r.ours["of_bandwidth"]) for r in decode if r.shape != SMALL]),
+        _goal("tg128, of the read bandwidth, 0.5B", 0.88, "{:.0%}",
+              [(_name(r), r.ours["of_bandwidth"]) for r in decode if r.shape == SMALL]),
+        _goal("tg128 against llama.cpp", 1.35, "{:.2f}x",
+              [(name, ratio) for name, ratio, row in beside if row.test == "tg128"]),
+        _goal("pp512, of the peak, 1.7B and 2.4B, scales of 32 or more", 0.65, "{:.0%}",
+              [(_name(r), r.ours["of_peak"]) for r in prefill
+               if r.shape != SMALL and r.format not in SIXTEENS]),
+        _goal("pp512, of the peak, 0.5B, scales of 32 or more", 0.60, "{:.0%}",
+              [(_name(r), r.ours["of_peak"]) for r in prefill
+               if r.shape == SMALL and r.format not in SIXTEENS]),
+        _goal("pp512, of the peak, scales of 16", 0.52, "{:.0%}",
+              [(_name(r), r.ours["of_peak"]) for r in prefill if r.format in SIXTEENS]),
+        _goal("pp512 against llama.cpp, q4_0", 2.5, "{:.2f}x",
+              [(name, ratio) for name, ratio, row in beside if row.test == "pp512" and row.format == "q4_0"]),
+        _goal("pp512 against llama.cpp, q8_0 and the K types", 3.0, "{:.2f}x",
+              [(name, ratio) for name, ratio, row in beside
+               if row.test == "pp512" and row.format in ("q8_0", "q4_k_m", "q5_k_m", "q6_k")]),
+        _goal("pp512 against llama.cpp, the IQ types", 1.9, "{:.2f}x",
+              [(name, ratio) for name, ratio, row in beside
+               if row.test == "pp512" and row.format in CODE_BOOKS]),
+        _goal("pp512 against OpenVINO GenAI, int4 g32, g128 and int8", 1.0, "{:.2f}x",
+              _openvino(records, speed)),
+        _goal("pp4096 against pp512, per token", 0.75, "{:.0%}", _against(long, "pp4096", "pp512")),
+        _goal("generation at 16k, of the bandwidth with the cache's bytes", 0.90, "{:.0%}",
+              [(_name(r), r.ours["of_bandwidth"]) for r in long if "@ d16384" in r.test]),
+        _goal("eight sequences against one", 5.0, "{:.1f}x", _against(long, "tg64 x8", "tg64")),
+        _goal("f32 matrix products, of the measured peak", 0.90, "{:.0%}",
+              [(key, r["lumen"] / r["peak"]) for key, r in records.items() if key.startswith("gemm|")]),
+        _goal("f32 matrix products against numpy", 1.0, "{:.2f}x",
+              [(key, r["lumen"] / r["numpy"]) for key, r in records.items() if key.startswith("gemm|")]),
+        _goal("prompt look-up where text repeats, against without", 2.0, "{:.1f}x",
+              _against(long, "tg128 lookup", "tg128")),
+        *_start_goals(records),
+    ]  # fmt: skip
+    return table(("", "goal", "least seen", "most seen", "where the least was", ""), lines)
+
+
+def _start_goals(records: dict[str, Record]) -> list[Sequence[str]]:
+    found = {key: record for key, record in records.items() if key.startswith("start|")}
+    small = {key: record for key, record in found.items() if SMALL in key}
+    return [
+        _goal("compiling a whole model, empty cache", 1.0, "{:.2f} s",
+              [(key, r["compile"]["cold"]) for key, r in found.items()], least=False),
+        _goal("compiling a whole model, full cache", 0.2, "{:.2f} s",
+              [(key, r["compile"]["warm"]) for key, r in found.items()], least=False),
+        _goal("first token, packed, whole process, 0.5B", 0.8, "{:.2f} s",
+              [(key, r["packed"]["seconds"]) for key, r in small.items()], least=False),
+        _goal("the same in llama.cpp's time", 1.0, "{:.2f}x",
+              [(key, r["packed"]["seconds"] / r["llama.cpp"]["seconds"]) for key, r in found.items()],
+              least=False),
+        _goal("its peak memory, of llama.cpp's", 1.0, "{:.2f}x",
+              [(key, r["packed"]["resident"] / r["llama.cpp"]["resident"]) for key, r in found.items()],
+              least=False),
+    ]  # fmt: skip
+
+
+def _goal(
+    what: str, goal: float, form: str, found: list[tuple[str, float]], least: bool = True
+) -> Sequence[str]:
+    """A line: the worst figure decides; `least`: the goal is to be reached, else not to be passed."""
+    sign = "≥" if least else "≤"
+    if not found:
+        return (what, f"{sign} {form.format(goal)}", "", "", "", "not measured")
+    low, high = min(found, key=lambda item: item[1]), max(found, key=lambda item: item[1])
+    worst = low if least else high
+    reached = sum((value >= goal) if least else (value <= goal) for _, value in found)
+    verdict = f"{reached} of {len(found)}"
+    seen = (form.format(low[1]), form.format(high[1]))
+    return (what, f"{sign} {form.format(goal)}", *seen, worst[0].replace("|", " "), verdict)
+
+
+def _against(found: list[Row], test: str, base: str) -> list[tuple[str, float]]:
+    """Speeds of a test against those of another in the same process."""
+    ratios = []
+    for row in found:
+        if row.test == test:
+            others = [r for r in row.record["results"] if r["engine"] == LUMEN and r["test"] == base]
+            ratios += [(_name(row), row.ours["median"] / other["median"]) for other in others]
+    return ratios
+
+
+def _openvino(records: dict[str, Record], speed: list[Row]) -> list[tuple[str, float]]:
+    ratios = []
+    for key, record in records.items():
+        if key.startswith("openvino|"):
+            _, shape, kind, threads = key.split("|")
+            format = "q8_0" if kind.startswith("int8") else "q4_0"
+            ratios += [
+                (f"{_name(row)} and {kind}", row.ours["median"] / record["pp512"]) for row in speed
+                if (row.shape, row.format, row.threads, row.test) == (shape, format, int(threads), "pp512")
+            ]  # fmt: skip
+    return ratios
+
+
+def _name(row: Row) -> str:
+    return f"{row.shape} {row.format}, {row.threads} thread{'s' if row.threads > 1 else ''}"
+
+
+def _speed(result: Record) -> str:
+    digits = 0 if result["median"] >= 100 else 1
+    return f"{result['median']:.{digits}f} ± {result['spread']:.{digits}f}"
+
+
+def _of_peak(row: Row) -> str:
+    unit = "bf16" if row.format == "bf16" else "int8"
+    return f"{row.ours['of_peak']:.0%} of {row.machine[f'{unit}_operations_per_second'] / 1e9:.0f} GOPS"
+
+
+def _of_bandwidth(row: Row) -> str:
+    return f"{row.ours['of_bandwidth']:.0%} of {row.machine['read_bytes_per_second'] / 1e9:.0f} GB/s"
