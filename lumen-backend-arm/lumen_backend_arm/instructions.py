@@ -18,8 +18,8 @@ fn dot4_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {
 }
 """
 DOT8_S8S8 = """
-fn dot8_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {
-    acc + reshape(sum(reshape(widen(a), 2, 1, 2 * N) * reshape(widen(b), 1, 2, 2 * N)), N)
+fn dot8_s8s8(acc: i32[4], a: i8[16], b: i8[16]) -> i32[4] {
+    acc + reshape(sum(reshape(widen(a), 2, 1, 8) * reshape(widen(b), 1, 2, 8)), 4)
 }
 """
 WIDEN_PAIRS = """

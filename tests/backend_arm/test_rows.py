@@ -22,7 +22,13 @@ from lumen_core.lower.function import lower_function
 from lumen_core.plugins.registry import Registry
 from lumen_core.target import Instruction, Target
 
-SELECTED = {"dot4_s8s8": "sdot", "dot8_s8s8": "smmla", "widen_pairs": "saddlp", "lookup16": "tbl", "pause": "yield"}
+SELECTED = {
+    "dot4_s8s8": "sdot",
+    "dot8_s8s8": "smmla",
+    "widen_pairs": "saddlp",
+    "lookup16": "tbl",
+    "pause": "yield",
+}
 CASES = [(target, row) for target in BACKEND.targets for row in target.instructions]
 each_row = pytest.mark.parametrize(
     ("target", "row"), CASES, ids=lambda item: getattr(item, "name", getattr(item, "op", ""))

@@ -1,8 +1,7 @@
 """The sums of a tile for weights of integer codes.
 
 Per sub-block the codes meet the activations in integer dot products; `totals.py` scales these and adds them
-up. Minimums that are integers times one float of the block meet the sums of the activations in integers too,
-once per block.
+up. Minimums that are integers times one float of the block come once per block (`minimums.py`).
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.quant.normal_form import Scale
+from lumen_core.schedule.minimums import add_minimums, minimums_are_paired
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import DotPlan, WeightReader
@@ -45,7 +44,7 @@ class IntegerTile:
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
-        self.paired = self.minimums_are_paired()
+        self.paired = minimums_are_paired(self.form, activation)
         alone = self.plan.kind != "corrected" and (self.form.offset is None or self.paired)
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
@@ -83,7 +82,7 @@ class IntegerTile:
             factors = self.parts(self.factor(base))
             sums = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(sums)]
             if self.paired:
-                sums = self.minimums(base, words_of, sums)
+                sums = add_minimums(self, base, words_of, sums)
             by = self.spread(self.vector, words_of, act.scales)
             for number in range(self.m):
                 where = 4 * self.rows * number
@@ -105,54 +104,6 @@ class IntegerTile:
         with b.loop(0, count, 1, sums) as piece:
             piece.next(*self.piece(codes, base, quants, words, piece.index, list(piece.values)))
         return list(piece.results)
-
-    def minimums_are_paired(self) -> bool:
-        """Tell whether minimums are integers times one float of the block."""
-        offset = self.form.offset
-        if offset is None or offset.integer is None:
-            return False
-        every = self.form.sub in (16, PIECE) and offset.integer.count * self.form.sub == self.form.block
-        return self.activation.group > PIECE and every and all(field.count == 1 for field in offset.floats)
-
-    def minimums(self, base: Value, words: Value, sums: list[Value]) -> list[Value]:
-        """Add what the minimums of a block give, in 16-bit integers two sub-blocks at a time."""
-        b, act, offset = self.builder, self.activation, self.form.offset
-        assert offset is not None and offset.integer is not None
-        if not any(map(self.target.find, ("dot2_s16", "madd16"))):
-            return self.single_minimums(base, words, sums)
-        count, step = offset.integer.count, 4 * act.columns
-        first = act.pairs32 if self.form.sub == PIECE else act.pairs16
-        pairs = []
-        for number in range(0, count, 2):
-            where = self.layout.minimum_offset + number * self.rows
-            low, high = (self.reader.integers(offset.integer, base, where + n * self.rows) for n in (0, 1))
-            pairs.append(b.bitor(b.bitand(low, 0xFFFF), b.shl(high, 16)))
-        factor = self.reader.factor(offset, self.reader.floats(base), 1.0)
-        for number in range(self.m):
-            total = b.constant(self.lanes, 0)
-            for place, pair in enumerate(pairs):
-                by = b.load_splat(self.lanes, words, first + place * step + 4 * number)
-                total = b.dot2(total, pair, by)
-            sums[number] = b.fma(b.convert(total, "f32"), factor, sums[number])
-        return sums
-
-    def single_minimums(self, base: Value, words: Value, sums: list[Value]) -> list[Value]:
-        """The same one sub-block after the other, in floats."""
-        b, act, offset = self.builder, self.activation, self.form.offset
-        assert offset is not None and offset.integer is not None
-        halves = self.form.sub < PIECE
-        factor = self.reader.factor(offset, self.reader.floats(base), -1 / 128 if halves else 1.0)
-        first, type = (act.seeds16, self.lanes) if halves else (act.sums32, self.vector)
-        with b.loop(0, offset.integer.count, 1, sums) as loop:
-            beta = self.reader.sub_factor(offset, factor, base, loop.index, self.layout.minimum_offset)
-            where = b.offset(words, b.mul(loop.index, 4 * act.columns))
-            by, betas = self.spread(type, where, first), self.parts(beta)
-            sums = [
-                b.fma(betas[number % self.side], b.convert(by[number], "f32"), sum)
-                for number, sum in enumerate(loop.values)
-            ]
-            loop.next(*sums)
-        return list(loop.results)
 
     def piece(
         self, codes: Value, base: Value, quants: Value, words: Value, index: Value, sums: list[Value]
@@ -195,9 +146,8 @@ class IntegerTile:
                     for column in columns:  # at once: a finished total must not hold a register
                         own = column % self.side
                         by = metadata.scales[column] if metadata.scales is not None else None
-                        sums[column] = self.totals.add(
-                            sums[column], totals.pop(column), scales[own], by, own
-                        )
+                        total = totals.pop(column)
+                        sums[column] = self.totals.add(sums[column], total, scales[own], by, own)
                         if beta is None:
                             continue
                         if sub < PIECE:
@@ -265,7 +215,9 @@ class IntegerTile:
         if self.side == 1:
             return sums
         return [
-            self.builder.shuffle(sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2))
+            self.builder.shuffle(
+                sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2)
+            )
             for number in range(self.m)
         ]
 
@@ -293,7 +245,7 @@ class IntegerTile:
                 for step, operand in enumerate(operands):
                     own = step % parts
                     halves[own] = self.dot(halves[own], [(operand, codes[column][step])])
-                even, odd = (b.shuffle(*halves, self.every_second(first)) for first in (0, 1))
+                even, odd = (b.shuffle(halves[0], halves[1], self.every_second(first)) for first in (0, 1))
                 totals[column] = b.add(totals[column], b.add(even, odd))
             return
         link = self.plan.chain or 1
@@ -359,9 +311,7 @@ class _Metadata:
         by_piece = words if own else self.builder.offset(words, self.builder.mul(index, self.step))
         by_half = words if own else self.builder.offset(words, self.builder.mul(index, 2 * self.step))
         self.places = {32: (by_piece, act.seeds32), 16: (by_half, act.seeds16)}
-        self.scales = (
-            tile.spread(tile.vector, words, act.scales) if own else None
-        )
+        self.scales = tile.spread(tile.vector, words, act.scales) if own else None
         self.totals = tile.spread(tile.vector, by_piece, act.sums32)
 
     def seeds(self, start: int, sub: int, column: int) -> Value:

@@ -13,6 +13,15 @@ _TINY = 1e-30  # below this the scale's inverse would overflow: such a group cou
 _ONES = 0x01010101
 
 
+def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
+    """Where the codes of a column known at run time start: it lies as column 0 from there on."""
+    side = layout.side
+    if side == 1:
+        return builder.offset(panel, builder.mul(column, PIECE))
+    first = builder.mul(builder.div(column, side), side * PIECE)
+    return builder.offset(panel, builder.add(first, builder.mul(builder.rem(column, side), layout.run)))
+
+
 class QuantizedRow:
     """One token's place in an activation buffer; `lanes` is the width of the vectors to work with."""
 
@@ -35,10 +44,7 @@ class QuantizedRow:
         if columns > 1:
             column = builder.rem(token, columns)
             self.words = builder.offset(panel, builder.mul(column, 4))
-            side, run = layout.side, layout.run
-            first = builder.mul(builder.div(column, side), side * PIECE) if side > 1 else builder.mul(column, PIECE)
-            own = builder.mul(builder.rem(column, side), run) if side > 1 else 0
-            self.codes = builder.offset(builder.offset(panel, first), own)
+            self.codes = column_codes(builder, layout, panel, column)
 
     def store_plain(self, values: Value, element: Value) -> None:
         """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain f32."""

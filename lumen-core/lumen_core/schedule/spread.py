@@ -1,7 +1,8 @@
 """Consecutive 32-bit items of memory, each spread over the lanes of a vector: one operand of a dot or fma.
 
 Where the machine takes a lane of a register as operand, four items come with one load; else each is loaded
-into all lanes when it is asked for. `again`: not together with what lies beside it, which would wait in a register.
+into all lanes when it is asked for. `again`: not together with what lies beside it,
+which would wait in a register.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Totals:
         return self.builder.constant(self.lanes, 0) if seed is None else seed
 
     def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
-        """The sum with a total of part `part` in it; `by` scales the activations, if a sub-block has its own."""
+        """The sum with a total of part `part` in it; `by` scales a sub-block's activations, if it has one."""
         b = self.builder
         return b.fma(b.convert(total, "f32"), scale if by is None else b.mul(scale, by), sum)
 
@@ -101,15 +101,20 @@ class FloatTotals(Totals):
 
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
-        # What a multiply-add overwrites is read from memory for each column: as cheap as a copy of a
-        # register is not, and it costs no register.
-        self._large = builder.stack(4 * layout.rows)
-        self._taken = [builder.stack(4 * layout.rows) for _ in range(layout.parts)]
-        builder.store(builder.constant(self.lanes, _LARGE_BITS), self._large, align=4 * layout.rows)
+        # What a multiply-add overwrites is read from memory for each of many columns: a copy of a register
+        # would take the place of a multiplication, and the register.
+        self._large: Value = builder.constant(self.lanes, _LARGE_BITS)
+        self._taken: dict[int, Value] = {}
+        if columns > 1:
+            self._large = self._kept(self._large)
+            self._taken = {part: builder.stack(4 * layout.rows) for part in range(layout.parts)}
 
     def prepare(self, scale: Value, part: int) -> Value:
         taken = self.builder.mul(scale, -_LARGE)
-        self.builder.store(taken, self._taken[part], align=4 * self.layout.rows)
+        if self.columns > 1:
+            self.builder.store(taken, self._taken[part], align=4 * self.layout.rows)
+        else:
+            self._taken[part] = taken
         return scale
 
     def start(self, seed: Value | None) -> Value:
@@ -120,8 +125,15 @@ class FloatTotals(Totals):
         product = b.fma(b.bitcast(total, self.vector), scale, self._read(self.vector, self._taken[part]))
         return b.add(sum, product) if by is None else b.fma(product, by, sum)
 
-    def _read(self, type: Type, where: Value) -> Value:
-        return self.builder.load(type, where, align=4 * self.layout.rows, again=self.columns > 1)
+    def _kept(self, value: Value) -> Value:
+        where = self.builder.stack(4 * self.layout.rows)
+        self.builder.store(value, where, align=4 * self.layout.rows)
+        return where
+
+    def _read(self, type: Type, held: Value) -> Value:
+        if self.columns == 1:
+            return held
+        return self.builder.load(type, held, align=4 * self.layout.rows, again=True)
 
     @staticmethod
     def fits(layout: WeightLayout, plan: DotPlan) -> bool:
