@@ -221,8 +221,8 @@ def _place(cursor: _Cursor, entries: Sequence[_Entry], alignment: int) -> dict[s
         if entry.offset % alignment:
             cursor.fail(what, f"has offset {entry.offset}, no multiple of the alignment {alignment}",
                         at=entry.position)  # fmt: skip
-        length = kind.block_bytes
-        for size in (entry.dimensions[0] // kind.block, *entry.dimensions[1:]):
+        length = kind.row_bytes(entry.dimensions[0])
+        for size in entry.dimensions[1:]:
             length *= size
         start = base + entry.offset
         if start + length > cursor.size:

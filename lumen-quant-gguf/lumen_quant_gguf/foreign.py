@@ -1,7 +1,8 @@
 """Formats that GGUF has no number for: the file itself says which number stands for which declaration.
 
 Numbers of such formats start at FIRST, and five arrays of equal length name them in the metadata: types,
-names, digests (of the declarations), blocks and block_bytes, all under `lumen.formats.`. Nothing is guessed:
+names, digests (of the declarations), blocks and block_bytes, all under `lumen.formats.`; a sixth,
+header_bytes, is there where rows store something once, before their blocks. Nothing is guessed:
 a number, a name or a digest that could mean two things is refused with both of them in the message.
 """
 
@@ -21,6 +22,7 @@ FIRST = 0x4C554D00  # "LUM\0": far from any number that is given out one by one
 PREFIX = "lumen.formats."
 _MOST = 1 << 16  # weights or bytes of a block
 _COLUMNS = ("types", "names", "digests", "blocks", "block_bytes")
+_HEADERS = "header_bytes"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ def types_of_plan(plan: Sequence[TensorPlan]) -> Types:
         if known != entry.identity:
             raise UnsupportedFormatError(f"two declarations are called {entry.format!r}: {known.digest} and "
                                          f"{entry.identity.digest}")  # fmt: skip
-    own = [TensorTypeId(FIRST + index, item.name, item.block, item.block_bytes)
+    own = [TensorTypeId(FIRST + index, item.name, item.block, item.block_bytes, item.header_bytes)
            for index, item in enumerate(identities.values())]  # fmt: skip
     return _joined(own, identities)
 
@@ -65,7 +67,8 @@ def metadata_of(types: Types) -> dict[str, object]:
     if not types.identities:
         return {}
     kinds = [types.by_name[name] for name in types.identities]
-    return {
+    headers = np.array([kind.header_bytes for kind in kinds], np.uint32)
+    return ({f"{PREFIX}{_HEADERS}": headers} if headers.any() else {}) | {
         f"{PREFIX}types": np.array([kind.id for kind in kinds], np.uint32),
         f"{PREFIX}names": [kind.name for kind in kinds],
         f"{PREFIX}digests": [identity.digest for identity in types.identities.values()],
@@ -76,10 +79,13 @@ def metadata_of(types: Types) -> dict[str, object]:
 
 def types_of_metadata(path: Path, metadata: Mapping[str, object]) -> Types:
     """The types that a file declares; raises ModelFormatError where a number or name is ambiguous."""
-    if not any(PREFIX + column in metadata for column in _COLUMNS):
+    if not any(PREFIX + column in metadata for column in (*_COLUMNS, _HEADERS)):
         return STANDARD
-    columns = {}
-    for column in _COLUMNS:
+    columns: dict[str, list] = {}
+    for column in (*_COLUMNS, _HEADERS):
+        if column == _HEADERS and PREFIX + column not in metadata:
+            columns[column] = [0] * len(columns["types"])
+            continue
         values = metadata.get(PREFIX + column)
         items = values.tolist() if hasattr(values, "tolist") else None
         kind = str if column in ("names", "digests") else int
@@ -90,7 +96,7 @@ def types_of_metadata(path: Path, metadata: Mapping[str, object]) -> Types:
         raise ModelFormatError(f"{path}: the arrays under {PREFIX} have different lengths")
     own: list[TensorTypeId] = []
     identities: dict[str, FormatIdentity] = {}
-    for number, name, digest, block, size in zip(*columns.values(), strict=True):
+    for number, name, digest, block, size, header in zip(*columns.values(), strict=True):
         claim = f"{path}: {PREFIX}types gives {number} to the format {name!r}"
         if number in TENSOR_TYPES:
             raise ModelFormatError(f"{claim}, but in GGUF that number is {TENSOR_TYPES[number].name}")
@@ -107,6 +113,8 @@ def types_of_metadata(path: Path, metadata: Mapping[str, object]) -> Types:
                                    f"{TENSOR_TYPES_BY_NAME[name].id})")  # fmt: skip
         if not 1 <= block <= _MOST or not 1 <= size <= _MOST or not name:
             raise ModelFormatError(f"{claim} with blocks of {block} weights in {size} bytes")
-        own.append(TensorTypeId(number, name, block, size))
-        identities[name] = FormatIdentity(name, digest, block, size)
+        if not 0 <= header <= _MOST:
+            raise ModelFormatError(f"{claim} whose rows begin with {header} bytes")
+        own.append(TensorTypeId(number, name, block, size, header))
+        identities[name] = FormatIdentity(name, digest, block, size, header)
     return _joined(own, identities)

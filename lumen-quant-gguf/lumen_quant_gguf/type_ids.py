@@ -21,6 +21,10 @@ class TensorTypeId:
     name: str
     block: int
     block_bytes: int
+    header_bytes: int = 0  # before the blocks of each row
+
+    def row_bytes(self, columns: int) -> int:
+        return self.header_bytes + columns // self.block * self.block_bytes
 
 
 _ROWS = (

@@ -73,7 +73,7 @@ def tensor_bytes(plan: TensorPlan, types: Types) -> int:
         raise ModelFormatError(
             f"tensor {plan.name}: shape {plan.shape} does not fill blocks of {kind.block} ({plan.format})"
         )
-    length = plan.shape[-1] // kind.block * kind.block_bytes
+    length = kind.row_bytes(plan.shape[-1])
     for size in plan.shape[:-1]:
         length *= size
     return length

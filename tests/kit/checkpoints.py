@@ -31,7 +31,7 @@ def safetensors(arrays: Mapping[str, np.ndarray], kinds: Mapping[str, str] | Non
     table, data = {}, b""
     for name, array in arrays.items():
         span = [len(data), len(data) + array.nbytes]
-        kind = (kinds or {}).get(name, names[str(array.dtype)])
+        kind = (kinds or {}).get(name) or names[str(array.dtype)]
         table[name] = {"dtype": kind, "shape": list(array.shape), "data_offsets": span}
         data += array.tobytes()
     return with_header(json.dumps({"__metadata__": {"format": "pt"}, **table}).encode(), data)

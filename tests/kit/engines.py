@@ -86,6 +86,8 @@ def oracle(session: Session) -> Oracle:
     def arrays(tensors: Mapping[str, FileTensor]) -> dict[str, Any]:
         found = {}
         for name, tensor in tensors.items():
+            if tensor.order is not None:
+                found[f"{name}.order"] = tensor.order
             if elements.get(name) == "f32":
                 found[name] = session.formats[tensor.format].decode(tensor.data).reshape(tensor.shape)
             else:
@@ -96,7 +98,8 @@ def oracle(session: Session) -> Oracle:
     layers = [arrays(layer) for layer in session.bound.layers]
     weights = arrays(session.bound.weights)
     (embed,), (head,) = functions["embed"], functions["head"]
-    return Oracle(embed, blocks, head, weights, layers, session.formats)
+    caches = tuple(a.name for a in blocks[0].arguments if a.type.shape and "P" in a.type.shape[0].symbols)
+    return Oracle(embed, blocks, head, weights, layers, session.formats, caches)
 
 
 def token_ids(count: int, vocabulary: int = 259, seed: int = 0) -> list[int]:

@@ -37,6 +37,7 @@ class Oracle:
     formats: Mapping[str, Any]
     caches: Sequence[str] = ("keys", "values")
     state: list[dict[str, np.ndarray]] = field(default_factory=list)
+    seen: int = 0
 
     def __post_init__(self) -> None:
         self.state = [self._empty(block) for block in self.blocks]
@@ -51,10 +52,10 @@ class Oracle:
         """Return the logits of every token of `ids`, f32 [T, V]."""
         (x,) = call(self.embed, {**self.weights, "ids": np.asarray(ids)}, self.formats)
         for layer, (block, weights) in enumerate(zip(self.blocks, self.layers, strict=True)):
-            past = len(self.state[layer][self.caches[0]])
-            positions = np.arange(past, past + len(ids))
+            positions = np.arange(self.seen, self.seen + len(ids))
             arrays = {**self.weights, **weights, **self.state[layer], "x": x, "positions": positions}
             x, *caches = call(block, arrays, self.formats)
             self.state[layer] = dict(zip(self.caches, caches, strict=True))
+        self.seen += len(ids)
         (logits,) = call(self.head, {**self.weights, "x": x}, self.formats)
         return logits

@@ -68,7 +68,8 @@ def show(
     from lumen_core.quant.picture import block_picture
 
     registry = Registry.load()
-    declaration = registry.format(name)
+    entry = registry.format_entry(name)
+    declaration = entry.value
     form = analyse(declaration)
     try:
         chosen = choose_target(registry, target)
@@ -76,7 +77,7 @@ def show(
         if target:
             raise
         chosen = None  # no backend for this machine: there is no packed form to show
-    facts = _facts(registry.formats[name]) | {"kind": form.kind, "activation": form.activation}
+    facts = _facts(entry) | {"kind": form.kind, "activation": form.activation}
     if json:
         derived: dict[str, object] = {
             "declaration": declaration.span.text, "picture": block_picture(form), "normal_form": asdict(form),
@@ -166,9 +167,9 @@ def _facts(entry: Entry[ast.Format]) -> dict[str, object]:
     size = analyse(declaration).block_bytes
     return {
         "name": declaration.name,
-        "block": declaration.block,
+        "block": declaration.length,
         "block_bytes": size,
-        "bits_per_weight": size * 8 / declaration.block,
+        "bits_per_weight": size * 8 / declaration.length,
         "package": entry.distribution,
         "file": str(entry.path),
     }

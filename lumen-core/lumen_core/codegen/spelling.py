@@ -21,6 +21,11 @@ def llvm_suffix(type: Type) -> str:
     return element if type.lanes == 1 else f"v{type.lanes}{element}"
 
 
+def llvm_symbol(name: str) -> str:
+    """Return a function's name; one with other characters than an identifier's is quoted."""
+    return f"@{name}" if name.isidentifier() else f'@"{name}"'
+
+
 def llvm_literal(type: Type, value: int | float) -> str:
     """Return a constant of the type's element; floats as their bits, so that nothing is rounded twice."""
     if type.element in ("f32", "f64"):

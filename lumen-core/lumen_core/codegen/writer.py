@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lumen_core.codegen.spelling import llvm_literal, llvm_type
+from lumen_core.codegen.spelling import llvm_literal, llvm_symbol, llvm_type
 from lumen_core.ir.kernel import Kernel, Type, Value
 from lumen_core.target import Target
 
@@ -30,7 +30,7 @@ class Writer:
         attributes = " ".join(filter(None, ("nounwind", target.attributes)))
         return (
             f"{head}{declarations}\n\n"
-            f"define {result} @{kernel.name}({parameters}) {attributes} {{\n{body}\n}}\n"
+            f"define {result} {llvm_symbol(kernel.name)}({parameters}) {attributes} {{\n{body}\n}}\n"
         )
 
     def line(self, text: str) -> None:

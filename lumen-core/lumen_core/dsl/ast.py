@@ -126,6 +126,8 @@ class TypeExpr(Node):
 
 # Statements and items
 
+Size: TypeAlias = int | str  # a number, or the name of a format's generic
+
 
 @dataclass(frozen=True)
 class Let(Node):
@@ -136,12 +138,32 @@ class Let(Node):
 
 
 @dataclass(frozen=True)
+class Origin(Node):
+    """`from scales[K / G, N]`: a tensor beside the weight's, and what each of its axes runs over.
+
+    An axis is `N` (rows of the weight), `K` (its columns), one of them divided, or `packed(axis)`, words in
+    which the integers lie side by side, lowest bits first; `packed(axis, [0, 2, ...])` gives their order.
+    """
+
+    tensor: str
+    axes: tuple[Expression, ...]
+
+
+@dataclass(frozen=True)
 class Field(Node):
-    """`scales: u8[12]`: the next bytes of a block; `count` is None for a single element (`d: f16`)."""
+    """`scales: u8[12]`: the next bytes of a block; `count` is None for a single element (`d: f16`).
+
+    row        written `per row`: its bytes lie once in every row, before the blocks
+    origin     the tensor that holds it, if that is not the one with the blocks
+    otherwise  what it is where that tensor is missing; without it the tensor must be there
+    """
 
     name: str
     dtype: str
-    count: int | None = None
+    count: Size | None = None
+    row: bool = False
+    origin: Origin | None = None
+    otherwise: Expression | None = None
 
 
 @dataclass(frozen=True)
@@ -160,15 +182,25 @@ class Table(Node):
 
 @dataclass(frozen=True)
 class Format(Node):
-    """`format name : block N { fields  lets  value = expression }`; `tables` are those of its file."""
+    """`format name[generics] : block N { fields  lets  value = expression }`; `tables` are its file's.
+
+    One with generics is a family: `specialise` makes formats of it.
+    """
 
     name: str
-    block: int
+    block: Size
     fields: tuple[Field, ...]
     lets: tuple[Let, ...]
     value: Expression
     doc: str = ""
+    generics: tuple[str, ...] = ()
     tables: tuple[Table, ...] = field(default=(), compare=False, repr=False)
+
+    @property
+    def length(self) -> int:
+        """Weights of a block, where it is no family's."""
+        assert isinstance(self.block, int)
+        return self.block
 
 
 @dataclass(frozen=True)

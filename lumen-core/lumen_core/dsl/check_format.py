@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from lumen_core.dsl import ast, builtins
+from lumen_core.dsl.origins import GROUP, Axis, NoAxis, axes, narrow_bits, scope
 from lumen_core.dsl.printer import print_expression
 from lumen_core.dsl.signatures import suggestion
 from lumen_core.source import Diagnostics
@@ -16,7 +17,7 @@ from lumen_core.types import SCALARS
 
 FIELD_TYPES = frozenset(SCALARS) - {"i1"}
 LONGEST_BLOCK = 1 << 16  # elements of a block, bytes of a block, elements of a vector
-SMALL_FLOATS = {"e8m0": 8, "ue4m3": 8}  # types that only a format's fields have, and their bits
+SMALL_FLOATS = {"e8m0": 8, "ue4m3": 8, "e4m3": 8, "e5m2": 8}  # types that only fields have, and their bits
 FLOAT_TYPES = frozenset({"f16", "bf16", "f32", *SMALL_FLOATS})
 _INTEGER_OPERATORS = frozenset({"|", "^", "&", "<<", ">>", "%"})
 
@@ -42,17 +43,24 @@ class _Block:
 
 
 def check_format(format: ast.Format, diagnostics: Diagnostics) -> None:
-    """Report every error of a format."""
+    """Report every error of a format; of a family, what its formats have in common."""
     block = _Block(diagnostics)
+    if format.generics:
+        _family(format, block)
+        return
+    if not isinstance(format.block, int):
+        block.error(f"unknown size `{format.block}` of the block", format, help="write a number")
+        return
     if not 1 <= format.block <= LONGEST_BLOCK:
         block.error(f"a block has 1 to {LONGEST_BLOCK} elements, not {format.block}", format)
     for table in format.tables:
         _table(table, block)
-    size = sum(_field(entry, block) for entry in format.fields)
+    size = sum(_field(entry, block, format.block) for entry in format.fields)
     if not format.fields:
         block.error(f"format `{format.name}` has no fields", format, help="name its bytes in order: d: f16")
     if size > LONGEST_BLOCK:
         block.error(f"a block has at most {LONGEST_BLOCK} bytes, not {size}", format)
+    _one_tensor(format, block)
     for let in format.lets:
         if len(let.names) != 1:
             block.error("a let of a format has one name", let)
@@ -77,22 +85,86 @@ def _table(table: ast.Table, block: _Block) -> None:
         block.names[table.name] = Vector(table.shape[0], True, dimension=(*table.shape, 1)[1])
 
 
-def _field(entry: ast.Field, block: _Block) -> int:
-    """Bring a field into scope and return its bytes."""
+def _one_tensor(format: ast.Format, block: _Block) -> None:
+    """Fields of a block lie side by side in one tensor, or each in a tensor of its own."""
+    if block.diagnostics.found:
+        return
+    blocks = [entry for entry in format.fields if entry.dtype != GROUP and scope(entry) == "block"]
+    own = [entry for entry in blocks if entry.origin is None]
+    if own and len(own) < len(blocks):
+        foreign = next(entry for entry in blocks if entry.origin is not None)
+        help = "say of each field of a block where it is `from`, or of none"
+        block.error(
+            f"`{own[0].name}` lies in the blocks, `{foreign.name}` in another tensor", foreign, help=help
+        )
+
+
+def _family(format: ast.Format, block: _Block) -> None:
+    """The names of a family; what depends on its generics is checked in each of its formats."""
+    sizes = [format.block, *(entry.count for entry in format.fields)]
+    for name in dict.fromkeys(size for size in sizes if isinstance(size, str)):
+        if name not in format.generics:
+            block.error(f"unknown size `{name}`", format, help=suggestion(name, format.generics))
+    names = [entry.name for entry in format.fields]
+    for entry in format.fields:
+        if names.count(entry.name) > 1 or entry.name in format.generics:
+            block.error(f"the field `{entry.name}` is declared twice", entry)
+    if not format.fields:
+        block.error(f"format `{format.name}` has no fields", format, help="name its bytes in order: d: f16")
+
+
+def _field(entry: ast.Field, block: _Block, length: int) -> int:
+    """Bring a field into scope and return its bytes, all that a block of `length` weights needs of it."""
     if entry.name in block.names:
         block.error(f"the field `{entry.name}` is declared twice", entry)
     count = 1 if entry.count is None else entry.count
-    if entry.dtype not in FIELD_TYPES | set(SMALL_FLOATS):
-        help = suggestion(entry.dtype, FIELD_TYPES) or f"there are {', '.join(sorted(FIELD_TYPES))}"
-        block.error(f"unknown element type `{entry.dtype}`", entry, help=help)
-        block.names[entry.name] = None
-        return 0
-    if not 1 <= count <= LONGEST_BLOCK:
+    known = isinstance(count, int) and 1 <= count <= LONGEST_BLOCK
+    if not known:
         block.error(f"a field has 1 to {LONGEST_BLOCK} elements, not {count}", entry)
+    bits = narrow_bits(entry.dtype)
+    if entry.dtype not in FIELD_TYPES | set(SMALL_FLOATS) | {GROUP} and not (bits and 1 <= bits <= 8):
+        help = suggestion(entry.dtype, FIELD_TYPES) or f"there are {', '.join(sorted(FIELD_TYPES))}"
+        help = "there is uint<1> to uint<8>" if entry.dtype.startswith("uint<") else help
+        block.error(f"unknown element type `{entry.dtype}`", entry, help=help)
+        known = False
+    placed = _place(entry, block, length) if known else False
+    if not known or not placed or entry.dtype == GROUP or not isinstance(count, int):
         block.names[entry.name] = None
         return 0
-    block.names[entry.name] = Vector(count, entry.dtype in builtins.INTEGERS, entry)
-    return count * (SMALL_FLOATS.get(entry.dtype) or SCALARS[entry.dtype]) // 8
+    whole = bits is not None or entry.dtype in builtins.INTEGERS
+    block.names[entry.name] = Vector(count, whole, entry if bits is None else None)
+    return -(-count * (bits or SMALL_FLOATS.get(entry.dtype) or SCALARS[entry.dtype]) // 8)
+
+
+def _place(entry: ast.Field, block: _Block, length: int) -> bool:
+    """Check where a field lies; tell whether that is right."""
+    count = entry.count or 1
+    assert isinstance(count, int)
+    if entry.otherwise is not None and entry.origin is None:
+        help = "give it the tensor that it comes from, or leave `else` out"
+        block.error("only a field of another tensor can be missing", entry, help=help)
+    try:
+        kind, parts = scope(entry), axes(entry.origin) if entry.origin is not None else ()
+    except NoAxis as wrong:
+        block.error(str(wrong), wrong.node, help=wrong.help)
+        return False
+    if entry.dtype == GROUP:
+        if parts != (Axis("K"),) or entry.count:
+            block.error("groups are numbered for every column", entry, help="write g: group from g_idx[K]")
+        return True
+    bits = narrow_bits(entry.dtype)
+    if bits is None and any(axis.packed for axis in parts):
+        block.error("only narrow integers are packed in words", entry, help="declare it as uint<4>")
+    if bits is not None and entry.origin is None and bits * count % 8:
+        block.error(f"{count} integers of {bits} bits are not whole bytes", entry)
+    if kind != "block" and count != 1:
+        block.error(f"a row has one value of `{entry.name}`, not {count}", entry)
+    for axis in parts:
+        if axis.dimension == "K" and axis.divisor * count != length:
+            advice = f"give it {length // axis.divisor} elements" if not length % axis.divisor else None
+            message = f"a block of {length} weights has {length / axis.divisor:g} of these, not {count}"
+            block.error(message, entry, help=advice)
+    return True
 
 
 def _vector(node: ast.Expression, block: _Block) -> Vector | None:

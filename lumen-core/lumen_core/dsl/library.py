@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -21,25 +21,26 @@ def standard_library() -> ast.Module:
     return parse(Source("standard.lum", STANDARD.read_text(encoding="utf-8")))
 
 
-def load(path: str | Path, formats: Collection[str] = ()) -> TypedModule:
+def load(path: str | Path, formats: Collection[str] = (), folders: Sequence[Path] = ()) -> TypedModule:
     """Read, parse and check a file; raises SourceError with every finding, OSError if there is no file.
 
-    The base of a `model x like y` is looked for in `y.lum` beside the file.
+    The base and the parts of a `model x like y with z` are looked for in `y.lum` and `z.lum`, beside the file
+    and then in the other `folders`.
     """
-    return _load(Source.read(path), formats, Path(path).parent)
+    return _load(Source.read(path), formats, (Path(path).parent, *folders))
 
 
-def whole(module: ast.Module, folder: Path | None) -> ast.Module:
+def whole(module: ast.Module, folders: Sequence[Path]) -> ast.Module:
     """Return the module with its `model x like y` spelt out; raises SourceError."""
     diagnostics = Diagnostics()
-    spelt = derived(module, lambda name: _page(name, folder), diagnostics)
+    spelt = derived(module, lambda name: _page(name, folders), diagnostics)
     diagnostics.raise_if_any()
     return spelt
 
 
-def _page(name: str, folder: Path | None) -> ast.Module | None:
-    path = folder / f"{name}.lum" if folder is not None else None
-    return parse(Source.read(path)) if path is not None and path.is_file() else None
+def _page(name: str, folders: Sequence[Path]) -> ast.Module | None:
+    paths = (folder / f"{name}.lum" for folder in folders)
+    return next((parse(Source.read(path)) for path in paths if path.is_file()), None)
 
 
 def load_text(text: str, name: str = "<text>", formats: Collection[str] = ()) -> TypedModule:
@@ -47,11 +48,11 @@ def load_text(text: str, name: str = "<text>", formats: Collection[str] = ()) ->
     return _load(Source(name, text), formats)
 
 
-def _load(source: Source, formats: Collection[str], folder: Path | None = None) -> TypedModule:
+def _load(source: Source, formats: Collection[str], folders: Sequence[Path] = ()) -> TypedModule:
     """Parse and check: a syntax error in one item does not hide a type error in another."""
     diagnostics = Diagnostics()
     module, broken = parse_sound(source, diagnostics)
-    module = derived(module, lambda name: _page(name, folder), diagnostics)
+    module = derived(module, lambda name: _page(name, folders), diagnostics)
     typed = check_sound(module, standard_library(), formats, broken, diagnostics)
     diagnostics.raise_if_any()
     return typed

@@ -3,9 +3,11 @@
 In: a Source. Out: an ast.Module, or one SourceError with every finding.
 
     module   = (format | table | function | model | part)*
-    format   = "format" NAME ":" "block" INT "{" (field | let | "value" "=" expression)* "}"
+    format   = "format" NAME ["[" NAME,* "]"] ":" "block" size "{" (field | let | "value" "=" expression)* "}"
     table    = "table" NAME ":" NAME "[" INT ["," INT] "]"
-    field    = NAME ":" NAME ["[" INT "]"]
+    field    = NAME ":" NAME ["<" size ">"] ["[" size "]"] ["per" "row" | origin] ["else" expression]
+    origin   = "from" NAME "[" expression,* "]"
+    size     = INT | NAME
     function = "fn" NAME ["[" generic,* "]"] "(" (NAME ":" type),* ")" "->" results "{" let* expression "}"
     results  = type | "(" type,+ ")"
     model    = "model" NAME ["like" NAME] ["with" NAME ("," NAME)*] "{" (section | function)* "}"
@@ -99,9 +101,12 @@ def _table(cursor: Cursor) -> ast.Table:
 def _format(cursor: Cursor) -> ast.Format:
     doc, start = cursor.doc(), cursor.advance().span
     name = cursor.name("the format's name")
+    generics: list[str] = []
+    if cursor.token.text == "[":
+        generics = cursor.listed("[", "]", lambda: cursor.name("a generic name").text)
     cursor.expect(":", "after the format's name", help=f"write `format {name.text} : block 32 {{`")
     cursor.word("block", "the block's length")
-    block = cursor.integer("the number of elements of a block")
+    block = _count(cursor, "the number of elements of a block")
     fields: list[ast.Field] = []
     lets: list[ast.Let] = []
     values: list[ast.Expression] = []
@@ -125,19 +130,46 @@ def _format(cursor: Cursor) -> ast.Format:
         cursor.complain(f"format `{name.text}` has no value", name, help)
         values.append(ast.Number(0, span=name.span))
     span = start.to(end.span)
-    return ast.Format(name.text, block, tuple(fields), tuple(lets), values[0], doc, span=span)
+    entries = (tuple(fields), tuple(lets), values[0])
+    return ast.Format(name.text, block, *entries, doc, tuple(generics), span=span)
 
 
 def _field(cursor: Cursor) -> ast.Field:
     name = cursor.name("a field, `let` or `value`")
     cursor.expect(":", f"after the field `{name.text}`", help=f"write `{name.text}: u8[16]`")
-    dtype = cursor.name("the field's element type")
-    if cursor.token.text != "[":
-        return ast.Field(name.text, dtype.text, None, span=name.span.to(dtype.span))
-    cursor.advance()
-    count = cursor.integer("the number of elements")
-    end = cursor.expect("]", "after the number of elements")
-    return ast.Field(name.text, dtype.text, count, span=name.span.to(end.span))
+    element = cursor.name("the field's element type")
+    dtype, count, row, origin, otherwise = element.text, None, False, None, None
+    if cursor.token.text == "<":
+        cursor.advance()
+        dtype = f"{dtype}<{_count(cursor, 'the number of bits')}>"
+        cursor.expect(">", "after the number of bits")
+    if cursor.token.text == "[":
+        cursor.advance()
+        count = _count(cursor, "the number of elements")
+        cursor.expect("]", "after the number of elements")
+    begins_field = cursor.peek().text == ":"
+    if cursor.token.text == "per" and not begins_field:
+        cursor.advance()
+        cursor.word("row", "the scope of the field")
+        row = True
+    elif cursor.token.text == "from" and not begins_field:
+        origin = _origin(cursor)
+    if cursor.token.text == "else":
+        cursor.advance()
+        otherwise = parse_expression(cursor)
+    span = name.span.to(cursor.previous.span)
+    return ast.Field(name.text, dtype, count, row, origin, otherwise, span=span)
+
+
+def _count(cursor: Cursor, what: str) -> ast.Size:
+    return cursor.advance().text if cursor.token.kind == "name" else cursor.integer(what)
+
+
+def _origin(cursor: Cursor) -> ast.Origin:
+    start = cursor.advance().span
+    tensor = cursor.name("the name of a tensor beside the weight's")
+    axes = tuple(cursor.listed("[", "]", lambda: parse_expression(cursor)))
+    return ast.Origin(tensor.text, axes, span=start.to(cursor.previous.span))
 
 
 # Functions

@@ -33,7 +33,8 @@ def _doc(doc: str, indent: str) -> str:
 
 
 def _format(item: ast.Format) -> str:
-    lines = [f"format {item.name} : block {item.block} {{"]
+    generics = f"[{', '.join(item.generics)}]" if item.generics else ""
+    lines = [f"format {item.name}{generics} : block {item.block} {{"]
     if item.fields:
         lines.append(_INDENT + "    ".join(print_field(field) for field in item.fields))
     lines += [_INDENT + print_let(let) for let in item.lets]
@@ -42,7 +43,12 @@ def _format(item: ast.Format) -> str:
 
 
 def print_field(field: ast.Field) -> str:
-    return f"{field.name}: {field.dtype}" + (f"[{field.count}]" if field.count is not None else "")
+    text = f"{field.name}: {field.dtype}" + (f"[{field.count}]" if field.count is not None else "")
+    if field.row:
+        text += " per row"
+    if field.origin is not None:
+        text += f" from {field.origin.tensor}[{', '.join(map(print_expression, field.origin.axes))}]"
+    return text if field.otherwise is None else f"{text} else {print_expression(field.otherwise)}"
 
 
 def print_let(let: ast.Let) -> str:

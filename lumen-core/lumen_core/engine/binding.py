@@ -52,7 +52,7 @@ def context_length(asked: int | None, trained: int) -> int:
 def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, TypedModel]:
     """Return the checked page of the model for an architecture."""
     source = registry.model(architecture)
-    module = load(source.path)
+    module = load(source.path, folders=registry.folders)
     return module, module.models[source.name]
 
 

@@ -108,11 +108,11 @@ def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.n
     weights = (generator.standard_normal((rows, blocks * form.block)) * 0.02).astype(np.float32)
     if form.kind == "float":
         return encode(form, weights)
-    raw = generator.integers(0, 256, (rows * blocks, form.block_bytes), dtype=np.uint8)
-    for scale in (form.scale, form.offset):
-        for field in scale.floats if scale is not None else ():
-            _set_float(field, raw, generator)
-    return raw.reshape(rows, -1)
+    size = form.block_bytes + form.header_bytes
+    raw = generator.integers(0, 256, (rows * blocks, size), dtype=np.uint8)
+    for field in form.floats:
+        _set_float(field, raw, generator)
+    return form.rows(raw.reshape(rows, blocks, size))
 
 
 def _set_float(field: FloatField, raw: np.ndarray, generator: np.random.Generator) -> None:
@@ -247,7 +247,7 @@ def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:
 def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
     """A matrix as the kernels read it."""
     layout = WeightLayout(form, target.lanes, target.depth)
-    length = raw.shape[1] // form.block_bytes * form.block
+    length = form.columns(raw.shape[1])
     made = allocate(layout.matrix_bytes(len(raw), length), "a packed matrix")
     assert address(made) % ALIGNMENT == 0
     source = np.ascontiguousarray(raw)
@@ -294,7 +294,7 @@ def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | Non
 
 def _rows(form: NormalForm, target: Target) -> str:
     raw = random_rows(form, ROWS, 3 if form.block > 1 else 70, seed=4)
-    length = raw.shape[1] // form.block_bytes * form.block
+    length = form.columns(raw.shape[1])
     ids = np.array([0, ROWS - 1, 5, 5], np.int32)
     found = np.full((len(ids), length), np.nan, np.float32)
     compiled(build_rows(form, target), target)(raw, ids, found, 4 * length, length, 0, len(ids))
@@ -351,11 +351,13 @@ def _magnitudes(form: NormalForm, raw: np.ndarray) -> np.ndarray:
     if form.kind == "float":
         return np.abs(form.decode(raw)).astype(np.float64)
     assert form.scale is not None and form.code is not None
-    blocks = raw.reshape(-1, form.block_bytes)
+    blocks = form.completed(raw).reshape(-1, form.block_bytes + form.header_bytes)
     scale = np.abs(form.scale.decode(blocks)).astype(np.float64)
     largest = _largest_value(form) + abs(form.zero)
     size = np.repeat(scale, form.block // scale.shape[1], axis=1) * largest
     if form.offset is not None:
         offset = np.abs(form.offset.decode(blocks)).astype(np.float64)
         size = size + np.repeat(offset, form.block // offset.shape[1], axis=1)
+    if form.row is not None:
+        size = size * np.abs(form.row.decode(blocks))
     return size.reshape(len(raw), -1)

@@ -25,25 +25,34 @@ Progress = Callable[[str, int, int], None]
 
 
 class Collector:
-    """Adds up squares, tensor by tensor."""
+    """Adds up squares, tensor by tensor: sums [matrices, K] and counts [matrices]."""
 
     def __init__(self) -> None:
         self.sums: dict[str, np.ndarray] = {}
-        self.counts: dict[str, int] = {}
+        self.counts: dict[str, np.ndarray] = {}
 
     def watch(self, tensors: Mapping[str, FileTensor]) -> Callable[[Operation, Sequence[Any]], None]:
         """Return what the interpreter shows operations to; `tensors` by the names of arguments."""
 
         def observe(operation: Operation, arrays: Sequence[Any]) -> None:
-            if operation.name != "fused_matmul":
+            if operation.name == "fused_matmul":
+                x, chosen = plain(arrays[0]), None
+            elif operation.name == "fused_expert_matmul":
+                chosen, x = arrays[0], plain(arrays[1])
+                x = x if len(x) == chosen.size else np.repeat(x, chosen.shape[1], axis=0)
+            else:
                 return
-            tensor = tensors.get(operation.operands[1].name)
+            tensor = tensors.get(operation.operands[1 if chosen is None else 2].name)
             if tensor is None:
                 return
-            x = plain(arrays[0]).reshape(-1, arrays[0].shape[-1])
-            squares = np.square(x, dtype=np.float32).sum(0, dtype=np.float64)
-            self.sums[tensor.name] = self.sums.get(tensor.name, 0) + squares
-            self.counts[tensor.name] = self.counts.get(tensor.name, 0) + len(x)
+            squares = np.square(x.reshape(-1, x.shape[-1]), dtype=np.float32).astype(np.float64)
+            owners = np.zeros(len(squares), np.intp) if chosen is None else chosen.reshape(-1)
+            matrices = 1 if chosen is None else tensor.shape[0]
+            sums = self.sums.setdefault(tensor.name, np.zeros((matrices, squares.shape[1])))
+            for matrix in np.unique(owners):
+                sums[matrix] += squares[owners == matrix].sum(0)
+            counts = self.counts.setdefault(tensor.name, np.zeros(matrices))
+            counts += np.bincount(owners, minlength=matrices)
 
         return observe
 
@@ -101,8 +110,8 @@ def collect(
         if not np.isfinite(sums).all():
             raise LumenError(f"the activations in front of {name} are not finite; the file is damaged")
     return Importance(
-        {name: sums[None].astype(np.float32) for name, sums in collector.sums.items()},
-        {name: np.array([count], np.float32) for name, count in collector.counts.items()},
+        {name: sums.astype(np.float32) for name, sums in collector.sums.items()},
+        {name: counts.astype(np.float32) for name, counts in collector.counts.items()},
         len(pieces),
         chunk,
         (dataset,) if dataset else (),

@@ -161,6 +161,10 @@ class Memory:
                         plain = packer.plain(tensor)
                         self._alive.append(plain)
                         self._point(layer, f"plain.{name}", plain)
+                    if name in needs.ordered:
+                        assert tensor.order is not None
+                        self._alive.append(tensor.order)
+                        self._point(layer, f"{name}.order", tensor.order)
                     if name in needs.raw:
                         raw = tensor.data
                         self._alive.append(raw)

@@ -72,6 +72,11 @@ def pack(
         if path.exists() and not force:
             raise LumenError(f"{path} exists; choose another name or give --force")
         here = choose_target(registry, None)
+        if any(tensor.order is not None for tensor in file.tensors.values()):
+            raise LumenError(
+                f"{file.path}: columns of its weights are sorted (act-order), which a packed file cannot "
+                "say; convert it first"
+            )
         session = compile_model(registry, file, chosen, threads, ObjectCache(None), linker=packers_for(here))
         packer = Packer(file, session.formats, chosen.lanes, pack_functions(session), threads)
         try:

@@ -143,7 +143,7 @@ def _formats(
         name = mixture.removeprefix("pure-")
         if name not in registry.formats:
             raise
-    block = registry.format(name).block
+    block = registry.format(name).length
     usual = reader.formats("pure-f16", shapes, layers, importance)
     return {
         tensor: name if format == "f16" and not shapes[tensor][-1] % block else format

@@ -146,7 +146,7 @@ def file_formats(registry: Registry, file: ModelFile) -> Formats:
     for name, identity in file.identities.items():
         installed = fingerprint(registry.format(name))
         if installed != identity.digest:
-            entry = registry.formats[name]
+            entry = registry.format_entry(name)
             raise UnsupportedFormatError(
                 f"two formats are called {name}: the one that {file.path} was made with (digest "
                 f"{identity.digest}) and the one of {entry.distribution} ({installed}, {entry.path}); "
@@ -158,7 +158,9 @@ def file_formats(registry: Registry, file: ModelFile) -> Formats:
 def format_identities(registry: Registry, formats: Mapping[str, NormalForm]) -> dict[str, FormatIdentity]:
     """Return what a file has to say about each format, for containers that have no number for it."""
     return {
-        name: FormatIdentity(name, fingerprint(registry.format(name)), form.block, form.block_bytes)
+        name: FormatIdentity(
+            name, fingerprint(registry.format(name)), form.block, form.block_bytes, form.header_bytes
+        )
         for name, form in formats.items()
     }
 

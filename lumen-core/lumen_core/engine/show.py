@@ -64,7 +64,7 @@ def show(
     tree, path = locate(what, registry)
     if level == "ast":
         return print_module(tree)
-    tree = whole(tree, _folder(tree))
+    tree = whole(tree, (*_folders(tree), *registry.folders))
     with open_model(path, registry) if path else nullcontext() as file:
         subject = _subject(tree, registry, format or "f32", file)
     if level == "typed":
@@ -157,10 +157,10 @@ class Subject:
         return list(run_passes(Module([function]))) if fused else [function]
 
 
-def _folder(tree: ast.Module) -> Path | None:
+def _folders(tree: ast.Module) -> tuple[Path, ...]:
     """Where the text of a tree lies: the pages that its models are like stand beside it."""
     name = tree.items[0].span.source.name if tree.items else ""
-    return Path(name).parent if name.endswith(".lum") else None
+    return (Path(name).parent,) if name.endswith(".lum") else ()
 
 
 def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:

@@ -7,8 +7,10 @@ A path that exists always wins over a hub's name.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+from lumen_core.engine.gathering import gathered_checkpoint, gathered_file
 from lumen_core.engine.hub import HubName, fetch, hub_name
 from lumen_core.errors import ModelError, ModelFormatError
 from lumen_core.plugins.registry import Registry
@@ -41,7 +43,7 @@ def open_model(name: str | Path, registry: Registry, progress: Progress | None =
         return open_directory(path, registry)
     file = registry.reader(path).open(path)
     try:
-        return open_packed(file)
+        return open_packed(gathered_file(registry, file))
     except BaseException:
         file.close()
         raise
@@ -77,8 +79,9 @@ def checkpoint_of(directory: Path, registry: Registry) -> Checkpoint:
 
 
 def open_directory(directory: Path, registry: Registry) -> ModelFile:
-    checkpoint = checkpoint_of(directory, registry)
-    return open_checkpoint(directory, checkpoint, read_tokenizer(directory, read_config(directory)))
+    checkpoint, config = checkpoint_of(directory, registry), read_config(directory)
+    gather = partial(gathered_checkpoint, registry, directory / CONFIG, config)
+    return open_checkpoint(directory, checkpoint, read_tokenizer(directory, config), gather)
 
 
 def read_vocabulary(name: str | Path, registry: Registry) -> dict[str, object]:

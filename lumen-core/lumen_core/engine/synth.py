@@ -93,7 +93,7 @@ def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: st
 
 def _model(registry: Registry, architecture: str) -> TypedModel:
     source = registry.model(architecture)
-    return load(source.path, registry.formats).models[source.name]
+    return load(source.path, registry.formats, registry.folders).models[source.name]
 
 
 def _tensors(model: TypedModel, config: Configuration, sizes: Shape) -> Iterator[_Tensor]:

@@ -35,6 +35,11 @@ Local = Value | int | float | Scaling  # a number where the value is known now
 FindFunction = Callable[[str], TypedFunction]
 
 
+def order_name(weight: str) -> str:
+    """The argument that holds the order of a weight's columns, where they are sorted."""
+    return f"{weight}.order"
+
+
 class ExpressionLowering:
     """Lowers the expressions of one model function, or of one plain function, into `builder`.
 
@@ -174,12 +179,15 @@ class ExpressionLowering:
             if op == "top_k":
                 attributes["k"] = expression.type.shape[-1].value
         elif op == "quantize":
-            args = args[:1]  # the weight only tells the format
+            weight = self.value(args[1], known)  # it only tells the format, and the order of its columns
+            args = args[:1]
             attributes["activation"] = self.type(expression.type).element
         elif op in RESHAPES:
             op, args = "reshape", args[:1]  # `split` also takes the sizes, which the result's type holds
             attributes = {"shape": shape_attribute(expression.type.shape)}
         operands = [self.value(arg, known) for arg in args]
+        if op == "quantize" and (order := order_name(weight.name)) in self.outer:
+            operands = [self.builder.emit("reorder", *operands, self.outer[order])]
         if op == "rows" and operands[0].owner is None:
             operands[0] = self.builder.emit("dequantize", self.builder.emit("unpack", operands[0]))
         try:

@@ -17,7 +17,8 @@ from lumen_core.dsl.typed import Substitution, TypedExpr, TypedFunction, TypedMo
 from lumen_core.errors import ModelError
 from lumen_core.ir.build import Builder
 from lumen_core.ir.core import Function, Module, Operation, Value
-from lumen_core.lower.expression import ExpressionLowering, Local
+from lumen_core.ir.operations.values import is_weight
+from lumen_core.lower.expression import ExpressionLowering, Local, order_name
 from lumen_core.lower.function import finish
 from lumen_core.types import Dim, TensorType
 
@@ -74,6 +75,10 @@ def lower_step(
         if name in arguments:
             raise ModelError(f"the model {model.name} has a weight named like a parameter of {step}: {name}")
         outer[name] = builder.argument(substitution.type(type), name)
+        element = outer[name].type.element
+        if is_weight(element) and element in formats and formats[element].ordered:
+            order = order_name(name)
+            outer[order] = builder.argument(TensorType("i32", outer[name].type.shape[-1:]), order)
     _require_known(model, builder.block.arguments, config)
     finish(lowering, function, arguments)
     _drop_unread(builder, {*arguments, *model.caches})

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, PluginError, UnsupportedFormatError
 from lumen_core.plugins.collect import Entry, Plugin, Problem, call, collect, reason
 from lumen_core.plugins.hookspecs import GROUP
-from lumen_core.plugins.sources import ModelSource
+from lumen_core.plugins.sources import ModelSource, Scheme
 from lumen_core.text.chat import ChatFamily, family_of
 
 if TYPE_CHECKING:
@@ -114,8 +114,8 @@ class Registry:
         return {name: Entry(entry.value[1], entry.distribution) for name, entry in table.items()}
 
     @cached_property
-    def formats(self) -> dict[str, Entry[ast.Format]]:
-        """Declarations of formats by name; a `.lum` file with errors becomes a problem."""
+    def declarations(self) -> dict[str, Entry[ast.Format]]:
+        """What `.lum` files declare, by name: formats and families; one with errors becomes a problem."""
         declared: list[Entry[ast.Format]] = []
         for entry in self.offers("lumen_formats"):
             try:
@@ -129,6 +129,17 @@ class Registry:
                 for item in module.formats
             ]
         return self.named("format", declared, lambda value: [value.name])
+
+    @cached_property
+    def formats(self) -> dict[str, Entry[ast.Format]]:
+        """The formats that are no family, by name, without the fields that may be missing."""
+        from lumen_core.dsl.specialise import specialise
+
+        return {
+            name: replace(entry, value=specialise(entry.value))
+            for name, entry in self.declarations.items()
+            if not entry.value.generics
+        }
 
     def check(self) -> list[Problem]:
         """Ask for everything that plugins offer, so that all problems are known."""
@@ -144,12 +155,49 @@ class Registry:
                     self.problems.append(Problem(entry.distribution, str(path), "this file is missing"))
         return self.problems
 
+    @cached_property
+    def schemes(self) -> dict[str, Entry[Scheme]]:
+        """How checkpoint directories are quantized, by `quant_method`."""
+        found = [
+            Entry(scheme, entry.distribution)
+            for entry in self.offers("lumen_formats")
+            for scheme in entry.value.schemes
+        ]
+        return self.named("quant_method", found, lambda value: value.methods)
+
     def format(self, name: str) -> ast.Format:
-        """Return the declaration of a format; raises UnsupportedFormatError."""
-        if name not in self.formats:
-            message = f"no installed package declares the format `{name}`"
-            raise UnsupportedFormatError(self._explained(message, self.formats))
-        return self.formats[name].value
+        """Return the declaration of a format, also one of a family; raises UnsupportedFormatError."""
+        return self.format_entry(name).value
+
+    def format_entry(self, name: str) -> Entry[ast.Format]:
+        """Return the declaration of a format and where it is from; raises UnsupportedFormatError."""
+        from lumen_core.dsl.specialise import optional_fields, specialise
+
+        if name in self.formats:
+            return self.formats[name]
+        stem, *present = name.split("+")
+        entry, arguments = self.family(stem)
+        if set(present) <= {field.name for field in optional_fields(entry.value)}:
+            return replace(entry, value=specialise(entry.value, arguments, present))
+        raise UnsupportedFormatError(f"the format `{entry.value.name}` has no part {' or '.join(present)}")
+
+    def family(self, name: str) -> tuple[Entry[ast.Format], list[str]]:
+        """Return the declaration of which `name` is a format, and its arguments; UnsupportedFormatError."""
+        for family, entry in self.declarations.items():
+            given = name.removeprefix(family).removeprefix("_")
+            arguments = given.split("_") if given else []
+            fits = len(arguments) == len(entry.value.generics) and all(arguments)
+            if fits and name == "_".join([family, *arguments]):
+                return entry, arguments
+        message = f"no installed package declares the format `{name}`"
+        known = [f"{n}[{', '.join(e.value.generics)}]" if e.value.generics else n
+                 for n, e in self.declarations.items()]  # fmt: skip
+        raise UnsupportedFormatError(self._explained(message, known))
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where pages of models stand: one may be like a page of another package."""
+        return tuple(dict.fromkeys(entry.value.path.parent for entry in self.models.values()))
 
     def model(self, architecture: str) -> ModelSource:
         """Return the model for a file's architecture; raises ModelError."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lumen_core.text.chat import ChatFamily
     from lumen_core.weights.mapping import Checkpoint
+    from lumen_core.weights.model_file import FileTensor
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,27 @@ class FormatSource:
 
     tables  gives the values of a `table` of the file by its name, as an integer array of the declared shape;
             it is called when a format that reads the table is first used
+    schemes  of checkpoint directories whose weights have formats of the file
     """
 
     path: Path
     tables: Callable[[str], object] | None = None
+    schemes: tuple[Scheme, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scheme:
+    """How checkpoint directories say that their weights are quantized.
+
+    methods  `quant_method` of their `quantization_config`
+    choose   takes that config; what it returns is given a module's name and its tensors by the last part of
+             their names, and returns the name of a format, or None where the module is not quantized
+    unread   patterns (`*` and `?`) of tensors that no computation needs
+    """
+
+    methods: tuple[str, ...]
+    choose: Callable[[Mapping[str, Any]], Callable[[str, Mapping[str, FileTensor]], str | None]]
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

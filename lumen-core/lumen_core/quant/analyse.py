@@ -12,14 +12,17 @@ from dataclasses import replace
 
 from lumen_core.dsl import ast
 from lumen_core.dsl.check_format import check_format
+from lumen_core.dsl.origins import GROUP, in_order, narrow_bits
 from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.bits import shift_right
 from lumen_core.quant.coding import TABLE, NoCoding, choose_coding
-from lumen_core.quant.evaluate import INTEGERS, Evaluation, Value, Wrong
+from lumen_core.quant.evaluate import INTEGERS, Evaluation, Term, Value, Wrong
 from lumen_core.quant.floats import FLOAT_BYTES, is_small
 from lumen_core.quant.integers import BitField, Combined, Integers, TooManyValues, bit_sources, values
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 from lumen_core.source import Diagnostics
 
+WEIGHTS_OF_ONE_BYTE = ("e4m3", "e5m2")
 _LARGEST_MULTIPLIER = 16
 _LARGEST_ZERO = 1 << 16
 
@@ -45,17 +48,29 @@ def analyse(declaration: ast.Format) -> NormalForm:
 class _Analysis(Evaluation):
     def normal_form(self) -> NormalForm:
         declaration = self.declaration
-        block, where = declaration.block, declaration.value.span
+        block, where = declaration.length, declaration.value.span
         value = self.evaluate(declaration.value)
+        self.every_bit_is_used(value)
+        value, row = self.row_apart(value)
         for term in value:
             for field in (*term.integers, *term.floats):
                 if block % field.count:
                     raise Wrong(f"{field.count} values do not divide the block of {block}", where)
-        if len(value) == 1 and not value[0].integers and len(value[0].floats) == 1 and block == 1:
-            element = value[0].floats[0].element
-            if is_small(element):
-                raise Wrong(f"weights stored as {element} are not understood yet", where)
-            return NormalForm(declaration.name, 1, self.bytes, "float", element=element)
+        if len(value) == 1 and not value[0].integers:
+            stored, scale = self.stored_as_floats(value[0])
+            element = stored.element
+            return NormalForm(
+                declaration.name,
+                block,
+                self.bytes,
+                "float",
+                element,
+                stored=stored,
+                scale=scale,
+                row=row,
+                header_bytes=self.header,
+                ordered=self.ordered,
+            )
         stored_twice = 0  # elements that share a factor which is too fine to be a scale
         scales: dict[tuple, dict[Integers | None, float]] = {}
         for term in value:
@@ -105,12 +120,12 @@ class _Analysis(Evaluation):
         scale = _scale(step / multiplier, floats, shared_integer)
         offset = None
         if shift is not None:
+            shift, times = _halved(shift)  # before the product, which must fit in a byte
             shifted = shift if shared_integer is None else self.product((shared_integer, shift))
-            offset = _scale(step, floats, shifted)
+            offset = _scale(step * times, floats, shifted)
         for key, others in scales.items():
             if key != coded[0]:
                 offset = _scale(others[None], *key)
-        self.every_bit_is_used(value)
         return NormalForm(
             declaration.name,
             block,
@@ -123,7 +138,49 @@ class _Analysis(Evaluation):
             sub=self.sub_block(scale, offset),
             scale=scale,
             offset=offset,
+            row=row,
+            header_bytes=self.header,
+            ordered=self.ordered,
         )
+
+    @property
+    def ordered(self) -> bool:
+        return any(field.dtype == GROUP for field in self.declaration.fields)
+
+    def row_apart(self, value: Value) -> tuple[Value, Scale | None]:
+        """Take out the floats of the row that multiply every weight."""
+        common = tuple(
+            field
+            for field in value[0].floats
+            if field.name in self.wide and all(field in term.floats for term in value)
+        )
+        rest = tuple(
+            replace(term, floats=tuple(field for field in term.floats if field not in common))
+            for term in value
+        )
+        if any(field.inverse for term in rest for field in term.floats):
+            help = "a float that divides must divide the whole value"
+            raise Wrong("not every weight is divided by the same", self.declaration.value.span, help)
+        return rest, Scale(1.0, common) if common else None
+
+    def stored_as_floats(self, term: Term) -> tuple[FloatField, Scale | None]:
+        """The floats that the weights are, and what scales a block of them."""
+        where, block = self.declaration.value.span, self.declaration.length
+        weights = [field for field in term.floats if field.count == block]
+        if not weights:
+            raise Wrong(
+                "the value is not scale * code + offset",
+                where,
+                "one term holds the codes of all weights, at most one other is added to it",
+            )
+        stored, others = weights[0], tuple(field for field in term.floats if field is not weights[0])
+        if is_small(stored.element) and stored.element not in WEIGHTS_OF_ONE_BYTE:
+            raise Wrong(f"weights stored as {stored.element} are not understood", where)
+        if any(field.count != 1 for field in others) or not stored.whole:
+            raise Wrong("weights that are floats have one scale a block", where)
+        if not others and term.constant == 1:
+            return stored, None
+        return stored, _scale(term.constant, others, None)
 
     def shift_apart(self, code: Integers) -> tuple[Integers, Integers | None]:
         """A code plus an integer of its sub-block, where the sum needs more bits: (code, what is added)."""
@@ -138,9 +195,9 @@ class _Analysis(Evaluation):
         where = self.declaration.value.span
         if len(set(finest)) > 1:
             raise Wrong("scales and offsets have different sub-blocks", where)
-        if self.declaration.block % 32:
-            raise Wrong(f"a block of {self.declaration.block} is no multiple of 32", where)
-        sub = self.declaration.block // (finest[0] if finest else 1)
+        if self.declaration.length % 32:
+            raise Wrong(f"a block of {self.declaration.length} is no multiple of 32", where)
+        sub = self.declaration.length // (finest[0] if finest else 1)
         if sub != 16 and sub % 32:
             raise Wrong(f"a sub-block of {sub} is neither 16 nor a multiple of 32", where)
         for one in (scale, offset):
@@ -150,9 +207,7 @@ class _Analysis(Evaluation):
             if any(count not in (1, one.count) for count in counts):
                 raise Wrong("the factors of a scale have different sub-blocks", where)
             integer = one.integer
-            if integer is not None and not (
-                0 <= integer.low <= integer.high <= 255 or -128 <= integer.low <= integer.high <= 127
-            ):
+            if integer is not None and integer.high - integer.low > 255:
                 raise Wrong(
                     f"scales from {integer.low} to {integer.high} do not fit in a byte",
                     where,
@@ -178,24 +233,35 @@ class _Analysis(Evaluation):
                 used.update(bit_sources(floating.source))
             for field in term.integers:
                 used.update(bit_sources(field))
-        missing = next((bit for bit in range(8 * self.bytes) if bit not in used), None)
-        if missing is not None:
-            offset = 0
-            for declared in self.declaration.fields:
-                size = FLOAT_BYTES.get(declared.dtype) or INTEGERS[declared.dtype][0]
-                end = offset + size * (declared.count or 1)
-                if 8 * end > missing:
-                    inside = missing - 8 * offset
-                    raise Wrong(
-                        f"bit {inside % 8} of byte {inside // 8} of {declared.name} is never read",
-                        declared.span,
-                        "use it in `value`, or leave the field out",
-                    )
-                offset = end
+        offset = 0
+        for declared in in_order(self.declaration):
+            count, width = declared.count or 1, narrow_bits(declared.dtype)
+            assert isinstance(count, int)
+            if width is None:
+                width = 8 * (FLOAT_BYTES.get(declared.dtype) or INTEGERS[declared.dtype][0])
+            first = 8 * offset
+            missing = next((bit for bit in range(first, first + count * width) if bit not in used), None)
+            if missing is not None:
+                inside = missing - first
+                raise Wrong(
+                    f"bit {inside % 8} of byte {inside // 8} of {declared.name} is never read",
+                    declared.span,
+                    "use it in `value`, or leave the field out",
+                )
+            offset += -(-count * width // 8)
 
 
 def _is_code(node: Integers) -> bool:
     return isinstance(node, BitField) and node.width > 1
+
+
+def _halved(node: Integers) -> tuple[Integers, int]:
+    """A node whose integers are all multiples of a power of two, divided by it, and that power."""
+    power = math.gcd(*values(node)) or 1
+    places = (power & -power).bit_length() - 1
+    if isinstance(node, BitField) and not node.signed and not node.add:
+        return shift_right(node, places), 1 << places
+    return (Combined(">>", node, places) if places else node), 1 << places
 
 
 def _scale(constant: float, floats: tuple[FloatField, ...], integer: Integers | None) -> Scale:

@@ -36,6 +36,12 @@ def of_bytes(offset: int, count: int, bytes: int, signed: bool) -> BitField:
     )
 
 
+def narrow(offset: int, count: int, width: int) -> BitField:
+    """The field of `count` integers of `width` bits side by side, lowest bits first, from a byte on."""
+    first = 8 * offset
+    return BitField(tuple(tuple(range(first + i * width, first + (i + 1) * width)) for i in range(count)))
+
+
 def mask(field: BitField, constant: int) -> BitField:
     """`field & constant`."""
     if constant < 0:

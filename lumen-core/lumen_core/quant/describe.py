@@ -13,8 +13,13 @@ def normal_form_text(form: NormalForm) -> str:
     """Return a normal form as a person reads it: its algebra, and where every bit comes from."""
     count = "1 weight" if form.block == 1 else f"{form.block} weights"
     head = f"{form.name}: {count} in {form.block_bytes} bytes, {form.bits_per_weight:g} bits each"
+    if form.header_bytes:
+        head += f", and {form.header_bytes} bytes a row"
+    row = "" if form.row is None else f"{_factor('row', form.row)} * "
     if form.kind == "float":
-        return f"{head}\n  w = {form.element}, activations {form.activation}"
+        scale = "" if form.scale is None else f"{_factor('scale', form.scale)} * "
+        lines = [f"{head}\n  w = {row}{scale}{form.element}, activations {form.activation}"]
+        return "\n".join([*lines, *_floats(form, "row", form.row), *_floats(form, "scale", form.scale)])
     assert form.code is not None
     if form.table is not None:
         code = "table[code]"
@@ -23,17 +28,23 @@ def normal_form_text(form: NormalForm) -> str:
     value = f"{_factor('scale', form.scale)} * {code}"
     if form.offset is not None:
         value += f" + {_factor('offset', form.offset)}".replace("+ -1 * ", "- ")
+    if row:
+        value = f"{row}({value})" if form.offset is not None else f"{row}{value.removeprefix('1 * ')}"
     lines = [head, f"  w = {value}"]
     lines += [f"  one scale for {form.sub} weights, activations {form.activation}"]
     if form.table is not None:
         lines.append(f"  table: {' '.join(map(str, form.table))}")
     lines += [f"  code: {_range(form.code)}", *_origin(form.code)]
-    for name, scale in (("scale", form.scale), ("offset", form.offset)):
-        for field in scale.floats if scale else ():
-            lines += [f"  {name} float {field.name}: {_stored(field)}"]
-        if scale is not None and scale.integer is not None:
-            lines += [f"  {name} integer: {_range(scale.integer)}", *_origin(scale.integer)]
+    for name, factor in (("row", form.row), ("scale", form.scale), ("offset", form.offset)):
+        lines += _floats(form, name, factor)
+        if factor is not None and factor.integer is not None:
+            lines += [f"  {name} integer: {_range(factor.integer)}", *_origin(factor.integer)]
     return "\n".join(lines)
+
+
+def _floats(form: NormalForm, name: str, scale: Scale | None) -> Iterator[str]:
+    for field in scale.floats if scale is not None else ():
+        yield f"  {name} float {field.name}: {_stored(form, field)}"
 
 
 def _affine(form: NormalForm) -> str:
@@ -42,7 +53,10 @@ def _affine(form: NormalForm) -> str:
     return f"({multiplier}code{zero})" if zero else f"{multiplier}code"
 
 
-def _stored(field: FloatField) -> str:
+def _stored(form: NormalForm, field: FloatField) -> str:
+    if field.offset >= form.block_bytes:
+        how = ", which divides" if field.inverse else ""
+        return f"{field.element} at byte {field.offset - form.block_bytes} of the row{how}"
     count = f"{field.count} x " if field.count > 1 else ""
     factor = f", times {field.factor:g}" if field.factor != 1 else ""
     if field.whole:
@@ -120,8 +134,11 @@ def layout_text(form: NormalForm, rows: int) -> str:
     bits = 8 * total / (rows * form.block)
     count = "1 weight" if form.block == 1 else f"{form.block} weights"
     head = f"{rows} rows x {count} in {total} bytes, {bits:g} bits each"
+    last = f"  {layout.row_bytes} bytes behind the last block: what multiplies whole rows, {rows} x f32"
     if form.kind == "float":
-        return f"{head}\n  elements as in the file, {rows} rows side by side"
+        lines = [f"{head}\n  elements as in the file, {rows} rows side by side"]
+        lines += [f"  scales: {layout.scale_bytes} bytes, after all elements"] if layout.scale_bytes else []
+        return "\n".join(lines + [last] * (form.row is not None))
     lines = [head, f"  codes: {layout.code_bytes} bytes, in units of {layout.unit} weights a row"]
     for plane in layout.planes:
         which = f"bits {plane.low}..{plane.low + plane.width - 1}" if plane.width > 1 else f"bit {plane.low}"
@@ -137,4 +154,4 @@ def layout_text(form: NormalForm, rows: int) -> str:
     for name, scale, offset in tables:
         if scale is not None and scale.integer is not None:
             lines.append(f"    byte {offset}: integer {name}, {scale.integer.count} x {rows} bytes")
-    return "\n".join(lines)
+    return "\n".join(lines + [last] * (form.row is not None))

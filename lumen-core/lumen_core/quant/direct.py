@@ -12,10 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_core.dsl import ast
+from lumen_core.dsl.origins import in_order, narrow_bits, scope
 
 SIZES = {
     "u8": 1, "i8": 1, "u16": 2, "i16": 2, "u32": 4, "i32": 4, "f16": 2, "bf16": 2, "f32": 4,
-    "e8m0": 1, "ue4m3": 1,
+    "e8m0": 1, "ue4m3": 1, "e4m3": 1, "e5m2": 1,
 }  # fmt: skip
 OPERATORS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "&": np.bitwise_and, "|": np.bitwise_or,
@@ -23,28 +24,47 @@ OPERATORS = {
 }  # fmt: skip
 
 
+def field_bytes(field: ast.Field) -> int:
+    count, bits = field.count or 1, narrow_bits(field.dtype)
+    assert isinstance(count, int)
+    return SIZES[field.dtype] * count if bits is None else -(-bits * count // 8)
+
+
 def block_bytes(declaration: ast.Format) -> int:
-    return sum(SIZES[field.dtype] * (field.count or 1) for field in declaration.fields)
+    """Bytes of a block, without what its row stores once."""
+    return sum(field_bytes(field) for field in in_order(declaration) if scope(field) == "block")
 
 
 def evaluate(declaration: ast.Format, blocks: np.ndarray, real: type = np.float32) -> np.ndarray:
-    """Return the value of every weight; arithmetic on real numbers is done in `real`."""
+    """Return the value of every weight; arithmetic on real numbers is done in `real`.
+
+    What the row stores once stands behind each block.
+    """
     names: dict[str, np.ndarray] = {}
     sizes = {table.name: table.shape for table in declaration.tables}
     offset = 0
-    for field in declaration.fields:
-        size = SIZES[field.dtype] * (field.count or 1)
+    for field in in_order(declaration):
+        size, bits = field_bytes(field), narrow_bits(field.dtype)
         raw = np.ascontiguousarray(blocks[:, offset : offset + size])
-        names[field.name] = _stored(raw, field.dtype, real)
+        if bits is None:
+            names[field.name] = _stored(raw, field.dtype, real)
+        else:
+            names[field.name] = _narrow(raw, bits)[:, : field.count or 1]
         offset += size
     tables = {table.name: table.supply for table in declaration.tables if table.supply is not None}
-    widths = {field.name: 8 * SIZES[field.dtype] for field in declaration.fields}
+    widths = {field.name: 8 * SIZES.get(field.dtype, 1) for field in declaration.fields}
     evaluator = _Evaluator(names, real, tables, sizes, widths)
     for let in declaration.lets:
         names[let.names[0]] = evaluator.value(let.value)
     with np.errstate(all="ignore"):
         result = evaluator.value(declaration.value)
     return np.repeat(result, declaration.block // result.shape[-1], axis=-1).astype(real)
+
+
+def _narrow(raw: np.ndarray, bits: int) -> np.ndarray:
+    every = np.unpackbits(raw, axis=1, bitorder="little")
+    every = every[:, : every.shape[1] // bits * bits].reshape(len(raw), -1, bits)
+    return (every.astype(np.int64) << np.arange(bits)).sum(-1)
 
 
 def _stored(raw: np.ndarray, dtype: str, real: type) -> np.ndarray:
@@ -57,6 +77,12 @@ def _stored(raw: np.ndarray, dtype: str, real: type) -> np.ndarray:
         normal = np.ldexp(8.0 + mantissa, exponent.astype(np.int64) - 10)
         found = np.where(exponent == 0, np.ldexp(mantissa * 1.0, -9), normal)
         return np.where(raw == 0x7F, 0, found).astype(real)
+    if dtype == "e4m3":
+        magnitude = _stored(raw & 0x7F, "ue4m3", real)
+        magnitude = np.where(raw & 0x7F == 0x7F, np.nan, magnitude)
+        return np.where(raw < 128, magnitude, -magnitude).astype(real)
+    if dtype == "e5m2":
+        return (raw.astype("<u2") << 8).view("<f2").astype(real)
     kind = {"u": "u", "i": "i", "f": "f"}[dtype[0]]
     values = raw.view(f"<{kind}{SIZES[dtype]}")
     return values.astype(real if kind == "f" else np.int64)
@@ -122,6 +148,8 @@ class _Evaluator:
     def binary(self, operator: str, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         length = max(a.shape[-1], b.shape[-1])
         a, b = (np.repeat(side, length // side.shape[-1], axis=-1) for side in (a, b))
+        if operator == "/" and b.shape[0] > 1:  # by what the row stores: its inverse multiplies
+            return np.asarray(a * (self.real(1) / b)).astype(self.real)
         if operator == "/":
             kind = np.float64 if a.dtype == np.float64 else self.real
             return (a.astype(kind) / b.astype(kind)).astype(self.real)

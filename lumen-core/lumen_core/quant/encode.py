@@ -8,6 +8,7 @@ Chunks of blocks that fit the cache are encoded one after the other. What is don
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from lumen_core.quant.fit import round_integers, solve
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm, Scale
+from lumen_core.quant.row_factor import RowFactor
 from lumen_core.quant.search import NumpySearch, Search
 from lumen_core.quant.store import float_bytes, store_bits
 
@@ -92,10 +94,12 @@ class Encoder:
     """Encodes blocks of one format; a normal form that it does not understand is refused at once."""
 
     def __init__(self, form: NormalForm, searcher: Searcher | None = None):
-        self.form = form
+        whole = form
+        self.row: RowFactor | None = None
+        form = self.form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
         self.searcher = searcher or NumpySearch
         if form.kind == "float":
-            if is_small(form.element):
+            if is_small(form.element) or form.scale is not None or whole.row is not None:
                 raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
             self.limit = stored_floats.largest(form.element)
             return
@@ -110,7 +114,8 @@ class Encoder:
             else all(stored_floats.signed(field.element) for field in form.scale.floats[:1])
         )
         self.one_sign = self.minimum is not None and self.minimum.low >= 0
-        if not form.scale.floats and form.scale.integer is None:
+        alone = not form.scale.floats and form.scale.integer is None and form.offset is None
+        if alone and whole.row is None:
             raise UnsupportedFormatError(f"{form.name} has no scale that a quantizer could choose")
         shared = set(form.scale.floats) & set(form.offset.floats if form.offset else ())
         if shared:
@@ -119,6 +124,10 @@ class Encoder:
         for scale in (form.scale, form.offset):
             self._require_understood(scale)
         self.limit = min(self._largest_weight(), float(np.finfo(np.float32).max))
+        if whole.header_bytes:
+            ends = self.alphabet.ends
+            furthest = max(ends.low, ends.high, key=abs) * form.scale.constant if alone else None
+            self.row, self.limit = RowFactor(whole, self.limit, furthest), np.inf
 
     def effort(self, weighted: bool) -> str:
         """How many scales are to be tried, see `quant.fit`."""
@@ -162,6 +171,14 @@ class Encoder:
 
     def encode(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         """uint8 [R, row_bytes] of f32 [R, K]."""
+        if self.row is None:
+            return self._blocks(rows, importance)
+        if not np.isfinite(rows).all():
+            raise _NotHeld
+        inside, header = self.row.divided(rows)
+        return np.concatenate([header, self._blocks(inside, importance)], 1)
+
+    def _blocks(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         form = self.form
         if form.kind == "float":
             self._require_held(np.abs(rows))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lumen_core.dsl import ast
+from lumen_core.dsl.origins import in_order, narrow_bits, scope
 from lumen_core.quant import bits
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup, Table, values
@@ -62,10 +63,18 @@ class Evaluation:
         self.names: dict[str, Value] = {}
         self.tables: dict[str, Table] = {}
         self.external = {table.name: table for table in declaration.tables}
-        offset = 0
-        for field in declaration.fields:
-            count = field.count or 1
-            if field.dtype in FLOAT_BYTES:
+        self.wide: set[str] = set()  # fields of a row, or of all rows
+        self.bytes = offset = 0
+        for field in in_order(declaration):
+            count, bits_each = field.count or 1, narrow_bits(field.dtype)
+            assert isinstance(count, int)
+            if scope(field) != "block":
+                self.wide.add(field.name)
+            if bits_each is not None:
+                narrow = bits.narrow(offset, count, bits_each)
+                self.names[field.name] = (Term(1, (), (narrow,)),)
+                offset += -(-count * bits_each // 8)
+            elif field.dtype in FLOAT_BYTES:
                 source = bits.of_bytes(offset, count, FLOAT_BYTES[field.dtype], False)
                 self.names[field.name] = (Term(1, (FloatField(field.name, field.dtype, source),)),)
                 offset += FLOAT_BYTES[field.dtype] * count
@@ -76,7 +85,9 @@ class Evaluation:
             else:
                 known = ", ".join([*FLOAT_BYTES, *INTEGERS])
                 raise Wrong(f"unknown element type {field.dtype}", field.span, f"known are {known}")
-        self.bytes = offset
+            if not self.wide:
+                self.bytes = offset
+        self.header = offset - self.bytes
         for let in declaration.lets:
             if len(let.names) != 1:
                 raise Wrong("a format's `let` names one value", let.span)
@@ -104,6 +115,8 @@ class Evaluation:
                 return self.sum(node)
             case ast.Binary(operator="*", left=left, right=right):
                 return self.multiplied(self.evaluate(left), self.evaluate(right))
+            case ast.Binary(operator="/", left=left, right=ast.Name(name=name)) if name in self.wide:
+                return self.multiplied(self.evaluate(left), self.inverse(name, node))
             case ast.Binary(operator="/", left=left, right=right):
                 divisor = self.constant(right)
                 if divisor == 0:
@@ -117,6 +130,13 @@ class Evaluation:
                 except bits.NotBits as reason:
                     raise Wrong(str(reason), node.span) from None
         raise Wrong("this expression is not understood in a format", node.span)
+
+    def inverse(self, name: str, node: ast.Expression) -> Value:
+        """1 / a float of the row."""
+        (term,) = self.names[name]
+        if len(term.floats) != 1 or term.integers:
+            raise Wrong("only a float divides", node.span)
+        return (Term(1, (replace(term.floats[0], inverse=True),)),)
 
     def sum(self, node: ast.Binary) -> Value:
         left, right = self.evaluate(node.left), self.evaluate(node.right)
@@ -161,7 +181,7 @@ class Evaluation:
 
     def is_shared(self, node: Integers) -> bool:
         """Tell whether a node has so few integers that it can scale sub-blocks."""
-        return node.count * FINEST <= self.declaration.block
+        return node.count * FINEST <= self.declaration.length
 
     @staticmethod
     def product(integers: tuple[Integers, ...]) -> Integers:

@@ -2,6 +2,7 @@
 
 Types of one byte are tables of 256 values: `e8m0` is a power of two, 2^(code - 127); `ue4m3` has 4 bits of
 exponent and 3 of mantissa and no sign (its highest bit is not read), and 0x7F, where others have a NaN, is 0.
+`e4m3` and `e5m2` are OCP's 8-bit floats, with a sign: the first has NaN at 0x7F and 0xFF and no infinity.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from functools import cache
 
 import numpy as np
 
-FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1}
+FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1, "e4m3": 1, "e5m2": 1}
+# Kernels read a weight of these types as the f16 of the same sign, exponent and mantissa bits; it is so often
+# less than the number meant, and what a row adds up to is multiplied by it once.
+WEIGHT_UNITS = {"e4m3": 2.0**8}
 
 
 def is_small(element: str) -> bool:
@@ -24,9 +28,15 @@ def small_floats(element: str) -> np.ndarray:
     codes = np.arange(256)
     if element == "e8m0":
         return np.exp2(codes - 127.0)
+    if element == "e5m2":
+        return (codes.astype("<u2") << 8).view("<f2").astype(np.float64)
     exponent, mantissa = codes >> 3 & 15, codes & 7
     normal = (1 + mantissa / 8) * np.exp2(exponent - 7.0)
     found = np.where(exponent == 0, mantissa * 2.0**-9, normal)
+    if element == "e4m3":
+        found = np.where(codes < 128, found, -found)
+        found[[0x7F, 0xFF]] = np.nan
+        return found
     found[0x7F] = 0
     return found
 

@@ -196,6 +196,12 @@ def values(node: Integers) -> tuple[int, ...]:
     return tuple(int(value) for value in found)
 
 
+def byte_bias(node: Integers) -> int:
+    """What is taken off the integers of a node so that they fit in a byte (as they are, where they do)."""
+    fits = 0 <= node.low <= node.high <= 255 or -128 <= node.low <= node.high <= 127
+    return 0 if fits else node.low
+
+
 def _check(count: int) -> None:
     if count > MOST_VALUES:
         raise TooManyValues

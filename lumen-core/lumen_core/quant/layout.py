@@ -3,8 +3,8 @@
 Weights ("R layout"): R rows are packed together, R = 32-bit lanes of the target's vectors. A row group
 holds the codes of all its blocks and then, block by block, what scales them: the float fields (R values
 each, of every sub-block that has its own), the integer sub-scales and sub-offsets (one byte a row,
-[sub-block][row]). So every load of codes is a whole aligned vector. Codes are cut in planes of 8, 4, 2 and
-1 bits.
+[sub-block][row]). Behind them lies what multiplies whole rows, an f32 each. So every load of codes is a
+whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
 A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
 Where the machine multiplies pairs of rows with pairs of columns, a k-group has 8 codes (the depth): a vector
@@ -110,21 +110,24 @@ class WeightLayout:
     @cached_property
     def scale_bytes(self) -> int:
         """Bytes of one block's scales and offsets, R rows."""
-        if self.form.kind == "float":
-            return 0
         integer = self.form.offset.integer if self.form.offset else None
         return self.minimum_offset + (integer.count * self.rows if integer else 0)
 
     @cached_property
     def code_bytes(self) -> int:
-        """Bytes of one block's codes, R rows; for a float format, of one element a row."""
+        """Bytes of one block's codes, R rows: in a float format [element][row]."""
         if self.form.kind == "float":
-            return self.form.block_bytes * self.rows
+            return self.form.block * FLOAT_BYTES[self.form.element] * self.rows
         return self.form.block // self.unit * self.unit_bytes
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of what multiplies whole rows, f32 [row], behind the blocks of the row group."""
+        return 4 * self.rows if self.form.row is not None else 0
 
     def group_bytes(self, columns: int) -> int:
         """Bytes of one row group of `columns` weights a row, a multiple of the alignment."""
-        bytes = columns // self.form.block * (self.code_bytes + self.scale_bytes)
+        bytes = columns // self.form.block * (self.code_bytes + self.scale_bytes) + self.row_bytes
         return -(-bytes // ALIGNMENT) * ALIGNMENT
 
     def groups(self, rows: int) -> int:

@@ -2,18 +2,29 @@
 
 `quant.analyse` derives it from a declaration; packing, kernels, activation format and overflow proofs
 read it and nothing else, so no code past this point knows a format by name.
-Bits are numbered within the block: bit i of byte j is `8 * j + i`.
+Bits are numbered within the block: bit i of byte j is `8 * j + i`. What a row stores once, before its blocks,
+continues that numbering: to every reader a block is complete, its own bytes and then those of its row.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small, packed_element, small_floats
-from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup, Table, values
+from lumen_core.quant.integers import (
+    ZERO,
+    BitField,
+    Combined,
+    Integers,
+    Joined,
+    Lookup,
+    Table,
+    bit_sources,
+    values,
+)
 
 __all__ = [
     "ZERO", "BitField", "Combined", "FloatField", "Integers", "Joined", "Lookup", "NormalForm", "Scale",
@@ -25,13 +36,15 @@ __all__ = [
 class FloatField:
     """Floats of the block, `count` of them, each over a group; `source` names their bits.
 
-    factor  multiplies a float of one byte: the table of its values takes it in, so nothing is rounded
+    factor   multiplies a float of one byte: the table of its values takes it in, so nothing is rounded
+    inverse  the value is 1 / the stored float (only where it scales whole rows)
     """
 
     name: str
     element: str
     source: BitField
     factor: float = 1.0
+    inverse: bool = False
 
     @property
     def count(self) -> int:
@@ -62,9 +75,12 @@ class FloatField:
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         """uint8 [..., block_bytes] -> f32 [..., count]."""
+        if self.inverse:
+            with np.errstate(divide="ignore"):
+                return 1 / replace(self, inverse=False).decode(blocks)
         if is_small(self.element):
             codes = self.source.decode(blocks)
-            with np.errstate(over="ignore"):
+            with np.errstate(over="ignore", invalid="ignore"):
                 return (small_floats(self.element) * self.factor).astype(np.float32)[codes]
         if self.whole:
             raw = blocks[..., self.offset : self.offset + self.bytes * self.count]
@@ -104,8 +120,11 @@ class NormalForm:
     kind "integer": w = scale * v + offset, where v = multiplier * code - zero, or table[code] with a table
                     of at most 16 values. Codes have at most 8 bits; they are bits of the block, or a tree
                     that is evaluated once, when weights are packed.
-    kind "float":   w is stored as `element`; block is 1.
+    kind "float":   w = scale * what is stored as `element`, or that itself without a scale.
     sub  elements that share a scale and an offset.
+    row  what multiplies all weights of a row, beside all else: kernels apply it once
+    header_bytes  what lies before the blocks of a row
+    ordered  columns are sorted by their group: activations must be brought into the same order
     """
 
     name: str
@@ -120,13 +139,17 @@ class NormalForm:
     sub: int = 1
     scale: Scale | None = None
     offset: Scale | None = None
+    stored: FloatField | None = None
+    row: Scale | None = None
+    header_bytes: int = 0
+    ordered: bool = False
 
     @property
     def bits(self) -> int:
         """Bits of a code; for a float format, of an element."""
         if isinstance(self.code, BitField):
             return self.code.width
-        return max(1, self.code.high.bit_length()) if self.code is not None else 8 * self.block_bytes
+        return max(1, self.code.high.bit_length()) if self.code is not None else 8 * FLOAT_BYTES[self.element]
 
     @property
     def zero_of_code(self) -> int:
@@ -144,6 +167,7 @@ class NormalForm:
 
     @property
     def bits_per_weight(self) -> float:
+        """Without what a row stores once."""
         return 8 * self.block_bytes / self.block
 
     @property
@@ -155,26 +179,72 @@ class NormalForm:
             return "i8g256"
         return "i8g32s16" if self.sub == 16 else "i8g32"
 
+    @property
+    def reads_header(self) -> bool:
+        """Tell whether blocks cannot be read without what their row stores once."""
+        factors = [scale for scale in (self.scale, self.offset) if scale is not None]
+        nodes: list[Integers] = [field.source for scale in factors for field in scale.floats]
+        nodes += [scale.integer for scale in factors if scale.integer is not None]
+        nodes += [self.code] if self.code is not None else []
+        return any(bit >= 8 * self.block_bytes for node in nodes for bit in bit_sources(node))
+
     def row_bytes(self, columns: int) -> int:
         """Bytes of a row of `columns` weights; raises where it is not a whole number of blocks."""
         if columns % self.block:
             raise UnsupportedFormatError(
                 f"a row of {columns} weights is not a whole number of {self.name} blocks of {self.block}"
             )
-        return columns // self.block * self.block_bytes
+        return self.header_bytes + columns // self.block * self.block_bytes
+
+    def completed(self, rows: np.ndarray) -> np.ndarray:
+        """Raw rows as blocks with what their row stores behind each: [..., blocks, bytes]."""
+        blocks = rows[..., self.header_bytes :].reshape(*rows.shape[:-1], -1, self.block_bytes)
+        if not self.header_bytes:
+            return blocks
+        header = np.broadcast_to(
+            rows[..., None, : self.header_bytes], (*blocks.shape[:-1], self.header_bytes)
+        )
+        return np.concatenate([blocks, header], -1)
+
+    def rows(self, blocks: np.ndarray) -> np.ndarray:
+        """The raw rows of complete blocks, what a row stores once being that of its first block."""
+        own = blocks[..., : self.block_bytes].reshape(*blocks.shape[:-2], -1)
+        return np.concatenate([blocks[..., 0, self.block_bytes :], own], -1)
+
+    def columns(self, row_bytes: int) -> int:
+        """Weights of a row of so many bytes."""
+        return (row_bytes - self.header_bytes) // self.block_bytes * self.block
+
+    @property
+    def floats(self) -> tuple[FloatField, ...]:
+        """The float fields that scale or shift, each once."""
+        scales = [scale for scale in (self.row, self.scale, self.offset) if scale is not None]
+        return tuple(dict.fromkeys(field for scale in scales for field in scale.floats))
 
     def decode(self, rows: np.ndarray) -> np.ndarray:
         """Weights of raw rows: uint8 [..., row_bytes] -> f32 [..., K]."""
-        if self.kind == "float":
+        if self.kind == "float" and self.scale is None and self.row is None:
             return float_values(np.ascontiguousarray(rows), self.element)
-        assert self.code is not None and self.scale is not None
-        blocks = rows.reshape(*rows.shape[:-1], -1, self.block_bytes)
+        blocks = self.completed(rows)
+        row = self.row.decode(blocks) if self.row is not None else None
+        value = self._codes(blocks)
+        for scale in (self.scale, self.offset):
+            if scale is not None:
+                factor = scale.decode(blocks)
+                factor = factor if row is None else factor * row
+                factor = factor.repeat(self.block // scale.count, -1)
+                value = factor * value if scale is self.scale else value + factor
+        if self.scale is None and row is not None:
+            value = row * value
+        return value.reshape(*rows.shape[:-1], -1)
+
+    def _codes(self, blocks: np.ndarray) -> np.ndarray:
+        """What the codes of complete blocks stand for, f32 [..., block]."""
+        if self.kind == "float":
+            assert self.stored is not None
+            return self.stored.decode(blocks)
+        assert self.code is not None
         code = self.code.decode(blocks)
         if self.table is not None:
-            value = np.array(self.table, np.float32)[code]
-        else:
-            value = (code * self.multiplier - self.zero).astype(np.float32)
-        value = self.scale.decode(blocks).repeat(self.block // self.scale.count, -1) * value
-        if self.offset is not None:
-            value = value + self.offset.decode(blocks).repeat(self.block // self.offset.count, -1)
-        return value.reshape(*rows.shape[:-1], -1)
+            return np.array(self.table, np.float32)[code]
+        return (code * self.multiplier - self.zero).astype(np.float32)

@@ -30,7 +30,7 @@ def largest(element: str, factor: float = 1.0) -> float:
 
 
 def signed(element: str) -> bool:
-    return not is_small(element)
+    return not is_small(element) or bool(_held(element)[0][0] < 0)
 
 
 def coarse(field: FloatField) -> bool:
@@ -73,7 +73,8 @@ def store(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
     """Write numbers [count, n] that `rounded` gave into blocks that hold zeros there."""
     if is_small(field.element):
         held, codes = _held(field.element)
-        places = np.searchsorted(held, values / np.float32(field.factor) * np.float32(1 - 2**-20))
+        wanted = values / np.float32(field.factor)
+        places = np.searchsorted(held, wanted - np.abs(wanted) * np.float32(2**-20))
         store_bits(field.source, codes[np.clip(places, 0, len(held) - 1)], blocks)
         return
     size = FLOAT_BYTES[field.element]

@@ -61,11 +61,41 @@ def _bytes(b: Builder, form: NormalForm, block: Value, places: list[int]) -> Val
     size = 1
     while size < max(places) - first + 1:
         size *= 2
-    if size <= min(64, form.block_bytes):
-        first = min(first, form.block_bytes - size)
+    whole = form.block_bytes + (form.header_bytes if form.reads_header else 0)
+    if size <= min(64, whole):
+        first = min(first, whole - size)
         window = b.load(Type("i8", size), block, first)
         return b.shuffle(window, None, [place - first for place in places])
     vector = b.constant(Type("i8", lanes), 0)
     for lane, place in enumerate(places):
         vector = b.insert(vector, b.load(Type("i8"), block, place), lane)
     return vector
+
+
+class CompleteBlocks:
+    """Blocks of rows with what each row stores once behind them, as the normal form numbers their bits."""
+
+    def __init__(self, b: Builder, form: NormalForm):
+        self.b = b
+        self.form = form
+        self.scratch = b.stack(form.block_bytes + form.header_bytes) if form.reads_header else None
+
+    def row(self, row: Value) -> Value:
+        """Turn to the row that starts at an address; return where its blocks start."""
+        if self.scratch is not None:
+            self._copy(row, self.b.offset(self.scratch, self.form.block_bytes), self.form.header_bytes)
+        return self.b.offset(row, self.form.header_bytes)
+
+    def block(self, block: Value) -> Value:
+        """The address of a block of the row, complete."""
+        if self.scratch is None:
+            return block
+        self._copy(block, self.scratch, self.form.block_bytes)
+        return self.scratch
+
+    def _copy(self, source: Value, to: Value, count: int) -> None:
+        where = 0
+        for size in (64, 32, 16, 8, 4, 2, 1):
+            while count - where >= size:
+                self.b.store(self.b.load(Type("i8", size), source, where), to, where)
+                where += size

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import WEIGHT_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.float_tile import FloatTile
@@ -83,7 +84,7 @@ class _Matmul:
         if self.tile.columns == 1:
             with b.loop(first, last) as group:
                 base = b.offset(weights, b.mul(group.index, group_bytes))
-                (total,) = self.tiles[1].sums(base, activations, b.i64(0), length)
+                (total,) = self.sums(1, base, activations, b.i64(0))
                 self.store(total, b.offset(output, b.mul(group.index, row_bytes)))
             return self.kernel
         columns = self.tile.columns
@@ -125,15 +126,26 @@ class _Matmul:
     ) -> None:
         """Multiply a row group with `width` columns from `column` on, of which `left` are tokens."""
         b = self.b
-        stride, length = self.kernel.parameters[3:5]
+        stride = self.kernel.parameters[3]
         output = b.offset(output, b.mul(column, stride))
         places = [b.offset(output, b.mul(stride, number)) for number in range(width)]
         for place in places:  # the sums shall not wait for these lines
             b.prefetch(place)
-        sums = self.tiles[width].sums(weights, panel, column, length)
+        sums = self.sums(width, weights, panel, column)
         for number, place in enumerate(places):
             with b.when(b.compare("gt", left, number)):
                 self.store(sums[number], place)
+
+    def sums(self, width: int, weights: Value, panel: Value, column: Value) -> list[Value]:
+        """The sums of a tile, with what multiplies whole rows."""
+        b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
+        sums = self.tiles[width].sums(weights, panel, column, length)
+        unit = WEIGHT_UNITS.get(form.element, 1.0)
+        if form.row is not None:
+            where = b.mul(b.div(length, form.block), layout.code_bytes + layout.scale_bytes)
+            factor = b.load(self.vector, weights, where, align=4)
+            return [b.mul(total, b.mul(factor, unit) if unit != 1 else factor) for total in sums]
+        return [b.mul(total, unit) for total in sums] if unit != 1 else sums
 
     def store(self, value: Value, where: Value) -> None:
         if self.tile.accumulate:

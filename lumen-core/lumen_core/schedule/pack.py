@@ -12,9 +12,12 @@ import numpy as np
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import FLOAT_BYTES
+from lumen_core.quant.integers import byte_bias
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import Integers, Lookup, NormalForm
-from lumen_core.schedule.trees import load_codes, load_integers, load_stored_float
+from lumen_core.schedule.blocks import CompleteBlocks
+from lumen_core.schedule.trees import load_codes, load_integers, load_row_factor, load_stored_float
 from lumen_core.schedule.weights import DotPlan, emit_group_bytes
 from lumen_core.target import Target
 
@@ -38,26 +41,41 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     source, destination, length, rows, first, last = kernel.parameters
     codes = b.stack(max(64, form.block)) if form.kind == "integer" else source
     turned = form.kind == "integer" and DotPlan.choose(form, target).turned
-    blocks = b.div(length, form.block)
+    blocks, complete = b.div(length, form.block), CompleteBlocks(b, form)
+    row_bytes = b.add(b.mul(blocks, form.block_bytes), form.header_bytes)
+    element = Type(f"i{8 * FLOAT_BYTES[form.element]}") if form.kind == "float" else None
     with b.loop(first, last) as group:
         to_group = b.offset(destination, b.mul(group.index, emit_group_bytes(b, layout, blocks)))
         to_scales = b.offset(to_group, b.mul(blocks, layout.code_bytes))
         with b.loop(0, layout.rows) as lane:
             row = b.add(b.mul(group.index, layout.rows), lane.index)
             with b.when(b.compare("lt", row, rows)):
-                from_row = b.offset(source, b.mul(row, b.mul(blocks, form.block_bytes)))
+                start = b.offset(source, b.mul(row, row_bytes))
+                if form.row is not None:
+                    to_row = b.offset(to_scales, b.mul(blocks, layout.scale_bytes))
+                    b.store(load_row_factor(b, form, start), b.offset(to_row, b.mul(lane.index, 4)))
+                from_row = complete.row(start)
                 with b.loop(0, blocks) as block:
-                    from_block = b.offset(from_row, b.mul(block.index, form.block_bytes))
+                    from_block = complete.block(b.offset(from_row, b.mul(block.index, form.block_bytes)))
                     to_codes = b.offset(to_group, b.mul(block.index, layout.code_bytes))
-                    if form.kind == "float":
-                        item = b.load(Type(f"i{8 * form.block_bytes}"), from_block)
-                        b.store(item, b.offset(to_codes, b.mul(lane.index, form.block_bytes)))
+                    scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
+                    _pack_scales(b, form, layout, from_block, scale, lane.index)
+                    if element is not None:
+                        _pack_floats(b, form, layout, from_block, to_codes, lane.index, element)
                     else:
-                        scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
-                        _pack_scales(b, form, layout, from_block, scale, lane.index)
                         _load_codes(b, form, turned, from_block, codes)
                         _pack_codes(b, form, layout, codes, to_codes, lane.index)
     return kernel
+
+
+def _pack_floats(
+    b: Builder, form: NormalForm, layout: WeightLayout, block: Value, to: Value, lane: Value, element: Type
+) -> None:
+    assert form.stored is not None
+    by_row = b.offset(to, b.mul(lane, element.bytes))
+    with b.loop(0, form.block) as place:
+        item = b.load(element, b.offset(block, b.mul(place.index, element.bytes)), form.stored.offset)
+        b.store(item, b.offset(by_row, b.mul(place.index, element.bytes * layout.rows)))
 
 
 def _pack_scales(
@@ -108,7 +126,8 @@ def _spread(
     b: Builder, form: NormalForm, field: Integers, block: Value, to: Value, where: int, stride: int
 ) -> None:
     """Write every integer of a field as one byte, `stride` bytes apart."""
-    values = b.convert(load_integers(b, form, field, block, 0, field.count), "i8")
+    loaded, bias = load_integers(b, form, field, block, 0, field.count), byte_bias(field)
+    values = b.convert(b.sub(loaded, bias) if bias else loaded, "i8")
     for index in range(field.count):
         item = b.extract(values, index) if field.count > 1 else values
         b.store(item, to, where + index * stride)

@@ -137,6 +137,7 @@ class Needs:
     packed: set[str] = field(default_factory=set)  # weights that a matmul reads
     raw: set[str] = field(default_factory=set)  # weights whose rows are gathered
     plain: set[str] = field(default_factory=set)  # weights read as f32
+    ordered: set[str] = field(default_factory=set)  # weights whose sorted columns' order is read
 
     def request(self, kind: str, content: str, build: Callable[[str], Kernel]) -> str:
         symbol = f"{kind}_{hashlib.sha256(content.encode()).hexdigest()[:16]}"

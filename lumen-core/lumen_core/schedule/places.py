@@ -81,7 +81,8 @@ class Places:
                 slot = Slot("head_x" if function.name == "head" else "x")
                 self.of[argument] = Stored(slot, self.stride(argument), "x")
             else:
-                self.of[argument] = Stored(Slot(name, layer=name in layer_weights), 0, name)
+                layer = name.removesuffix(".order") in layer_weights
+                self.of[argument] = Stored(Slot(name, layer=layer), 0, name)
 
     def _cache_roles(self) -> dict[str, str]:
         """Which cache arguments are keys and which are values: attention says."""

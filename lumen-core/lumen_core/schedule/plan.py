@@ -24,6 +24,7 @@ from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Pha
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
 from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
+from lumen_core.schedule.reorder import build_reorder
 from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
@@ -278,6 +279,41 @@ class _Planner(ExpertPlanner):
         )
         call = Call(symbol, arguments)
         self._chain([call], [result], segments=True, per=block, times=kv_heads)
+
+    def plan_reorder(self, operation: Operation) -> None:
+        """Gather activations into the order of a weight's columns."""
+        x, order = operation.operands
+        if self._needs_barrier(operation):
+            self._close()
+        self.needs.ordered.add(order.name.removesuffix(".order"))
+        (result,) = operation.results
+        to = self.places.of[result] = self.places.new_buffer(result, self.decode)
+        symbol = self.needs.request(
+            "reorder", f"reorder {self.target.name}", lambda name: build_reorder(name)
+        )
+        tokens: tuple[Argument, ...] = (Number(0), Number(1))
+        if not self.decode:
+            tokens = (Bound(False, TOKEN_CHUNK, self.tokens), Bound(True, TOKEN_CHUNK, self.tokens))
+        call = Call(
+            symbol,
+            (
+                self.places.plain(x),
+                self.places.of[order].argument,
+                to.argument,
+                Number(self.places.of[x].stride),
+                Number(to.stride),
+                Number(self.places.elements(x)),
+                *tokens,
+            ),
+        )
+        if self.decode:
+            self._read(operation)
+            self.prologue.append(call)
+        else:
+            self._close()
+            self._read(operation)
+            self._token_chain(call, [result])
+            self._close()
 
     def plan_reshape(self, operation: Operation) -> None:
         """A view: the same bytes under another shape."""

@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import FLOAT_BYTES, WEIGHT_UNITS
 from lumen_core.quant.normal_form import NormalForm, Scale
-from lumen_core.schedule.trees import joined, load_codes, load_float_value, load_integers, look_up_bytes
+from lumen_core.schedule.blocks import CompleteBlocks
+from lumen_core.schedule.trees import (
+    joined,
+    load_codes,
+    load_float_value,
+    load_integers,
+    load_row_factor,
+    look_up_bytes,
+)
 from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
@@ -27,25 +36,45 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
     table, ids, output, stride, length, first, last = kernel.parameters
     scales = b.stack(4 * max(16, form.block)) if form.kind == "integer" else table
     offsets = b.stack(4 * max(16, form.block)) if form.offset is not None else table
-    blocks = b.div(length, form.block)
+    blocks, complete = b.div(length, form.block), CompleteBlocks(b, form)
+    row_bytes = b.add(b.mul(blocks, form.block_bytes), form.header_bytes)
     looks_up = any(row.op == "lookup16" and row.types[0] == f"<{CHUNK} x i8>" for row in target.instructions)
     with b.loop(first, last) as token:
         identifier = b.convert(b.load(I32, ids, b.mul(token.index, 4), align=4), "i64")
-        row = b.offset(table, b.mul(identifier, b.mul(blocks, form.block_bytes)))
+        start = b.offset(table, b.mul(identifier, row_bytes))
         to = b.offset(output, b.mul(token.index, stride))
-        if form.kind == "float":
-            with b.loop(0, length) as k:
-                value = load_float(b, form.element, 1, row, b.mul(k.index, form.block_bytes))
-                b.store(value, to, b.mul(k.index, 4), align=4)
-        else:
-            with b.loop(0, blocks) as block:
-                from_block = b.offset(row, b.mul(block.index, form.block_bytes))
-                to_block = b.offset(to, b.mul(block.index, 4 * form.block))
-                _decode(b, form, looks_up, from_block, to_block, scales, offsets)
+        factor = load_row_factor(b, form, start) if form.row is not None else None
+        row = complete.row(start)
+        with b.loop(0, blocks) as block:
+            from_block = complete.block(b.offset(row, b.mul(block.index, form.block_bytes)))
+            to_block = b.offset(to, b.mul(block.index, 4 * form.block))
+            if form.kind == "float":
+                _decode_floats(b, form, from_block, to_block, factor)
+            else:
+                _decode(b, form, looks_up, from_block, to_block, scales, offsets, factor)
     return kernel
 
 
-def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: Value) -> int:
+def _decode_floats(b: Builder, form: NormalForm, block: Value, to: Value, row: Value | None) -> None:
+    assert form.stored is not None
+    factor = row
+    for field in form.scale.floats if form.scale is not None else ():
+        value = load_float_value(b, form, field, block, 0)
+        factor = value if factor is None else b.mul(value, factor)
+    if form.scale is not None and form.scale.constant != 1:
+        factor = b.mul(b.f32(form.scale.constant) if factor is None else factor, form.scale.constant)
+    size = FLOAT_BYTES[form.element]
+    with b.loop(0, form.block) as k:
+        where = b.add(b.mul(k.index, size), form.stored.offset)
+        value = load_float(b, form.element, 1, block, where)
+        unit = WEIGHT_UNITS.get(form.element, 1.0)
+        value = b.mul(value, unit) if unit != 1 else value
+        b.store(b.mul(factor, value) if factor is not None else value, to, b.mul(k.index, 4), align=4)
+
+
+def _factors(
+    b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: Value, row: Value | None
+) -> int:
     """Write the factor of every sub-block to scratch; return how many there are."""
     factor = b.f32(scale.constant)
     for field in scale.floats:
@@ -61,17 +90,26 @@ def _factors(b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: 
     if scale.integer is not None:
         integers = b.convert(load_integers(b, form, scale.integer, block, 0, scale.integer.count), "f32")
         factors = b.mul(factors, b.splat(integers, count) if scale.integer.count < count else integers)
+    if row is not None:
+        factors = b.mul(factors, b.splat(row, count) if count > 1 else row)
     b.store(factors, scratch, 0, align=4)
     return count
 
 
 def _decode(
-    b: Builder, form: NormalForm, looks_up: bool, block: Value, to: Value, scales: Value, offsets: Value
+    b: Builder,
+    form: NormalForm,
+    looks_up: bool,
+    block: Value,
+    to: Value,
+    scales: Value,
+    offsets: Value,
+    row: Value | None,
 ) -> None:
     assert form.code is not None and form.scale is not None
     vector = Type("f32", CHUNK)
-    scale_count = _factors(b, form, form.scale, block, scales)
-    offset_count = _factors(b, form, form.offset, block, offsets) if form.offset is not None else 1
+    scale_count = _factors(b, form, form.scale, block, scales, row)
+    offset_count = _factors(b, form, form.offset, block, offsets, row) if form.offset is not None else 1
     for start in range(0, form.block, CHUNK):
         bytes = load_codes(b, form, block, start, CHUNK)
         if form.table is not None:

@@ -167,3 +167,16 @@ def load_float_value(b: Builder, form: NormalForm, field: FloatField, block: Val
     if field.packed == "f16":
         return b.convert(b.bitcast(raw, Type("f16")), "f32")
     return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32"))
+
+
+def load_row_factor(b: Builder, form: NormalForm, row: Value) -> Value:
+    """What multiplies all weights of the row that starts at an address, f32."""
+    assert form.row is not None
+    header = b.offset(row, -form.block_bytes)  # where a complete block would begin
+    factor: Value | None = None
+    for field in form.row.floats:
+        value = load_float_value(b, form, field, header, 0)
+        value = b.div(b.f32(1.0), value) if field.inverse else value
+        factor = value if factor is None else b.mul(factor, value)
+    assert factor is not None
+    return factor

@@ -8,7 +8,7 @@ from functools import cached_property, reduce
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.integers import Integers
+from lumen_core.quant.integers import Integers, byte_bias
 from lumen_core.quant.layout import ALIGNMENT, Plane, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.target import Target
@@ -253,21 +253,28 @@ class WeightReader:
 
     def integers(self, field: Integers, base: Value, where: int) -> Value:
         """The packed integers at byte offset `where`, one i32 lane a row."""
-        raw = self.builder.load(Type("i8", self.layout.rows), base, where, align=1)
-        return self.builder.convert(raw, "i32", signed=field.low < 0)
+        b, bias = self.builder, byte_bias(field)
+        raw = b.load(Type("i8", self.layout.rows), base, where, align=1)
+        wide = b.convert(raw, "i32", signed=field.low < bias)
+        return b.add(wide, bias) if bias else wide
 
 
 def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
     """`WeightLayout.group_bytes` for a number of blocks known at run time."""
-    bytes = b.mul(blocks, layout.code_bytes + layout.scale_bytes)
+    bytes = b.add(b.mul(blocks, layout.code_bytes + layout.scale_bytes), layout.row_bytes)
     return b.bitand(b.add(bytes, ALIGNMENT - 1), -ALIGNMENT)
 
 
 def load_float(b: Builder, element: str, lanes: int, base: Value, where: Value | int) -> Value:
-    """Load floats of a storage element type as f32 lanes."""
+    """Load floats of a storage element type as f32 lanes; those of one byte in units of `WEIGHT_UNITS`."""
     if element == "f32":
         return b.load(Type("f32", lanes), base, where, align=4)
     if element == "f16":
         return b.convert(b.load(Type("f16", lanes), base, where, align=2), "f32")
+    if element in ("e4m3", "e5m2"):
+        wide = b.shl(b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=False), 8)
+        if element == "e4m3":  # the sign stays, exponent and mantissa move down by one
+            wide = b.bitor(b.bitand(wide, -0x8000), b.shr(b.bitand(wide, 0x7FFF), 1))
+        return b.convert(b.bitcast(wide, Type("f16", lanes)), "f32")
     raw = b.load(Type("i16", lanes), base, where, align=2)
     return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32", lanes))

@@ -17,40 +17,12 @@ import numpy as np
 
 from lumen_core.errors import ModelFormatError
 from lumen_core.weights.mapping import Checkpoint
-from lumen_core.weights.model_file import FileTensor, MappedFile, ModelFile
+from lumen_core.weights.model_file import FileTensor, MadeTensor, MappedFile, ModelFile
 from lumen_core.weights.rope_scaling import rope_metadata
-from lumen_core.weights.safetensors import TYPES, open_safetensors, read_json
+from lumen_core.weights.safetensors import open_safetensors, read_json
 
 CONFIG = "config.json"
-_BYTES = dict(TYPES.values())
 _SHOWN = 5
-
-
-class MadeTensor(FileTensor):
-    """A tensor whose bytes are put together from others every time they are asked for."""
-
-    def __init__(self, name: str, format: str, shape: tuple[int, ...], origin: str,
-                 make: Callable[[], np.ndarray], sources: Sequence[FileTensor]):  # fmt: skip
-        for field, value in (("name", name), ("format", format), ("shape", shape), ("origin", origin)):
-            object.__setattr__(self, field, value)
-        object.__setattr__(self, "sources", tuple(sources))
-        object.__setattr__(self, "_make", make)
-
-    @property
-    def data(self) -> np.ndarray:
-        return self._make().reshape(-1).view(np.uint8)  # type: ignore[attr-defined]
-
-    @property
-    def nbytes(self) -> int:
-        return int(np.prod(self.shape, dtype=object)) * _BYTES[self.format]
-
-
-class CheckpointFile(ModelFile):
-    """A directory that was opened; giving back a made tensor's pages means those of its sources."""
-
-    def release(self, tensor: FileTensor) -> None:
-        for source in getattr(tensor, "sources", (tensor,)):
-            super().release(source)
 
 
 def read_config(directory: Path) -> dict[str, Any]:
@@ -67,26 +39,31 @@ def model_type(directory: Path, config: Mapping[str, Any]) -> str:
     return kind
 
 
+Gather = Callable[[dict[str, FileTensor]], dict[str, FileTensor]]
+
+
 def open_checkpoint(
-    directory: Path, checkpoint: Checkpoint, vocabulary: Mapping[str, object]
-) -> CheckpointFile:
-    """Map a directory's tensors under our names; raises ModelFormatError naming what does not fit."""
+    directory: Path,
+    checkpoint: Checkpoint,
+    vocabulary: Mapping[str, object],
+    gather: Gather = dict,
+) -> ModelFile:
+    """Map a directory's tensors under our names; raises ModelFormatError naming what does not fit.
+
+    gather  makes one tensor of the several that hold a quantized weight
+    """
     config = read_config(directory)
     if checkpoint.section:
         section = config.get(checkpoint.section)
         if not isinstance(section, dict):
             raise ModelFormatError(f"{directory / CONFIG}: the section {checkpoint.section} is missing")
         shared = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
-        config = {
-            **section,
-            **shared,
-            **({"quantization_config": 1} if config.get("quantization_config") else {}),
-        }
+        config = {**section, **shared}
     _check(directory / CONFIG, config, checkpoint)
     found, sources = open_safetensors(directory)
     try:
         keys, divisors = _metadata(directory / CONFIG, config, checkpoint)
-        tensors = _Names(directory, checkpoint, keys, found).all(
+        tensors = _Names(directory, checkpoint, keys, gather(found)).all(
             bool(config.get("tie_word_embeddings", False))
         )
         if divisors is not None:
@@ -99,7 +76,7 @@ def open_checkpoint(
             **{f"{checkpoint.architecture}.{key}": value for key, value in keys.items()},
             **padded(directory, vocabulary, tensors),
         }
-        return CheckpointFile(directory, checkpoint.architecture, metadata, tensors, sources)
+        return ModelFile(directory, checkpoint.architecture, metadata, tensors, sources)
     except BaseException:
         found.clear()
         _close(sources)
@@ -112,13 +89,6 @@ def _close(sources: Iterable[MappedFile]) -> None:
 
 
 def _check(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    quantized = config.get("quantization_config")
-    if quantized:
-        method = quantized.get("quant_method", "unnamed") if isinstance(quantized, dict) else "unnamed"
-        raise ModelFormatError(
-            f"{path}: the weights are quantized ({str(method)[:40]}), which is not read from checkpoint "
-            "directories; take the original checkpoint or a GGUF file"
-        )
     for key, allowed in checkpoint.required.items():
         value = _value(config, key)
         if value is not None and value not in allowed:
@@ -258,7 +228,9 @@ class _Names:
         shape = tensor.shape
         if len(shape) == 3 and shape[1] == 1:  # a convolution over one channel each
             shape = (shape[0], shape[2])
-        return FileTensor(name, tensor.format, shape, tensor.data, tensor.name)
+        if shape != tensor.shape:
+            return FileTensor(name, tensor.format, shape, tensor.data, tensor.name)
+        return tensor.named(name, tensor.name)
 
     def stacked(self, name: str, theirs: str, parts: list[FileTensor]) -> FileTensor:
         first = parts[0]
@@ -269,8 +241,11 @@ class _Names:
                     f"{self.directory}: tensor {part.name} is {part.format} {list(part.shape)}, but "
                     f"{first.name} is {first.format} {list(first.shape)}"
                 )
+        if first.order is not None:
+            raise ModelFormatError(f"{self.directory}: {first.name}: sorted columns of experts are not read")
         return MadeTensor(name, first.format, (len(parts), *first.shape), theirs,
-                          lambda: np.concatenate([part.data for part in parts]), parts)  # fmt: skip
+                          lambda: np.concatenate([part.data for part in parts]), parts,
+                          sum(part.nbytes for part in parts))  # fmt: skip
 
     def part(self, name: str, tensor: FileTensor, number: int, count: int) -> FileTensor:
         """Rows of every matrix of a stack: part `number` of `count` that stand one behind the other."""
@@ -286,7 +261,8 @@ class _Names:
             return np.ascontiguousarray(parts[:, number])
 
         shape = (*stack, rows // count, length)
-        return MadeTensor(name, tensor.format, shape, tensor.name, make, (tensor,))
+        return MadeTensor(name, tensor.format, shape, tensor.name, make, (tensor,), tensor.nbytes // count,
+                          tensor.order)  # fmt: skip
 
     def interleaved(self, name: str, tensor: FileTensor, heads_key: str) -> FileTensor:
         """Rows of each head: first half, second half -> pairs (0, half), (1, half + 1), ..."""
@@ -301,7 +277,8 @@ class _Names:
         def make() -> np.ndarray:
             return tensor.data.reshape(heads, 2, half, -1).swapaxes(1, 2).copy()
 
-        return MadeTensor(name, tensor.format, tensor.shape, tensor.name, make, (tensor,))
+        return MadeTensor(name, tensor.format, tensor.shape, tensor.name, make, (tensor,), tensor.nbytes,
+                          tensor.order)  # fmt: skip
 
     def is_ignored(self, name: str, pattern: str) -> bool:
         before, beyond, behind = pattern.partition("{beyond}")
@@ -318,12 +295,17 @@ class _Names:
             name
             for name in sorted(self.found.keys() - self.used)
             if not any(self.is_ignored(name, pattern) for pattern in self.checkpoint.ignored)
+            and not self.zero_bias(name)
         ]
         if surplus:
             raise ModelFormatError(
                 f"{self.directory}: the model {self.checkpoint.architecture} has no use for the tensor(s) "
                 f"{_some(surplus)}; the checkpoint is of another kind than its model_type says"
             )
+
+    def zero_bias(self, name: str) -> bool:
+        """Tell whether a tensor is a bias of zeros: some quantizers give one to every module."""
+        return name.endswith(".bias") and not self.found[name].data.any()
 
 
 def _some(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import mmap
 import os
 import stat
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol
@@ -30,20 +30,50 @@ class FileTensor:
     shape: tuple[int, ...]
     data: np.ndarray = field(repr=False)
     origin: str = ""  # what the source calls it, if otherwise
+    order: np.ndarray | None = field(default=None, repr=False)  # i32 [K]: its columns, where they are sorted
 
     @property
     def nbytes(self) -> int:
         return int(self.data.nbytes)
 
+    def named(self, name: str, origin: str) -> FileTensor:
+        """The same tensor under another name."""
+        return replace(self, name=name, origin=origin)
+
+
+class MadeTensor(FileTensor):
+    """A tensor whose bytes are put together from others every time they are asked for."""
+
+    def __init__(self, name: str, format: str, shape: tuple[int, ...], origin: str,
+                 make: Callable[[], np.ndarray], sources: Sequence[FileTensor], nbytes: int,
+                 order: np.ndarray | None = None):  # fmt: skip
+        values = {"name": name, "format": format, "shape": shape, "origin": origin, "order": order,
+                  "sources": tuple(sources), "_make": make, "_nbytes": nbytes}  # fmt: skip
+        for attribute, value in values.items():
+            object.__setattr__(self, attribute, value)
+
+    @property
+    def data(self) -> np.ndarray:
+        return self._make().reshape(-1).view(np.uint8)  # type: ignore[attr-defined]
+
+    @property
+    def nbytes(self) -> int:
+        return int(self._nbytes)  # type: ignore[attr-defined]
+
+    def named(self, name: str, origin: str) -> FileTensor:
+        return MadeTensor(name, self.format, self.shape, origin, self._make, self.sources,  # type: ignore[attr-defined]
+                          self.nbytes, self.order)  # fmt: skip
+
 
 @dataclass(frozen=True)
 class FormatIdentity:
-    """Which declaration a format's name stands for: its digest, and the size of a block."""
+    """Which declaration a format's name stands for: its digest, a block's size and what rows store once."""
 
     name: str
     digest: str
     block: int
     block_bytes: int
+    header_bytes: int = 0
 
 
 class MappedFile:
@@ -118,7 +148,11 @@ class ModelFile:
         return amount // tensor.shape[0] * min(int(chosen), tensor.shape[0])
 
     def release(self, tensor: FileTensor) -> None:
-        """Give back the pages of a tensor that has been packed."""
+        """Give back the pages of a tensor that has been packed, or of those that it was made from."""
+        if isinstance(tensor, MadeTensor):
+            for part in tensor.sources:  # type: ignore[attr-defined]
+                self.release(part)
+            return
         address = tensor.data.ctypes.data
         for source in self.sources:
             if source.address <= address < source.address + source.size:
@@ -175,10 +209,15 @@ class Importance:
     datasets: tuple[str, ...] = ()
 
     def of(self, name: str, columns: int) -> np.ndarray | None:
-        """f32 [matrices, columns]: the mean square of each column; None for a tensor that is not in it."""
+        """f32 [matrices, columns]: the mean square of each column; None for a tensor that is not in it.
+
+        All columns of a matrix that was never used, such as an expert's that no token chose, count the same.
+        """
         if name not in self.sums:
             return None
-        return (self.sums[name] / np.maximum(self.counts[name], 1)[:, None]).reshape(-1, columns)
+        counts = self.counts[name][:, None]
+        mean = self.sums[name] / np.maximum(counts, 1)
+        return np.where(counts > 0, mean, np.float32(1)).reshape(-1, columns)
 
 
 @dataclass(frozen=True)

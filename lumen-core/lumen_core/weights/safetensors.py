@@ -23,7 +23,7 @@ TYPES: Mapping[str, tuple[str, int]] = {  # type in the header -> our format, by
     "F64": ("f64", 8), "F32": ("f32", 4), "F16": ("f16", 2), "BF16": ("bf16", 2), "I64": ("i64", 8),
     "I32": ("i32", 4), "I16": ("i16", 2), "I8": ("i8", 1), "U8": ("u8", 1), "BOOL": ("bool", 1),
     "U16": ("u16", 2), "U32": ("u32", 4), "U64": ("u64", 8), "F8_E4M3": ("f8_e4m3", 1),
-    "F8_E5M2": ("f8_e5m2", 1),
+    "F8_E5M2": ("f8_e5m2", 1), "F8_E8M0": ("f8_e8m0", 1),
 }  # fmt: skip
 _SHARD = re.compile(r"[^/\\\x00]+\.safetensors")
 

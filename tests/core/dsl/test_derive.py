@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -149,3 +150,57 @@ def test_scaling_is_read_from_its_keys(keys, wanted, model):
 def test_wrong_settings_are_reported(entry, message, model):
     with pytest.raises(SourceError, match=message):
         model(f"model own like base {{\n config {{\n {entry}\n }}\n }}")
+
+
+PARTS = """
+part second {
+    config { flag: i1[L] = flags else layer > 0 }
+    layer { extra: f32[D] if flag }
+    fn shift(x: f32[T, D]) -> f32[T, D] { select(flag, x + extra, x) }
+}
+part third {
+    layer { third: f32[D] }
+    without { factors }
+    unused { "more.*" }
+}
+"""
+
+
+def test_parts_are_changes_before_the_models_own(model, tmp_path):
+    (tmp_path / "third.lum").write_text(PARTS)
+    found = model("""
+    model own like base with third, second {
+        layer { third: f32[D] = "other.weight" }
+        weights { factors: f32[D / 2] else ones }
+    }
+    part second {
+        config { flag: i1[L] = flags else layer > 0 }
+        layer { extra: f32[D] if flag }
+        fn shift(x: f32[T, D]) -> f32[T, D] { select(flag, x + extra, x) }
+    }
+    """)
+    assert list(found.layer_weights) == ["norm", "extra", "third"]
+    assert found.layer_weights["third"].tensor == "blk.{layer}.other.weight"
+    assert found.layer_weights["extra"].condition == "flag"
+    assert found.unused == ("more.*",)
+    assert configure(found, NUMBERS.get).layers == {"flag": (0, 1, 1, 1, 1, 1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model own like base with fourth { }", "is with `fourth`, which is no part"),
+        ("model own like base with base { }", "is with `base`, which is no part"),
+        ("part p like base { }", "expected `{` to open the part `p`"),
+        ("part p { without { wight } }\nmodel own like base with p { }", "has no `wight` to leave out"),
+        ("model own like base { layer { a: f32[D] if window } }", "`window` is no setting per layer"),
+        ("model own like base { layer { a: f32[D] if flag } }", "`flag` is no setting per layer"),
+        (
+            "model own like base { weights { a: f32[D] if flag } }",
+            "only a weight of a layer can depend on one",
+        ),
+    ],
+)
+def test_wrong_parts_are_reported(text, message, model):
+    with pytest.raises(SourceError, match=re.escape(message)):
+        model(text)

@@ -12,7 +12,7 @@ import pytest
 
 from lumen_core.engine.importance import collect
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.session import choose_target, file_formats
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError, ModelFormatError
 from lumen_core.plugins.registry import Registry
@@ -117,3 +117,39 @@ def test_what_is_refused(model: Path, tmp_path: Path) -> None:
             imatrix.read(tmp_path / "bad.gguf")
     with pytest.raises(LumenError, match="less than two"):
         collected(model, [1])
+
+
+def test_every_expert_counts_the_tokens_that_chose_it(tmp_path: Path) -> None:
+    path = synthesize("qwen3moe-tiny", tmp_path / "moe.gguf", "f32", registry=REGISTRY)
+    ids = np.random.default_rng(1).integers(0, 259, 20).tolist()
+    found = collected(path, ids, chunk=20)
+    router, experts = found.counts["blk.0.ffn_gate_inp.weight"], found.counts["blk.0.ffn_up_exps.weight"]
+    assert router == [20]
+    assert experts.shape == (8,)
+    assert experts.sum() == 2 * 20
+    assert (found.counts["blk.0.ffn_down_exps.weight"] == experts).all()
+    means = found.of("blk.0.ffn_up_exps.weight", 256)
+    assert means is not None
+    assert means.shape == (8, 256)
+    rare = collected(path, ids[:2], chunk=2)
+    means = rare.of("blk.0.ffn_up_exps.weight", 256)
+    assert means is not None
+    assert (means[rare.counts["blk.0.ffn_up_exps.weight"] == 0] == 1).all()
+    # to files and back, and into a quantized model
+    imatrix.write(tmp_path / "im.gguf", rare)
+    again = imatrix.read(tmp_path / "im.gguf")
+    np.testing.assert_array_equal(again.sums["blk.1.ffn_down_exps.weight"],
+                                  rare.sums["blk.1.ffn_down_exps.weight"])  # fmt: skip
+    with REGISTRY.reader(path).open(path) as file:
+        job = plan(file, "q4_k_m", registry=REGISTRY, importance=again)
+        write(job, tmp_path / "q.gguf", target=TARGET)
+    with REGISTRY.reader(path).open(tmp_path / "q.gguf") as made:
+        assert made.tensors["blk.0.ffn_gate_inp.weight"].format == "f32"
+        assert made.tensors["blk.0.ffn_up_exps.weight"].shape == (8, 256, 256)
+        form = file_formats(REGISTRY, made)[made.tensors["blk.0.ffn_up_exps.weight"].format]
+        tensor = made.tensors["blk.0.ffn_up_exps.weight"]
+        decoded = form.decode(tensor.data.reshape(8 * 256, -1)).reshape(tensor.shape)
+        with REGISTRY.reader(path).open(path) as source:
+            wanted = source.tensors[tensor.name].data.view("<f4").reshape(tensor.shape)
+            errors = np.square(decoded - wanted).mean(axis=(1, 2)) / np.square(wanted).mean()
+        assert (errors < 0.02).all(), errors  # of every expert, whether the text used it or not

@@ -71,6 +71,8 @@ def test_what_was_quantized_is_found_again(name: str) -> None:
 @pytest.mark.parametrize("name", BLOCKED)
 def test_importance_moves_the_error_to_where_it_matters_less(name: str) -> None:
     form, rows = FORMS[name], sample("student5")
+    if form.kind == "integer" and not form.scale.floats and form.scale.integer is None:
+        pytest.skip("the nearest codes are all there is to choose")
     importance = np.where(np.arange(rows.shape[1]) % 4 == 0, 50, 1).astype(np.float32)
     plain = form.decode(encode(form, rows)) - rows
     weighted = form.decode(encode(form, rows, importance)) - rows

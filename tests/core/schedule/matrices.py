@@ -37,7 +37,7 @@ def matmul_kernel(form: NormalForm, target: Target, columns: int, accumulate: bo
 def packed(form: NormalForm, target: Target, raw: np.ndarray, parts: int = 1) -> Guarded:
     """Pack raw rows, uint8 [N, row bytes], in `parts` calls; reading and writing is watched at both ends."""
     layout = WeightLayout(form, target.lanes, target.depth)
-    length = raw.shape[1] // form.block_bytes * form.block
+    length = form.columns(raw.shape[1])
     source = guarded(raw)
     made = Guarded(layout.matrix_bytes(len(raw), length), ALIGNMENT)
     groups = layout.groups(len(raw))

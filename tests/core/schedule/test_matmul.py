@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from kit.forms import declarations, float_fields, form, random_blocks, set_codes, set_float, set_integers
+from kit.forms import (
+    complete,
+    declarations,
+    form,
+    random_blocks,
+    random_rows,
+    set_codes,
+    set_float,
+    set_integers,
+)
 
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.floats import is_small
@@ -31,19 +40,18 @@ def lengths(form: NormalForm) -> list[int]:
 
 
 def matrix(form: NormalForm, rows: int, length: int, seed: int = 0) -> np.ndarray:
-    blocks = random_blocks(form, rows * length // form.block, seed)
-    return blocks.reshape(rows, -1)
+    return random_rows(form, rows, length // form.block, seed)
 
 
 def decoded(name: str, raw: np.ndarray) -> np.ndarray:
     """The weights by the declared expression, f64 [N, K]."""
-    blocks = raw.reshape(-1, form(name).block_bytes)
+    blocks = complete(form(name), raw)
     return evaluate(declarations()[name], blocks, np.float64).reshape(len(raw), -1)
 
 
 def magnitudes(form: NormalForm, raw: np.ndarray) -> np.ndarray:
     """Size of the terms whose sum a weight is, f64 [N, K]: what rounding is measured by."""
-    blocks = raw.reshape(-1, form.block_bytes)
+    blocks = complete(form, raw)
     if form.kind == "float":
         return np.abs(form.decode(raw)).astype(np.float64)
     assert form.scale is not None and form.code is not None
@@ -56,6 +64,8 @@ def magnitudes(form: NormalForm, raw: np.ndarray) -> np.ndarray:
     if form.offset is not None:
         offset = np.abs(form.offset.decode(blocks)).astype(np.float64)
         size = size + np.repeat(offset, form.block // offset.shape[1], axis=1)
+    if form.row is not None:
+        size = size * np.abs(form.row.decode(blocks))
     return size.reshape(len(raw), -1)
 
 
@@ -145,8 +155,8 @@ def unit_blocks(form: NormalForm, count: int, highest: bool | None) -> np.ndarra
             assert isinstance(integer, BitField)
             set_integers(blocks, integer, (1 - integer.add) & ((1 << integer.width) - 1))
     assert form.scale is not None
-    for field in float_fields(form):
-        set_float(blocks, field, 1 / form.scale.constant if field == form.scale.floats[0] else 1.0)
+    for number, field in enumerate(form.floats):
+        set_float(blocks, field, 1 / form.scale.constant if number == 0 else 1.0)
     return blocks
 
 
@@ -159,7 +169,7 @@ def test_extreme_codes_give_exact_integers(name: str, target: Target) -> None:
     length = 2 * max(normal.block, 32)
     codes = (False, True, None)
     raw = np.concatenate([unit_blocks(normal, length // normal.block, highest) for highest in codes])
-    raw = raw.reshape(len(codes), -1)
+    raw = normal.rows(raw.reshape(len(codes), length // normal.block, -1))
     signs = np.where(np.arange(length) % 3 == 0, -1, 1)
     patterns = np.stack([np.full(length, 127), np.full(length, -127), 127 * signs, 0 * signs]).astype(np.int8)
     group = ActivationLayout(normal.activation, 1).group
@@ -188,7 +198,7 @@ def test_largest_sub_scales(name: str, target: Target) -> None:
                 assert isinstance(scale.integer, BitField)
                 stored = getattr(scale.integer, pick) - scale.integer.add
                 set_integers(raw, scale.integer, stored & ((1 << scale.integer.width) - 1))
-        raw = raw.reshape(2, -1)
+        raw = normal.rows(raw.reshape(2, 2, -1))
         length = 2 * normal.block
         group = ActivationLayout(normal.activation, 1).group
         codes = np.full((3, length), 127, np.int8)
@@ -202,16 +212,20 @@ def test_largest_sub_scales(name: str, target: Target) -> None:
 def test_scales_that_are_no_numbers(name: str, target: Target) -> None:
     """An infinite or undefined scale spoils its own row and no other."""
     normal = form(name)
-    raw = matrix(normal, 20, 2 * normal.block)
-    blocks = raw.reshape(-1, normal.block_bytes)
-    for field in float_fields(normal):
+    blocks = complete(normal, matrix(normal, 20, 2 * normal.block)).copy()
+    for field in normal.floats:
+        if field.inverse:
+            continue
         set_float(blocks[2 * 3 : 2 * 3 + 1], field, np.nan)
-        set_float(blocks[2 * 11 + 1 : 2 * 11 + 2], field, np.inf)
+        second = 0 if field in (normal.row.floats if normal.row else ()) else 1  # a row's lies in its first
+        set_float(blocks[2 * 11 + second : 2 * 11 + second + 1], field, np.inf)
         set_float(blocks[2 * 5 : 2 * 5 + 2], field, -0.0)
-        set_float(blocks[2 * 6 : 2 * 6 + 2], field, 2.0**-24)  # the smallest f16
-    activations = random_activations(normal, 3, raw.shape[1] // normal.block_bytes * normal.block)
+        if not is_small(field.element):
+            set_float(blocks[2 * 6 : 2 * 6 + 2], field, 2.0**-24)  # the smallest f16
+    raw = normal.rows(blocks.reshape(20, 2, -1))
+    activations = random_activations(normal, 3, 2 * normal.block)
     found = multiply(normal, target, packed(normal, target, raw), 20, activations, tile_columns(target))
-    if any(is_small(field.element) for field in float_fields(normal)):
+    if all(is_small(field.element) or field.inverse for field in normal.floats):
         assert np.isfinite(found).all()  # such scales are always numbers
         return
     spoiled = [3, 11]

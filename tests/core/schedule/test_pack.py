@@ -7,7 +7,7 @@ import pytest
 from kit.forms import declarations, form
 
 from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small
-from lumen_core.quant.integers import BitField, Integers, values
+from lumen_core.quant.integers import BitField, Integers, byte_bias, values
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.target import Target
@@ -35,7 +35,7 @@ def unpacked_codes(layout: WeightLayout, bytes: np.ndarray, blocks: int) -> np.n
 
 def bytes_of(field: Integers, blocks: np.ndarray) -> np.ndarray:
     """The integers of a field as the bytes that packing makes of them."""
-    return field.decode(blocks).astype(np.int64).astype(np.uint8)
+    return (field.decode(blocks).astype(np.int64) - byte_bias(field)).astype(np.uint8)
 
 
 @each_target
@@ -44,27 +44,36 @@ def test_what_was_packed_can_be_read(name: str, target: Target) -> None:
     normal = form(name)
     layout, count = WeightLayout(normal, target.lanes, target.depth), 35 if normal.block == 1 else 3
     random = np.random.default_rng(5)
-    raw = random.integers(0, 256, (ROWS, count * normal.block_bytes), dtype=np.uint8)  # NaN scales too
+    raw = random.integers(
+        0, 256, (ROWS, normal.row_bytes(count * normal.block)), dtype=np.uint8
+    )  # NaN scales
     whole = packed(normal, target, raw, parts=2).array
     groups = whole.reshape(layout.groups(ROWS), -1)
     for number, group in enumerate(groups):
         rows = raw[number * target.lanes : (number + 1) * target.lanes]
-        blocks = rows.reshape(len(rows), count, normal.block_bytes)
-        if normal.kind == "float":
-            found = group[: count * target.lanes * normal.block_bytes].reshape(count, target.lanes, -1)
-            np.testing.assert_array_equal(found.transpose(1, 0, 2)[: len(rows)], blocks)
-            assert not found[:, len(rows) :].any()
-            continue
-        check_group(normal, layout, group, blocks)
+        blocks = normal.completed(rows)
+        check_codes(normal, layout, group, blocks)
+        check_scales(normal, layout, group, blocks)
 
 
-def check_group(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blocks: np.ndarray) -> None:
-    assert normal.code is not None
+def check_codes(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blocks: np.ndarray) -> None:
     rows, count = blocks.shape[:2]
+    if normal.stored is not None:
+        size, start = normal.stored.bytes, normal.stored.offset
+        found = group[: count * layout.code_bytes].reshape(count * normal.block, layout.rows, size)
+        stored = blocks[..., start : start + size * normal.block].reshape(rows, -1, size)
+        np.testing.assert_array_equal(found.transpose(1, 0, 2)[:rows], stored)
+        assert not found[:, rows:].any()
+        return
+    assert normal.code is not None
     codes = unpacked_codes(layout, group, count)
     low = normal.code.low if isinstance(normal.code, BitField) else 0
     np.testing.assert_array_equal(codes[:rows].reshape(rows, count, -1), normal.code.decode(blocks) - low)
     assert not codes[rows:].any()
+
+
+def check_scales(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blocks: np.ndarray) -> None:
+    rows, count = blocks.shape[:2]
     start = count * layout.code_bytes
     scales = group[start : start + count * layout.scale_bytes].reshape(count, layout.scale_bytes)
     for field in layout.floats:
@@ -86,6 +95,11 @@ def check_group(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blo
         found = scales[:, where : where + size].reshape(count, scale.integer.count, layout.rows)
         np.testing.assert_array_equal(found.transpose(2, 0, 1)[:rows], bytes_of(scale.integer, blocks))
         assert not found[:, :, rows:].any()
+    if normal.row is not None:
+        where = start + count * layout.scale_bytes
+        found = np.ascontiguousarray(group[where : where + layout.row_bytes]).view("<f4")
+        with np.errstate(all="ignore"):
+            np.testing.assert_array_equal(found[:rows], normal.row.decode(blocks[:, 0])[:, 0])
 
 
 @pytest.mark.parametrize("name", sorted(declarations()))
@@ -95,7 +109,8 @@ def test_packed_size(name: str) -> None:
     scales = [scale for scale in (normal.scale, normal.offset) if scale is not None]
     floats = {field: FLOAT_BYTES[field.packed] * field.count for scale in scales for field in scale.floats}
     bytes = sum(floats.values()) + sum(scale.integer.count for scale in scales if scale.integer is not None)
-    size = 1024 // normal.block * (normal.block * normal.bits / 8 + bytes) * 1024
+    row = 4 if normal.row is not None else 0
+    size = (1024 // normal.block * (normal.block * normal.bits / 8 + bytes) + row) * 1024
     for lanes in (8, 16):
         layout = WeightLayout(normal, lanes)
         assert size <= layout.matrix_bytes(1024, 1024) <= size + 1024 * 64 // lanes

@@ -21,7 +21,9 @@ def test_rows_are_decoded_to_the_bit(name: str, target: Target) -> None:
     normal = form(name)
     rows, count = 19, 70 if normal.block == 1 else 3
     length, stride = count * normal.block, 4 * count * normal.block + 12
-    raw = np.random.default_rng(6).integers(0, 256, (rows, count * normal.block_bytes), dtype=np.uint8)
+    raw = np.random.default_rng(6).integers(0, 256, (rows, normal.row_bytes(length)), dtype=np.uint8)
+    if normal.element == "e4m3":  # no kernel keeps a NaN of one byte, so none is let in
+        raw[:, :-4] &= 0x7E
     ids = np.array([18, 0, 7, 7, 18, 1], np.int32)  # the table's last row ends where it ends
     table, output = guarded(raw), Guarded(len(ids) * stride - 12, 4, fill=0x77)
     call = rows_kernel(normal, target)

@@ -90,6 +90,14 @@ def _quantize(context: Context, operation: Operation, arrays: Sequence[Any]) -> 
     return (arrays[0] if group is None else quantized(arrays[0], group),)
 
 
+def _reorder_rule(operation: Operation) -> tuple[TensorType, ...]:
+    type, order = (value.type for value in operation.operands)
+    known = type.element == "f32" and len(type.shape) > 0 and order.element == "i32"
+    require(known, f"reorder needs f32 with an axis and i32 places, found {type}, {order}")
+    require(order.shape == type.shape[-1:], f"reorder of {type} by {order}")
+    return (type,)
+
+
 def _product_rule(name: str, x: TensorType, weight: TensorType) -> TensorType:
     ranks = len(x.shape) > 0 and len(weight.shape) == 2
     require(ranks, f"{name} needs x[.., K] and w[N, K], found {x}, {weight}")
@@ -149,6 +157,11 @@ OPERATIONS = (
     Definition(
         "quantize", ("x",), _quantize_rule, _quantize, "quantized",
         {"activation": REQUIRED}, summary="f32 as codes and scales of an activation format",
+    ),
+    Definition(
+        "reorder", ("x", "order"), _reorder_rule,
+        lambda context, operation, arrays: (arrays[0][..., arrays[1]],), "quantized",
+        summary="x[.., order]: activations for a weight whose columns are sorted",
     ),
     Definition(
         "matmul", ("x", "weight"), _matmul_rule,
