@@ -37,9 +37,9 @@ def chat(
     max_tokens: options.MaxTokens = 1024,
     think: options.Think = None,
     think_budget: options.ThinkBudget = None,
-    temperature: options.Temperature = 0.7,
-    top_k: options.TopK = 40,
-    top_p: options.TopP = 0.95,
+    temperature: options.Temperature = None,
+    top_k: options.TopK = None,
+    top_p: options.TopP = None,
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
@@ -49,7 +49,7 @@ def chat(
     lookup: options.Lookup = False,
     draft: options.DraftName = None,
 ) -> None:
-    """Talk to a model; `/help` lists what can be typed."""
+    """Talk to a model; `/help` lists what can be typed. Sampling is as its authors advise, if they do."""
     sampling = options.given(
         temperature=temperature,
         top_k=top_k,
@@ -66,6 +66,7 @@ def chat(
             _line_editing()
             note("/help lists the commands, /bye leaves.")
         thinking = options.given(think=think if think_budget is None else think_budget)
+        sampling = loaded.recommended | sampling
         Conversation(loaded, system, {"max_tokens": max_tokens, **thinking, **sampling, **guesses}).talk()
 
 

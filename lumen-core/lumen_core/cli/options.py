@@ -21,7 +21,8 @@ SAMPLING, MACHINE = "Sampling", "Machine"
 ModelName = Annotated[
     str,
     typer.Argument(
-        help="A model file, a checkpoint directory, `org/name[@revision][:file]` on the hub, or `demo`."
+        help="A model file, a checkpoint directory, `demo`, or a name on the hub: `org/name`, "
+        "`org/name@revision:file`."
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table or text.")]

@@ -74,6 +74,8 @@ def run(
             messages.insert(0, {"role": "system", "content": system})
         thinking = think if think_budget is None else think_budget
         with_template = chat or system is not None or thinking is not None
+        if with_template:
+            sampling = loaded.recommended | sampling
         if with_template and thinking is not None:
             sampling["think"] = thinking
         if with_template and parse_special:

@@ -26,7 +26,7 @@ from lumen_core.engine.facts import facts
 from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
 from lumen_core.engine.memory import Memory
 from lumen_core.engine.runner import Runner
-from lumen_core.engine.sampling import Sampling
+from lumen_core.engine.sampling import Sampling, recommended
 from lumen_core.engine.sequence import check_length
 from lumen_core.engine.session import Session, choose_target, compile_model
 from lumen_core.engine.sources import open_model, read_vocabulary
@@ -264,6 +264,11 @@ class Model:
             decoder = StreamDecoder(self.tokenizer)
             run = Run(self._checked(ids), count, frozenset(), decoder, GREEDY, None)
             return list(find_tokens(run, self._runner, self._cached))
+
+    @property
+    def recommended(self) -> dict[str, float]:
+        """Settings of `Sampling` that the model's authors advise for conversations."""
+        return recommended(self._file.metadata)
 
     @property
     def target(self) -> Any:

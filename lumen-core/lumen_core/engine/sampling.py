@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
 
 from lumen_core.errors import LumenError
 from lumen_core.schedule.sampling import SETTINGS
+
+# Metadata below "general.sampling." -> our name of the setting.
+_RECOMMENDED = {
+    "temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p",
+    "penalty_repeat": "repeat_penalty",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,3 +71,16 @@ class Sampling:
             return np.empty(0, np.int32)
         count = limit if self.repeat_last < 0 else min(self.repeat_last, limit)
         return np.unique(np.array(tokens[-count:], np.int32))
+
+
+def recommended(metadata: Mapping[str, object]) -> dict[str, float]:
+    """What a model's authors advise for conversations; settings that make no sense are left out."""
+    found: dict[str, float] = {}
+    for key, name in _RECOMMENDED.items():
+        value = metadata.get(f"general.sampling.{key}")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            number = int(value) if name == "top_k" else float(value)
+            with suppress(LumenError):
+                Sampling(**{name: number})  # type: ignore[arg-type]
+                found[name] = number
+    return found

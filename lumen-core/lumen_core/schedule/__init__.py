@@ -18,6 +18,7 @@ rowwise    name((operand, stride) of every operand, (output, stride) of every re
                       stride = bytes of a page (all layers); `slots` is i32 [T], page * 64 + place in
                       the page of every token.
            cos, sin   f32 tables [context][R / 2], row = position; already divided by the factors.
+experts    topk, pick, group: see routing.py; gather, bytoken, blend: see experts.py
 attention  name(queries, output, stride, cache, page_bytes, pages, segments, segment_count, first, last)
            queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's part of
            page 0; pages, segments: see segments.py. New keys and values are already in the cache.

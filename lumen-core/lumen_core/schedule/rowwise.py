@@ -85,6 +85,8 @@ class _Rowwise:
                 sizes = [size.value for size in value.type.shape]
                 if len(sizes) == rank and sizes[0] is None and sizes[-1] != 1:
                     found.add(tuple(size or 0 for size in sizes[1:]))
+        if not found and not self.by_head:
+            return 1, 1  # such as the one share of a token that takes one expert
         if len(found) != 1:
             raise LumenBug(f"the rows of a rowwise region have the shapes {sorted(found)}")
         (shape,) = found
@@ -114,7 +116,8 @@ class _Rowwise:
 
     def _is_scalar(self, value: TensorValue) -> bool:
         """Tell whether the value is one number for the whole row."""
-        return not value.type.shape or (value.type.shape[-1].value == 1 and self.length != 1)
+        reduced = value.owner is not None and value.owner.family == "reduction"
+        return reduced or not value.type.shape or (value.type.shape[-1].value == 1 and self.length != 1)
 
     # --------------------------------------------------------------------- row
 

@@ -1,6 +1,7 @@
 """The tokenizer of a checkpoint directory: `tokenizer.json` or `tokenizer.model`, and the configs beside it.
 
-In: the directory and its `config.json`.  Out: `tokenizer.*` metadata with special ids and the chat template.
+In: the directory and its `config.json`.  Out: `tokenizer.*` metadata with special ids and the chat template,
+and how the authors advise to draw tokens (`general.sampling.*`).
 """
 
 from __future__ import annotations
@@ -17,6 +18,11 @@ from lumen_core.weights.safetensors import LARGEST_JSON, read_json
 
 _ROLES = {"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"}
 
+_SAMPLING = {
+    "temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p",
+    "penalty_repeat": "repetition_penalty",
+}  # fmt: skip
+
 
 def read_tokenizer(directory: Path, config: Mapping[str, Any]) -> dict[str, object]:
     """Return the tokenizer's metadata; raises TokenizerError or ModelFormatError naming the file."""
@@ -30,6 +36,7 @@ def read_tokenizer(directory: Path, config: Mapping[str, Any]) -> dict[str, obje
         if number is not None:
             result[f"tokenizer.ggml.{role}_token_id"] = number
     _ends(result, directory, config, len(tokens))
+    result |= _sampling(directory)
     _begin(result, config, settings)
     template = _template(directory, settings)
     if template is not None:
@@ -98,6 +105,17 @@ def _ends(result: dict[str, object], directory: Path, config: Mapping[str, Any],
         for role, number in zip(("eot", "eom"), others, strict=False):
             result[f"tokenizer.ggml.{role}_token_id"] = number
         return
+
+
+def _sampling(directory: Path) -> dict[str, object]:
+    """What the authors advise for drawing tokens, unless they advise against drawing."""
+    table = _table(directory / "generation_config.json")
+    if table.get("do_sample") is False:
+        return {}
+    values = {ours: table.get(theirs) for ours, theirs in _SAMPLING.items()}
+    return {
+        f"general.sampling.{name}": value for name, value in values.items() if type(value) in (int, float)
+    }
 
 
 def _begin(result: dict[str, object], config: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ class FakeModel:
     statistics: Any = None
     kept: ClassVar[int] = 0
     family: ClassVar[Any] = None
+    recommended: ClassVar[dict[str, float]] = {}
 
     @property
     def tokenizer(self) -> SimpleNamespace:

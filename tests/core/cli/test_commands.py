@@ -199,6 +199,18 @@ def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytes
     assert [message["content"] for message in asked[-1][0]] == ["짧게", "한\n줄", "줄\n한", "끝"]
 
 
+def test_conversations_are_drawn_as_advised(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lumen("run", "demo", "가")
+    monkeypatch.setattr(type(engine.models[-1]), "recommended", {"temperature": 0.5, "top_k": 20})
+    lumen("run", "demo", "가", "--chat", "--top-k", "9")
+    lumen("run", "demo", "가")
+    stdin(monkeypatch, "가".encode())
+    lumen("chat", "--temp", "0.1")
+    options = [model.asked[0][1] for model in engine.models[1:]]
+    drawn = [{name: one[name] for name in ("temperature", "top_k") if name in one} for one in options]
+    assert drawn == [{"temperature": 0.5, "top_k": 9}, {}, {"temperature": 0.1, "top_k": 20}]
+
+
 def test_thinking_is_turned_on_and_off_while_talking(
     engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ from kit import checkpoints
 
 import lumen_core as lumen
 from lumen_core.engine.convert import convert
+from lumen_core.engine.sampling import recommended
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError, ModelFormatError
 from lumen_core.plugins.registry import Registry
@@ -54,6 +55,24 @@ def test_metadata_say_what_the_configs_say(directories: dict[str, Path]) -> None
         assert len(keys["tokenizer.ggml.tokens"]) == checkpoints.ROWS  # type: ignore[arg-type]
     with open_model(directories["qwen3"], Registry.load()) as file:
         assert "output.weight" not in file.tensors
+
+
+def test_what_the_authors_advise_is_read(tmp_path: Path) -> None:
+    directory = checkpoints.write(tmp_path / "model", "qwen3")
+    advice: dict[str, object] = {
+        "temperature": 0.5, "top_p": 0.6, "top_k": 20, "repetition_penalty": 1.05, "min_p": "x"
+    }  # fmt: skip
+    path = directory / "generation_config.json"
+    path.write_text(json.dumps({"eos_token_id": 258, **advice}))
+    with open_model(directory, Registry.load()) as file:
+        found = recommended(file.metadata)
+    assert found == {"temperature": 0.5, "top_p": 0.6, "top_k": 20, "repeat_penalty": 1.05}
+    path.write_text(json.dumps({"eos_token_id": 258, "do_sample": False, **advice}))
+    with open_model(directory, Registry.load()) as file:
+        assert recommended(file.metadata) == {}
+    wrong = {"temp": -1.0, "top_k": 1e9, "top_p": float("nan"), "min_p": True, "penalty_repeat": 1.5}
+    keys = {f"general.sampling.{name}": value for name, value in wrong.items()}
+    assert recommended(keys) == {"top_k": 10**9, "repeat_penalty": 1.5}
 
 
 def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:
