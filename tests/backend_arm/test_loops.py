@@ -1,4 +1,4 @@
-"""The inner loops that LLVM makes for dotprod and i8mm: golden listings for decoding, no spills in wide tiles.
+"""The inner loops of dotprod and i8mm: golden listings for decoding, no spills in wide tiles.
 
 `loops.txt` is rewritten by `pytest --bless`.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from kit.forms import form
-from kit.loops import census, hot_loop, matmul_assembly, products, touches_stack
+from kit.loops import census, hot_loop, matmul_assembly, touches_stack
 
 from lumen_backend_arm.targets import DOTPROD, I8MM, NEON
 from lumen_core.schedule.matmul import tile_columns

@@ -32,6 +32,7 @@ PROCESSORS = {
     "arm-neon": "cortex-a53",
     "arm-i8mm": "max,sve=off",
     "arm-dotprod": "neoverse-n1",
+    "arm-sve2-128": "max,sve-default-vector-length=16",
     "arm-sve-256": "max,sve-default-vector-length=32",
     "arm-sve-512": "max,sve-default-vector-length=64",
 }
