@@ -174,7 +174,7 @@ def page(analyser: Analyser, checkout: str | None) -> str:
         f"{version(analyser.tool)}; nothing here was measured on an ARM machine.\n"
         "The models of cores are LLVM's: that of N1 takes in three operations a cycle, V2's six;\n"
         "that of Apple's cores is of an older one, with three vector units for four.\n"
-        "GEMM: products of bytes a cycle in the wide tile, and their share of what the same model can do with\n"
+        "GEMM: products of bytes a cycle in the wide tile, and their share of what the model can do with\n"
         "nothing but that instruction. GEMV: GB of weights a second at 3 GHz. Data is in a near cache.\n"
         "llama.cpp: the fastest of its repacked kernels for the format, only the loop with the dot products\n"
         "(what it does once a block is left out; ours is counted).",
