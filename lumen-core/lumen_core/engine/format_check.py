@@ -253,7 +253,7 @@ def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:
 
 def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
     """A matrix as the kernels read it."""
-    layout = WeightLayout(form, target.lanes)
+    layout = WeightLayout(form, target.lanes, target.depth)
     length = form.columns(raw.shape[1])
     made = allocate(layout.matrix_bytes(len(raw), length), "a packed matrix")
     assert address(made) % ALIGNMENT == 0
@@ -287,7 +287,8 @@ def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | Non
         data = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(count, groups, -1).view(np.uint8)
         blocks[:, :, where : where + data.shape[-1]] = data
 
-    laid = np.ascontiguousarray(pieces.transpose(0, 2, 3, 1, 4)).reshape(count, groups, -1)
+    runs = pieces.reshape(count, columns // layout.side, layout.side, groups, layout.pieces, -1, layout.run)
+    laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
     blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
     put(layout.scales, spread[..., None])
     if layout.seeds32 > layout.seeds16:
@@ -323,7 +324,7 @@ def _matmul(form: NormalForm, target: Target) -> str:
     count = 0
     for columns in (1, tile_columns(target)):
         kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
-        layout = ActivationLayout(form.activation, columns)
+        layout = ActivationLayout(form.activation, columns, target.depth)
         for tokens in TOKENS if columns > 1 else (1,):
             for extreme in (False, True):
                 codes, scales = _activations(form, tokens, length, extreme, generator)
