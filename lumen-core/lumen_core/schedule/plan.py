@@ -29,7 +29,8 @@ from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
 
-GROUP_CHUNK = 4  # row groups that a thread takes at a time in a wide matmul
+GROUP_CHUNK = 8  # row groups that a thread takes at a time in a wide matmul, at most
+TURNS = 4  # of every thread in a phase, at least
 
 
 def plan(
@@ -110,7 +111,7 @@ class _Planner(ExpertPlanner):
             lambda name: build_matmul(form, self.target, tile, name),
         )
         groups = -(-rows // self.target.lanes)
-        unit = self._groups_per_unit(result)
+        unit = self._groups_per_unit(result, groups)
         arguments = (
             self.places.weight(weight),
             self.places.of[activation].argument,
@@ -123,15 +124,20 @@ class _Planner(ExpertPlanner):
         )
         self._chain([Call(symbol, arguments)], [result], units=-(-groups // unit))
 
-    def _groups_per_unit(self, result: Value) -> int:
-        """Row groups that one thread must do together: a head, where a head-wise operation follows."""
+    def _groups_per_unit(self, result: Value, groups: int) -> int:
+        """Row groups that a thread does together: a head, where a head-wise operation follows."""
         lanes = self.target.lanes
         for operation in self.function.operations:
             headwise = operation.name == "rowwise" and operation.attributes["space"] == "head"
             if headwise and result in operation.operands:
                 size = self._head_size(operation)
                 return math.lcm(size, lanes) // lanes
-        return 1 if self.decode else GROUP_CHUNK
+        if self.decode:
+            return 1
+        unit = GROUP_CHUNK
+        while unit > 1 and groups < unit * TURNS * self.places.threads:
+            unit //= 2
+        return unit
 
     def _head_size(self, operation: Operation) -> int:
         return operation.results[0].type.shape[-1].value or 0

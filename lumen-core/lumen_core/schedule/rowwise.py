@@ -307,12 +307,15 @@ class _Rowwise:
                 rows[value] = QuantizedRow(self.b, layout, pointer, stride, self.token, self.vector.lanes)
             else:
                 plain.append((value, self._start(value, pointer, stride)))
-        spans = [row.layout.group for row in rows.values() if row.layout.name != "f32"]
+        spans = [row.layout.group for row in rows.values() if not row.layout.plain]
+        for row in rows.values():
+            if row.layout.plain:
+                row.finish_plain(self.length)
         if not spans:
             self._places(lambda places, _: self._store_chunks(places, plain, rows, {}), [])
             return
         span = max(spans)
-        scratch = {v: self.b.stack(4 * span) for v, row in rows.items() if row.layout.name != "f32"}
+        scratch = {v: self.b.stack(4 * span) for v, row in rows.items() if not row.layout.plain}
         lanes = self.vector.lanes
         count = min(4, span // lanes)
         with self.b.loop(0, self.length, span) as group:

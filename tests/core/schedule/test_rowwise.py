@@ -147,22 +147,25 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
 
 @each_target
 @pytest.mark.parametrize("columns", [1, 4])
-def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
-    length, tokens = 64, 5
-    function, operation = parsed(NORM.format(D=length, A="f32"))
-    x, y, w = (np.random.default_rng(0).standard_normal(s).astype("f4") for s in [(5, 64), (5, 64), 64])
-    layout = ActivationLayout("f32", columns)
-    sums, panels = np.zeros_like(x), np.zeros(layout.bytes(tokens, length) // 4, np.float32)
+@pytest.mark.parametrize(("activation", "length"), [("f32", 64), ("bf16", 64), ("bf16", 63)])
+def test_plain_rows_for_float_weights(target: Target, activation: str, length: int, columns: int) -> None:
+    tokens, stride = 5, 4 * length
+    function, operation = parsed(NORM.format(D=length, A=activation))
+    shapes = [(tokens, length), (tokens, length), length]
+    x, y, w = (np.random.default_rng(0).standard_normal(shape).astype("f4") for shape in shapes)
+    x[3, 5] = np.nan
+    layout = ActivationLayout(activation, columns)
+    sums, panels = np.zeros_like(x), np.full(layout.bytes(tokens, length), 255, np.uint8)
     call = compiled(build_rowwise(operation, target, columns), target)
     call(
         x,
-        256,
+        stride,
         y,
-        256,
+        stride,
         w,
         0,
         sums,
-        256,
+        stride,
         panels,
         layout.panel_bytes(length),
         None,
@@ -173,8 +176,16 @@ def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
         0,
         0,
     )
-    found = panels.reshape(-1, length, columns).transpose(0, 2, 1).reshape(-1, length)[:tokens]
-    np.testing.assert_allclose(found, interpret(function, [x, y, w])[1], rtol=1e-5)
+    pairs = panels.reshape(-1, -(-length // layout.group), columns, layout.group, 4 // layout.group)
+    stored = pairs.transpose(0, 2, 1, 3, 4).reshape(-1, layout.group * pairs.shape[1], 4 // layout.group)
+    found = np.zeros((tokens, stored.shape[1], 4), np.uint8)
+    found[..., 4 - 4 // layout.group :] = stored[:tokens]
+    numbers = found.view(np.float32)[..., 0]
+    wanted = interpret(function, [x, y, w])[1]
+    tolerance = 2.0**-8 if activation == "bf16" else 1e-5  # a last bit
+    np.testing.assert_allclose(numbers[:, :length], wanted, rtol=tolerance)
+    assert activation == "f32" or (numbers[:, :length] == wanted).mean() > 0.7
+    assert not numbers[:, length:].any()
 
 
 @each_target
