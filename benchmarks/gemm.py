@@ -1,14 +1,16 @@
 """f32 matrix products of the compiler's kernels beside numpy's: C = A B with matrices of n x n.
 
-In: a size, a number of threads. Out: operations a second of both, and the peak of fused multiply-adds that
-was measured between them. Ours reads weights and activations packed, as they are in a model; numpy packs its
-own.
+    python gemm.py SIZE THREADS REPETITIONS
+
+Out: a line of JSON with the operations a second of both, and the peak of fused multiply-adds that was
+measured between them. Ours reads weights and activations packed, as they are in a model; numpy packs its own.
 """
 
 from __future__ import annotations
 
-import os
+import json
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from lumen_core.engine.format_check import compiled, packed, panels
 from lumen_core.engine.session import choose_target, load_formats
@@ -24,8 +26,6 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.runtime.peaks import measure_peaks
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
-
-SIZES = (1024, 2048, 4096)
 
 
 def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:
@@ -69,11 +69,15 @@ def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:
         np.testing.assert_allclose(output, left @ right.T, rtol=1e-3, atol=1e-2)
     operations = 2 * size**3
     found = {name: operations / statistics.median(times) for name, times in seconds.items()}
-    core = os.environ.get("OPENBLAS_CORETYPE", "")
-    return found | {"peak": statistics.median(peaks), "openblas_coretype": core}
+    kernels = {pool["architecture"] for pool in threadpool_info() if "architecture" in pool}
+    return found | {"peak": statistics.median(peaks), "numpy_kernels": ", ".join(sorted(kernels))}
 
 
 def timed(work: Callable[[], None]) -> float:
     started = time.perf_counter()
     work()
     return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(*map(int, sys.argv[1:]))))

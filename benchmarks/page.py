@@ -77,7 +77,7 @@ def page(records: dict[str, Record]) -> str:
 def introduction(records: dict[str, Record]) -> list[str]:
     machines = sorted({f"{r['processor']}, {r['cores']} cores" for r in records.values()})
     dates = sorted(r["date"][:10] for r in records.values()) or ["never"]
-    versions = sorted({f"Lumen {r['lumen']}, Python {r['python']}" for r in records.values()})
+    versions = sorted({f"Lumen {r['version']}, Python {r['python']}" for r in records.values()})
     targets = sorted({r["target"] for r in records.values() if "target" in r})
     engines = sorted({
         result["engine"].partition(",")[0]

@@ -32,7 +32,17 @@ LAST = """
 with open("/proc/self/status") as status:
     print(*(line.split()[1] for line in status if line.startswith("VmHWM")), file=sys.stderr)
 """
-LUMEN = "import sys; from lumen_core.cli.main import main; main()" + LAST
+LUMEN = (
+    """
+import sys
+from lumen_core.cli.main import main
+try:
+    main()
+except SystemExit as end:
+    assert not end.code
+"""
+    + LAST
+)
 # Load, tokenize, one step, the likeliest token: what `lumen run -n 1 --temp 0` does.
 LLAMA_CPP = (
     f"""

@@ -33,7 +33,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import gemm
 import page
 import processes
 
@@ -57,6 +56,8 @@ LONG = [
     [Test(generated=64), Test(generated=64, sequences=8)],
     [Test(generated=128), Test(generated=128, lookup=True)],
 ]
+
+GEMM_SIZES = (1024, 2048, 4096)
 
 Record = dict[str, Any]
 
@@ -86,8 +87,11 @@ def main() -> None:
         parser.error(f"unknown parts: {', '.join(sorted(unknown))}; known: {', '.join(PARTS)}")
     if "gemm" in parts:
         for count in threads:
-            for size in gemm.SIZES:
-                results.keep(f"gemm|{size}|{count}", gemm.measure(size, count, chosen.repetitions))
+            for size in GEMM_SIZES:
+                # numpy's library chooses its kernels when it is loaded, and variables may choose for it.
+                own = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
+                command = ["gemm.py", str(size), str(count), str(chosen.repetitions)]
+                results.keep(f"gemm|{size}|{count}", child(sys.executable, command, own))
     for name in shapes:
         if "openvino" in parts:
             for count in threads:
@@ -140,10 +144,16 @@ def measured(path: Path, threads: int, tests: list[Test], repetitions: int, agai
 def openvino(name: str, threads: int, chosen: argparse.Namespace) -> dict[str, Record]:
     """Measure all precisions of OpenVINO GenAI on a shape; its models are kept for the next time."""
     numbers = {key: value for key, value in asdict(shape(name)).items() if key != "more"} | {"name": name}
-    command = [chosen.openvino_python, str(HERE / "openvino_speed.py"), json.dumps(numbers),
-               str(chosen.openvino_models), str(threads), str(chosen.repetitions)]  # fmt: skip
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Record] = json.loads(done.stdout.splitlines()[-1])
+    command = ["openvino_speed.py", json.dumps(numbers), str(chosen.openvino_models), str(threads),
+               str(chosen.repetitions)]  # fmt: skip
+    return child(chosen.openvino_python, command)
+
+
+def child(python: str, command: list[str], environment: dict[str, str] | None = None) -> Record:
+    """Run a program of this folder; its last line is JSON."""
+    command = [python, str(HERE / command[0]), *command[1:]]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    found: Record = json.loads(done.stdout.splitlines()[-1])
     return found
 
 
@@ -165,7 +175,7 @@ class Results:
     def keep(self, key: str, record: Record) -> None:
         self.records[key] = record | {
             "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="minutes"),
-            "lumen": lumen_core.__version__,
+            "version": lumen_core.__version__,
             "python": platform.python_version(),
             "processor": processor(),
             "cores": len(os.sched_getaffinity(0)),

@@ -35,8 +35,11 @@ def _doc(doc: str, indent: str) -> str:
 def _format(item: ast.Format) -> str:
     generics = f"[{', '.join(item.generics)}]" if item.generics else ""
     lines = [f"format {item.name}{generics} : block {item.block} {{"]
-    if item.fields:
-        lines.append(_INDENT + "    ".join(print_field(field) for field in item.fields))
+    fields = [print_field(field) for field in item.fields]
+    if any(field.origin is not None for field in item.fields):
+        lines += [_INDENT + field for field in fields]
+    elif fields:
+        lines.append(_INDENT + "    ".join(fields))
     lines += [_INDENT + print_let(let) for let in item.lets]
     lines += [f"{_INDENT}value = {print_expression(item.value)}", "}"]
     return _doc(item.doc, "") + "\n".join(lines)
@@ -98,6 +101,7 @@ def _model(item: ast.Model) -> str:
 
 def _config(entry: ast.Config) -> str:
     key = f" = {entry.key}" if entry.key is not None else ""
+    key += f" in {', '.join(map(str, entry.allowed))}" if entry.allowed else ""
     default = f" else {print_expression(entry.default)}" if entry.default is not None else ""
     return f"{entry.name}: {entry.type}{'[L]' * entry.layered}{key}{default}"
 

@@ -19,6 +19,7 @@ from lumen_core.dsl import ast
 from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
+from lumen_core.ir.operations.values import round_bf16
 from lumen_core.quant.choices import choice
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
@@ -131,20 +132,21 @@ def _set_float(field: FloatField, raw: np.ndarray, generator: np.random.Generato
 
 def _codes(declaration: ast.Format, form: NormalForm) -> str:
     """Every value of every stored integer, the others random; and blocks of random bits."""
-    raw = random_rows(form, 64, 1).reshape(64, -1)
+    raw = _complete(form, 64)
     tried = [raw]
     values = 0
     for field in fields(form):
         numbers = choice(field, form.name)
         whole = numbers.values[:: max(1, len(numbers.values) // _MOST_VALUES)].astype(np.float32)
-        stored = np.ascontiguousarray(_cleared(field, random_rows(form, len(whole), 1, seed=1)).T)
+        stored = np.ascontiguousarray(_cleared(field, _complete(form, len(whole), seed=1)).T)
         numbers.store(np.broadcast_to(whole, (field.count, len(whole))), stored)
         tried.append(np.ascontiguousarray(stored.T))
         values += len(whole)
     blocks = np.concatenate(tried)
     with np.errstate(all="ignore"):
-        found, wanted = form.decode(blocks), evaluate(declaration, blocks, np.float64)
-        bound = 4 * 2.0**-24 * (np.abs(wanted) + _magnitudes(form, blocks))
+        rows = form.rows(blocks[:, None])
+        found, wanted = form.decode(rows), evaluate(declaration, blocks, np.float64)
+        bound = 4 * 2.0**-24 * (np.abs(wanted) + _magnitudes(form, rows))
         same = (np.abs(found - wanted) <= bound + 1e-37) | (np.isnan(found) & np.isnan(wanted))
     if not same.all():
         block, weight = np.argwhere(~same)[0]
@@ -153,6 +155,11 @@ def _codes(declaration: ast.Format, form: NormalForm) -> str:
             f"{found[block, weight]:g}, the declaration gives {wanted[block, weight]:g}"
         )
     return f"{values} values of {len(fields(form))} stored integers, {len(raw)} random blocks"
+
+
+def _complete(form: NormalForm, count: int, seed: int = 0) -> np.ndarray:
+    """Random blocks with what their rows store once: uint8 [count, bytes]."""
+    return form.completed(random_rows(form, count, 1, seed))[:, 0]
 
 
 def _cleared(field: BitField, blocks: np.ndarray) -> np.ndarray:
@@ -169,7 +176,7 @@ def _storing(form: NormalForm) -> str:
     generator = np.random.default_rng(2)
     for field in fields(form):
         numbers = choice(field, form.name)
-        stored = np.zeros((form.block_bytes, 256), np.uint8)
+        stored = np.zeros((form.block_bytes + form.header_bytes, 256), np.uint8)
         values = generator.choice(numbers.values, (field.count, 256))
         numbers.store(values.astype(np.float32), stored)
         found = field.decode(np.ascontiguousarray(stored.T)).T
@@ -246,7 +253,7 @@ def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:
 
 def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
     """A matrix as the kernels read it."""
-    layout = WeightLayout(form, target.lanes)
+    layout = WeightLayout(form, target.lanes, target.depth)
     length = form.columns(raw.shape[1])
     made = allocate(layout.matrix_bytes(len(raw), length), "a packed matrix")
     assert address(made) % ALIGNMENT == 0
@@ -256,14 +263,17 @@ def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
 
 
 def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    """Activations (codes and scales, or plain f32) in the bytes that a matmul kernel reads."""
+    """Activations (codes and scales, or plain numbers) in the bytes that a matmul kernel reads."""
     tokens, length = codes.shape
     columns, count = layout.columns, -(-tokens // layout.columns)
     made = allocate(layout.bytes(tokens, length), "activations")
     codes = np.pad(codes, ((0, count * columns - tokens), (0, 0)))
     if scales is None:
-        plain = codes.reshape(count, columns, length).transpose(0, 2, 1).astype(np.float32)
-        made[: plain.nbytes] = np.ascontiguousarray(plain).view(np.uint8).reshape(-1)
+        codes = np.pad(codes.astype(np.float32), ((0, 0), (0, -length % layout.group)))
+        upper = codes.view(np.uint8).reshape(count, columns, -1, layout.group, 4)[
+            ..., 4 - 4 // layout.group :
+        ]
+        made[: upper.size] = upper.transpose(0, 2, 1, 3, 4).reshape(-1)
         return made
     groups = length // layout.group
     spread = np.pad(scales, ((0, count * columns - tokens), (0, 0))).astype(np.float32)
@@ -277,7 +287,8 @@ def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | Non
         data = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(count, groups, -1).view(np.uint8)
         blocks[:, :, where : where + data.shape[-1]] = data
 
-    laid = np.ascontiguousarray(pieces.transpose(0, 2, 3, 1, 4)).reshape(count, groups, -1)
+    runs = pieces.reshape(count, columns // layout.side, layout.side, groups, layout.pieces, -1, layout.run)
+    laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
     blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
     put(layout.scales, spread[..., None])
     if layout.seeds32 > layout.seeds16:
@@ -313,7 +324,7 @@ def _matmul(form: NormalForm, target: Target) -> str:
     count = 0
     for columns in (1, tile_columns(target)):
         kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
-        layout = ActivationLayout(form.activation, columns)
+        layout = ActivationLayout(form.activation, columns, target.depth)
         for tokens in TOKENS if columns > 1 else (1,):
             for extreme in (False, True):
                 codes, scales = _activations(form, tokens, length, extreme, generator)
@@ -335,8 +346,9 @@ def _matmul(form: NormalForm, target: Target) -> str:
 def _activations(
     form: NormalForm, tokens: int, length: int, extreme: bool, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    if form.activation == "f32":
-        return generator.standard_normal((tokens, length)).astype(np.float32), None
+    if ActivationLayout(form.activation, 1).plain:
+        values = generator.standard_normal((tokens, length)).astype(np.float32)
+        return round_bf16(values) if form.activation == "bf16" else values, None
     group = ActivationLayout(form.activation, 1).group
     codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)
     if extreme:

@@ -117,9 +117,9 @@ def _time(
 ) -> float:
     """The least seconds of some runs."""
     kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
-    layout = ActivationLayout(form.activation, columns)
+    layout = ActivationLayout(form.activation, columns, target.depth)
     generator = np.random.default_rng(0)
-    if form.activation == "f32":
+    if layout.plain:
         given = panels(layout, generator.standard_normal((tokens, length)).astype(np.float32), None)
     else:
         codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)

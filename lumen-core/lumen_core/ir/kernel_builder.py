@@ -213,7 +213,10 @@ class Builder:
         return self.emit("dot4", (accumulator, left, right), accumulator.type, kind=kind)
 
     def dot2(self, accumulator: Value, left: Value, right: Value) -> Value:
-        """accumulator[i] + sum over j < 2 of left[2i+j] * right[2i+j]; words are given as i32 lanes."""
+        """accumulator[i] + sum over j < 2 of left[2i+j] * right[2i+j]; pairs are given as i32 lanes.
+
+        They are signed words where the accumulator is i32, bf16 where it is f32.
+        """
         return self.emit("dot2", (accumulator, left, right), accumulator.type)
 
     def lookup16(self, table: Sequence[int], index: Value) -> Value:
@@ -234,8 +237,12 @@ class Builder:
             return pointer
         return self.emit("offset", (pointer, self._same(self.i64(0), bytes)), PTR)
 
-    def load(self, type: Type, pointer: Value, bytes: Value | int = 0, align: int = 1) -> Value:
-        return self.emit("load", (self.offset(pointer, bytes),), type, align=align)
+    def load(
+        self, type: Type, pointer: Value, bytes: Value | int = 0, align: int = 1, again: bool = False
+    ) -> Value:
+        """Read memory; `again`: even if a register might hold what is there."""
+        extra = {"again": True} if again else {}
+        return self.emit("load", (self.offset(pointer, bytes),), type, align=align, **extra)
 
     def load_splat(self, type: Type, pointer: Value, bytes: Value | int = 0, align: int = 4) -> Value:
         """One scalar from memory in every lane of `type`."""

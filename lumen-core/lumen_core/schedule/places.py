@@ -34,6 +34,16 @@ def window_of(function: Function) -> int:
     return found.pop() if found else 0
 
 
+def rows_by_choice(function: Function) -> set[Value]:
+    """The values that have a row for every choice of experts: their products, and what follows from these."""
+    found: set[Value] = set()
+    for operation in function.operations:
+        follows = operation.name == "rowwise" and not found.isdisjoint(operation.operands)
+        if operation.name == "fused_expert_matmul" or follows:
+            found.update(operation.results)
+    return found
+
+
 def token_stride(elements: int) -> int:
     """Bytes between tokens of `elements` f32 numbers.
 
@@ -65,6 +75,7 @@ class Places:
         self.threads = threads
         self.of: dict[Value, Stored] = {}
         self.roles = self._cache_roles()
+        self.by_choice = rows_by_choice(function)
         # layers that keep a window of the cache have pages of their own
         window = window_of(function)
         kind = f".{window}" if window else ""
@@ -113,7 +124,8 @@ class Places:
     def room(self, value: Value, private: bool) -> int:
         """Rows that a buffer has: those of a step, or of a batch of one expert's rows."""
         rows = self.rows(value)
-        return self.batch if private and rows > 1 and self.columns > 1 else self.capacity * rows
+        of_batch = private and value in self.by_choice and self.columns > 1
+        return self.batch if of_batch else self.capacity * rows
 
     @property
     def batch(self) -> int:

@@ -94,7 +94,7 @@ class ExpertPlanner(Planner):
         symbol = self.needs.request(
             "bytoken",
             f"bytoken {inner} {form.activation} {self.columns} {self.target.name}",
-            lambda name: build_by_token(inner, form.activation, self.columns, name),
+            lambda name: build_by_token(inner, form.activation, self.columns, self.target.depth, name),
         )
         arguments = (
             self.places.weight(weight),
@@ -148,7 +148,7 @@ class ExpertPlanner(Planner):
         (result,) = operation.results
         stored, given = self.places.new_buffer(result), self.places.of[x]
         self.places.of[result] = stored
-        step = given.stride if self.places.rows(x) > 1 else 0
+        step = given.stride if x in self.places.by_choice else 0
         symbol = self._product(weight, 1)
         calls, groups = [], 0
         for choice in range(chosen.type.shape[1].value or 0):
@@ -200,7 +200,7 @@ class ExpertPlanner(Planner):
         if self.decode:
             return False
         if operation.name == "rowwise":
-            return self.places.rows(operation.results[0]) > 1
+            return operation.results[0] in self.places.by_choice
         return operation.name == "fused_expert_matmul"
 
     def _open_batches(self, chosen: Value, x: Value, experts: int) -> None:
@@ -239,7 +239,7 @@ class ExpertPlanner(Planner):
 
     def _columns(self, x: Value, chosen: Value, length: int) -> Stored:
         """The batch's columns of the activations: gathered once if they are the tokens', else as they are."""
-        if self.places.rows(x) > 1:
+        if x in self.places.by_choice:
             return self.places.of[x]
         if x not in self._gathered:
             assert self._grouping is not None
@@ -252,7 +252,7 @@ class ExpertPlanner(Planner):
             symbol = self.needs.request(
                 "gather",
                 f"gather {x.type.element} {self.columns} {choices} {self.target.name}",
-                lambda label: build_gather(x.type.element, self.columns, choices, label),
+                lambda label: build_gather(x.type.element, self.columns, self.target.depth, choices, label),
             )
             rows = Moved(self._memory(), Number(0), 0, self._grouping.rows)
             start, count = self._record(Grouping.START), self._record(Grouping.COUNT)
@@ -262,7 +262,8 @@ class ExpertPlanner(Planner):
 
     def plan_rows_of_batches(self, operation: Operation) -> None:
         """Row-wise work between the products of a batch."""
-        chains = {self.made_here.get(value) for value in operation.operands if self.places.rows(value) > 1}
+        rows = [value for value in operation.operands if value in self.places.by_choice]
+        chains = {self.made_here.get(value) for value in rows}
         if chains != {self._batches} or self._batches < 0:
             raise LumenBug(f"work on the rows of experts stands apart in @{self.function.name}")
         for result in operation.results:

@@ -13,6 +13,15 @@ _TINY = 1e-30  # below this the scale's inverse would overflow: such a group cou
 _ONES = 0x01010101
 
 
+def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
+    """Where the codes of a column known at run time start: it lies as column 0 from there on."""
+    side = layout.side
+    if side == 1:
+        return builder.offset(panel, builder.mul(column, PIECE))
+    first = builder.mul(builder.div(column, side), side * PIECE)
+    return builder.offset(panel, builder.add(first, builder.mul(builder.rem(column, side), layout.run)))
+
+
 class QuantizedRow:
     """One token's place in an activation buffer; `lanes` is the width of the vectors to work with."""
 
@@ -35,17 +44,38 @@ class QuantizedRow:
         if columns > 1:
             column = builder.rem(token, columns)
             self.words = builder.offset(panel, builder.mul(column, 4))
-            self.codes = builder.offset(panel, builder.mul(column, PIECE))
+            self.codes = column_codes(builder, layout, panel, column)
 
     def store_plain(self, values: Value, element: Value) -> None:
-        """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain f32."""
-        builder, step = self.builder, 4 * self.layout.columns
-        to = builder.offset(self.words, builder.mul(element, step))
+        """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain numbers."""
+        builder, group, step = self.builder, self.layout.group, 4 * self.layout.columns
+        to = builder.offset(self.words, builder.mul(builder.div(element, group), step))
+        if group == 2:
+            values = self._bf16(values)
+            if values.type.lanes == 1:
+                builder.store(values, builder.offset(to, builder.mul(builder.rem(element, 2), 2)), align=2)
+                return
+            values = builder.bitcast(values, Type("i32", values.type.lanes // 2))
         if step == 4 or values.type.lanes == 1:
             builder.store(values, to, align=4)
             return
         for lane in range(values.type.lanes):
             builder.store(builder.extract(values, lane), to, lane * step, align=4)
+
+    def finish_plain(self, length: int) -> None:
+        """Write what a last pair lacks: no number may stand there."""
+        if length % self.layout.group:
+            self.store_plain(self.builder.f32(0.0), self.builder.i64(length))
+
+    def _bf16(self, values: Value) -> Value:
+        """The upper halves of f32, rounded half to even, as words; what is no number stays so."""
+        builder, lanes = self.builder, values.type.lanes
+        bits = builder.bitcast(values, Type("i32", lanes))
+        even = builder.bitand(builder.shr(bits, 16), 1)
+        rounded = builder.shr(builder.add(builder.add(bits, even), 0x7FFF), 16)
+        number = builder.compare("eq", values, values)
+        word = builder.select(number, rounded, builder.constant(bits.type, 0x7FC0))
+        return builder.convert(word, "i16")
 
     def store_group(self, scratch: Value, group: Value) -> None:
         """Quantize the f32 values at `scratch` as the row's group number `group`."""
@@ -108,7 +138,7 @@ class QuantizedRow:
                 rounded = builder.bitcast(builder.fma(value, factor, magic), Type("i32", width))
                 parts.append(builder.convert(builder.sub(rounded, _MAGIC_BITS), "i8"))
             bytes = self._joined(parts)
-            builder.store(bytes, codes, layout.code(0, PIECE * piece + half), align=4)
+            self._store_codes(bytes, codes, PIECE * piece + half)
             quads = builder.bitcast(bytes, four)
             quads = builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quads)
             sums.append(builder.reduce("add", quads))
@@ -125,6 +155,14 @@ class QuantizedRow:
             weighted = builder.mul(scale, weighted)
         builder.store(weighted, words, layout.sums32 + piece * step, align=4)
         return sums
+
+    def _store_codes(self, bytes: Value, codes: Value, element: int) -> None:
+        """Write 16 codes from `element` on, as many at once as lie side by side."""
+        builder, layout = self.builder, self.layout
+        run = min(16, layout.run)
+        for start in range(0, 16, run):
+            part = bytes if run == 16 else builder.shuffle(bytes, None, range(start, start + run))
+            builder.store(part, codes, layout.code(0, element + start), align=4)
 
     def _joined(self, parts: list[Value]) -> Value:
         while len(parts) > 1:

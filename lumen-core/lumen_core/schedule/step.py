@@ -24,7 +24,7 @@ from lumen_core.schedule.phases import (
     Private,
     Slot,
 )
-from lumen_core.schedule.segments import emit_blocks
+from lumen_core.schedule.segments import count_items
 from lumen_core.target import Target
 
 FIXED_SLOTS = (
@@ -151,7 +151,7 @@ class _Step:
                 self.share(phase.chains, counts, low, high)
             taking.condition = more
             taking.next()
-        self.stamp(" ".join(_kind(chain.calls[0]) for chain in phase.chains))
+        self.stamp(_work(phase))
         self.barrier()
         with b.when(b.compare("eq", self.thread, 0)):  # nobody takes from it before the next barrier
             b.store(b.i64(0), counter, align=8)
@@ -194,13 +194,13 @@ class _Step:
         b = self.b
         if chain.count is not None:
             return self.argument(chain.count, None, None)
-        if chain.segments:
+        if chain.items is not None:
             segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
-            return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
+            return count_items(b, segments, count, chain.items)
         if chain.tokens is None:
             return b.i64(chain.units)
         tokens = self.slot(chain.tokens)
-        return b.mul(b.div(b.add(tokens, chain.per - 1), chain.per), chain.times)
+        return b.div(b.add(tokens, chain.per - 1), chain.per)
 
     def share(self, chains: Sequence[Chain], counts: list[Value], low: Value, high: Value) -> None:
         """Run units low .. high of the chains' concatenation."""
@@ -282,8 +282,19 @@ def spin_until(b: Builder, waiting: Callable[[], Value], give_way: Value) -> Non
         spin.next(b.add(count, 1))
 
 
+def _work(phase: Phase) -> str:
+    """What a phase does: the kinds of its chains' first calls, of a unit with several all its matmuls."""
+    kinds = [
+        _kind(call)
+        for chain in phase.chains
+        for call in (chain.calls if chain.each else chain.calls[:1])
+        if not chain.each or call.symbol.startswith("matmul_")
+    ]
+    return " ".join(dict.fromkeys(kinds))
+
+
 def _kind(call: Call) -> str:
     """What a call does, in a word: a matmul goes by its weight's name."""
     kind, first = call.symbol.split("_")[0], call.arguments[0]
     first = first.base if isinstance(first, Moved) else first
-    return first.name if kind == "matmul" and isinstance(first, Slot) else kind
+    return first.name if kind in ("matmul", "bytoken") and isinstance(first, Slot) else kind

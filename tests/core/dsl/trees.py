@@ -48,8 +48,24 @@ sizes = expressions | st.builds(ast.Pack, names)
 types = st.builds(ast.TypeExpr, elements, st.none() | _tuple(sizes))
 lets = st.builds(ast.Let, _tuple(names, least=1), expressions)
 counts = st.integers(0, LARGEST_INTEGER)
-fields = st.builds(ast.Field, names, names, st.none() | counts)
-formats = st.builds(ast.Format, names, counts, _tuple(fields), _tuple(lets), expressions, docs)
+extents = counts | names
+types_of_fields = names | st.builds("{}<{}>".format, names, extents)
+plain_fields = st.tuples(names, types_of_fields, st.none() | extents)
+otherwise = st.none() | expressions
+fields = st.one_of(
+    st.builds(
+        lambda field, row, other: ast.Field(*field, row, None, other), plain_fields, st.booleans(), otherwise
+    ),
+    st.builds(
+        lambda field, origin, other: ast.Field(*field, False, origin, other),
+        plain_fields,
+        st.builds(ast.Origin, names, _tuple(expressions)),
+        otherwise,
+    ),
+)
+formats = st.builds(
+    ast.Format, names, extents, _tuple(fields), _tuple(lets), expressions, docs, _tuple(names)
+)
 functions = st.builds(
     ast.Function,
     names,
@@ -62,11 +78,14 @@ functions = st.builds(
 )
 keys = st.lists(names, min_size=1, max_size=3).map(".".join)
 strings = st.text(st.characters(exclude_characters='\n"', exclude_categories=["Cs"]), max_size=8)
+_setting = (st.none() | expressions, st.booleans())
+settings = st.builds(ast.Config, names, names, st.none() | keys, *_setting)
+settings |= st.builds(ast.Config, names, names, keys, *_setting, _tuple(counts))
 weights = st.builds(ast.Weight, names, types, st.none() | strings, st.none() | names, st.none() | names)
 models = st.builds(
     ast.Model,
     names,
-    _tuple(st.builds(ast.Config, names, names, st.none() | keys, st.none() | expressions, st.booleans())),
+    _tuple(settings),
     _tuple(weights),
     _tuple(weights),
     _tuple(st.builds(ast.Cache, names, types)),

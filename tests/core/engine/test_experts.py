@@ -6,12 +6,14 @@ import itertools
 
 import numpy as np
 import pytest
+from kit import tiny_models
 from kit.engines import oracle, token_ids
 
 from lumen_backend_x86.backend import BACKEND
 from lumen_core.codegen.objects import host_features
 from lumen_core.engine.benchmark import file_work
 from lumen_core.engine.synth import synthesize
+from lumen_core.errors import LumenError
 
 TARGETS = [target.name for target in BACKEND.usable("x86_64", host_features())]
 SHAPES = ["qwen3moe-tiny", "k-exaone-tiny", "solar-open-tiny"]
@@ -82,3 +84,34 @@ def test_a_token_costs_the_experts_that_it_chooses(tiny, installed, tmp_path) ->
     active = 2 * 2 * 3 * 256 * 256
     assert before.operations_per_token["int8"] > 2 * active
     assert before.operations_per_token["int8"] < 2 * 2 * active
+
+
+@pytest.mark.parametrize("chosen", [1, 8])
+def test_one_expert_and_all_of_them(chosen, tmp_path, installed, engine) -> None:
+    more = {"expert_count": 8, "expert_used_count": chosen, "expert_feed_forward_length": 256}
+    path = synthesize("qwen3moe-tiny", tmp_path / "m.gguf", "q8_0", overrides={"more": more, "layers": 1},
+                      registry=installed)  # fmt: skip
+    ids = token_ids(20)
+    with engine(path, threads=2) as model:
+        found = model.prefill(ids)
+        np.testing.assert_array_equal(model.decode(ids), found)
+        wanted = oracle(model.session).step(ids)
+    errors = np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
+    assert np.median(errors) < 1e-2, errors
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"expert_used_count": 9}, "top_k cannot choose 9 of 8"),
+        ({"expert_gating_func": 3}, "metadata key `expert_gating_func`. is 3; the page computes only 1 or 2"),
+        ({"expert_used_count": 0}, "metadata key `expert_used_count`. must be between 1 and"),
+        ({"expert_count": 7}, r"ffn_gate_inp\.weight has shape \[8, 64\], expected \[7, 64\]"),
+        ({"expert_count": 1 << 40}, r"ffn_gate_inp\.weight has shape \[8, 64\]"),
+        ({"leading_dense_block_count": 1}, r"blk\.0\.ffn_gate\.weight is missing"),
+    ],
+)
+def test_wrong_numbers_of_experts_are_named(settings, message, tmp_path, engine) -> None:
+    path = tiny_models.write(tiny_models.CASES["qwen3moe"], tmp_path / "m.gguf", settings=settings)
+    with pytest.raises(LumenError, match=message):
+        engine(path)
