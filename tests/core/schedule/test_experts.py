@@ -104,7 +104,7 @@ def test_gather(activation: str, columns: int) -> None:
     start, count = 5, 19
     target = np.zeros(layout.bytes(count, length), np.uint8)
     panel = layout.panel_bytes(length)
-    kernel = build_gather(activation, columns, choices)
+    kernel = build_gather(activation, columns, 4, choices)
     compiled(kernel, TARGET)(source, panel, rows, target, length, start, count)
 
     def column(memory: np.ndarray, token: int) -> bytes:
