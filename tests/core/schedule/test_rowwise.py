@@ -7,12 +7,13 @@ import pytest
 
 from lumen_core.ir import QuantizedArray, interpret, parse_module
 from lumen_core.ir.core import Function, Operation
-from lumen_core.quant.layout import ActivationLayout, CacheLayout
+from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Rotary
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
 
+from .caches import float_layout
 from .compiled import TARGETS, compiled
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -79,8 +80,7 @@ def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: 
             assert words is not None
             scales[token, group] = reals[layout.scales // 4 + column]
             for start in range(0, layout.group, 32):
-                at = layout.code(column, start)
-                piece = block[at : at + 32].view(np.int8)
+                piece = block[[layout.code(column, start + n) for n in range(32)]].view(np.int8)
                 codes[token, group * layout.group + start :][:32] = piece
                 total = int(piece.astype(int).sum())
                 where = layout.seeds32 // 4 + start // 32 * step + column
@@ -115,7 +115,7 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
     x[2] = y[2] = 0
     w = random.standard_normal(length).astype(np.float32)
     wanted, quantized = interpret(function, [x, y, w])
-    layout = ActivationLayout(activation, columns)
+    layout = ActivationLayout(activation, columns, target.depth)
     sums, panels = np.zeros_like(x), np.zeros(layout.bytes(tokens, length), np.uint8)
     kernel = build_rowwise(operation, target, columns)
     stride = 4 * length
@@ -217,15 +217,15 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     keys = np.zeros((past, heads, size), np.float16)
     wanted, cache = interpret(function, [x, bias, w, positions, factors, keys])
     cos, sin = rope_tables(Rotary(10000.0, "factors", len(factors)), factors, 80)
-    layout = CacheLayout(heads, size, target.lanes)
+    layout = float_layout(heads, size, target)
     pages = np.array([3, 1], np.int32)
     slots = pages[positions // layout.page] * layout.page + positions % layout.page
     stride = 4 * heads * size
     for kind in ("keys", "values"):
         pool = np.zeros(4 * layout.layer_bytes // 2, np.float16)
-        part = pool[(layout.values if kind == "values" else 0) // 2 :]
+        part = pool[(layout.value_offset if kind == "values" else 0) // 2 :]
         out = np.zeros((tokens, heads, size), np.float32)
-        call = compiled(build_rowwise(operation, target, 1, [kind]), target)
+        call = compiled(build_rowwise(operation, target, 1, [kind], layout), target)
         operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
         results = (out, stride, part, layout.layer_bytes)
         call(*operands, *results, cos, sin, slots, 0, tokens, 0, 1)
@@ -281,7 +281,7 @@ def test_one_region_serves_weights_of_every_kind(target: Target) -> None:
     """
     function, operation = parsed(text)
     x = np.random.default_rng(3).standard_normal((3, 512)).astype(np.float32)
-    layouts = [ActivationLayout(name, 4) for name in ("i8g32", "i8g256", "f32")]
+    layouts = [ActivationLayout(name, 4, target.depth) for name in ("i8g32", "i8g256", "f32")]
     panels = [np.zeros(layout.bytes(3, 512), np.uint8) for layout in layouts]
     pairs = [
         item for pair in zip(panels, (lay.panel_bytes(512) for lay in layouts), strict=True) for item in pair
