@@ -1,6 +1,6 @@
 """How much of a model each format keeps: writes docs/quality.md, for the demo model and its held-out text.
 
-    PYTHONPATH=tests python benchmarks/quality.py [--documents 30] [FORMAT ...]
+    PYTHONPATH=tests python benchmarks/quality.py [--documents 30] [--results rows.json] [FORMAT ...]
 
 Every format (and the usual mixtures) is written by `lumen quantize`; Lumen and llama.cpp then read the same
 text with the same file. The yardstick is the source in f32, run by llama.cpp. Needs llama-cpp-python.
@@ -9,6 +9,7 @@ text with the same file. The yardstick is the source in f32, run by llama.cpp. N
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ def main() -> None:
     )
     parser.add_argument("formats", nargs="*")
     parser.add_argument("--documents", type=int, default=30)
+    parser.add_argument("--results", type=Path, help="keeps the rows between runs")
     parser.add_argument("--output", type=Path, default=PAGE)
     chosen = parser.parse_args()
     library()
@@ -104,18 +106,25 @@ def main() -> None:
         reference = theirs(plain(SOURCE, Path(folder) / "plain.gguf"), documents)
         assert reference is not None
         perplexity = Figures.of(documents, reference, reference).perplexity
-        rows = []
-        for name in chosen.formats or [*formats(registry), *MIXTURES]:
+        wanted = [*formats(registry), *MIXTURES]
+        rows: dict[str, str] = {}
+        if chosen.results and chosen.results.exists():
+            rows = json.loads(chosen.results.read_text())
+        for name in chosen.formats or wanted:
             mixture = name if name in MIXTURES else f"pure-{name}"
             job = plan(file, mixture, registry=registry)
             path = write(job, Path(folder) / "quantized.gguf", target, 2)
             bits = 8 * job.bytes / sum(change.elements for change in job.changes)
             mine = Figures.of(documents, reference, ours(path, documents))
             other = theirs(path, documents)
-            rows.append(_row(name, bits, mine, Figures.of(documents, reference, other) if other else None))
-            print(rows[-1], flush=True)
+            beside = Figures.of(documents, reference, other) if other else None
+            rows[name] = _row(name, bits, mine, beside)
+            print(rows[name], flush=True)
+            if chosen.results:
+                chosen.results.write_text(json.dumps(rows))
     count = sum(map(len, documents))
-    chosen.output.write_text(_page(rows, len(documents), count, perplexity), encoding="utf-8")
+    table = [rows[name] for name in wanted if name in rows]
+    chosen.output.write_text(_page(table, len(documents), count, perplexity), encoding="utf-8")
 
 
 def _row(name: str, bits: float, mine: Figures, other: Figures | None) -> str:

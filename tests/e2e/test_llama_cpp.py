@@ -18,7 +18,10 @@ from kit.llama import FILE_TYPES, Llama, divergence, library, plain, quantize
 
 import lumen_core as lumen
 from lumen_core.engine.convert import convert
+from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
+from lumen_core.plugins.registry import Registry
 
 pytestmark = [pytest.mark.llama_cpp, pytest.mark.slow]
 DEMO = Path(__file__).parents[2] / "demo"
@@ -128,6 +131,25 @@ def test_the_demo_model_writes_the_same_text(prompt: str) -> None:
     if first < STEPS:  # only where two tokens are as good as equal
         best = np.sort(rows[first])[::-1]
         assert best[0] - rows[first][done.tokens[first]] < NOISE * rows[first].std()
+
+
+@pytest.mark.parametrize(
+    "mixture",
+    ["q2_k", "q3_k_m", "q4_k_s", "q5_k_m", "iq2_m", "iq3_xs", "iq4_nl", "tq2_0", "pure-mxfp4", "pure-iq1_m"],
+)
+def test_what_we_quantize_runs_there(mixture: str, tmp_path: Path) -> None:
+    """The demo model in a mixture: llama.cpp reads the same text from the file as we do."""
+    registry, source = Registry.load(), DEMO / "demo-f16.gguf"
+    with registry.reader(source).open(source) as file:
+        path = tmp_path / "m.gguf"
+        write(plan(file, mixture, registry=registry), path, choose_target(registry, None), 2)
+    with lumen.load(path) as model:
+        ids = model.tokenizer.encode("옛날 옛적에 호랑이가 살았습니다. 어느 날 호랑이는 토끼를 만났습니다.")
+        ours = model.logits(ids)
+    with Llama(path) as other:
+        apart = divergence(other.logits(ids), ours)
+    print(f"{mixture}: KL {apart.mean():.6f} nats between the engines")
+    assert apart.mean() < 2e-3
 
 
 # --------------------------------------------------------------------- divergence

@@ -25,10 +25,12 @@ class Engine:
 
     def __init__(self, registry: Registry, path: Path, cache: Path, target: str | None = None,
                  threads: int = 1, chunk: int = 256, context: int = 512,
-                 sequences: int = 1):  # fmt: skip
+                 sequences: int = 1, kv_format: str | None = None):  # fmt: skip
         self.file = registry.reader(path).open(path)
         chosen = choose_target(registry, target)
-        self.session: Session = compile_model(registry, self.file, chosen, threads, ObjectCache(cache), chunk)
+        self.session: Session = compile_model(
+            registry, self.file, chosen, threads, ObjectCache(cache), chunk, kv_format=kv_format
+        )
         self.team = Team(threads, self.session.library)
         yield_function = self.team.yield_function
         self.memory = Memory(

@@ -30,9 +30,12 @@ _SIGMOID = {
 }  # fmt: skip
 # case -> kind of scaling, what its config says besides
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("", {}),
+    "llama-llama3": ("llama3", {}),
     "llama-yarn": ("yarn", {}),
     "llama-linear": ("linear", {}),
     "exaone": ("llama3", {}),
+    "qwen2": ("", {}),
     "qwen3": ("", {}),
     "qwen3-yarn": ("yarn", {}),
     "exaone4": ("llama3", {"sliding_window": tiny.WINDOW, "layer_types": _WINDOWS}),

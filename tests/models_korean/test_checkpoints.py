@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from kit import checkpoints
 from kit import tiny_models as tiny
 from kit.tiny_checkpoints import CASES, write
 
@@ -17,6 +18,7 @@ from lumen_core.engine.convert import convert
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
+from lumen_core.weights.safetensors import open_safetensors
 
 RECORDED = np.load(Path(__file__).with_name("references.npz"))
 QUICK = ("llama-yarn", "exaone", "exaone4", "hyperclovax", "exaone-moe", "solar-open")
@@ -83,3 +85,37 @@ def test_what_does_not_fit_is_named(
         return
     with pytest.raises(LumenError, match=message):
         opened()
+
+
+def test_the_text_part_of_a_model_that_also_sees(tmp_path: Path) -> None:
+    """EXAONE 4.5: its settings are a section, its tensors have another prefix; eyes and guesses are left."""
+    case = tiny.CASES["exaone4"]
+    plain, seeing = tmp_path / "plain", tmp_path / "seeing"
+    for folder in (plain, seeing):
+        folder.mkdir()
+    write(case, plain)
+    names = {name: name.replace("model.", "model.language_model.", 1) for name in arrays_of(plain)}
+    more = {name: np.zeros((4, 4), np.float32) for name in ("model.visual.merger.weight", "mtp.fc.weight")}
+    stored = {names[name]: array for name, array in arrays_of(plain).items()}
+    checkpoints.write_weights(seeing, {**stored, **more})
+    config = json.loads((plain / "config.json").read_text())
+    outer = {"model_type": "exaone4_5", "tie_word_embeddings": False, "vision_config": {"depth": 1},
+             "text_config": config | {"model_type": "exaone4_5_text"}}  # fmt: skip
+    (seeing / "config.json").write_text(json.dumps(outer))
+    (seeing / "tokenizer.json").write_bytes((plain / "tokenizer.json").read_bytes())
+    registry = Registry.load()
+    with open_model(plain, registry) as file, open_model(seeing, registry) as other:
+        bind(load_page(registry, other.architecture)[1], other)
+        assert file.architecture == other.architecture == "exaone4"
+        assert file.tensors.keys() == other.tensors.keys()
+        for name, tensor in file.tensors.items():
+            np.testing.assert_array_equal(tensor.data, other.tensors[name].data)
+        settings = {key: value for key, value in file.metadata.items() if key.startswith("exaone4.")}
+        assert settings.keys() == {key for key in other.metadata if key.startswith("exaone4.")}
+        for key, value in settings.items():
+            np.testing.assert_array_equal(value, other.metadata[key])
+
+
+def arrays_of(directory: Path) -> dict[str, np.ndarray]:
+    found, _ = open_safetensors(directory)
+    return {name: tensor.data.view("<f4").reshape(tensor.shape).copy() for name, tensor in found.items()}

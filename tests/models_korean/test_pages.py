@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from kit.forms import form
 from kit.oracle import Oracle
 
 import lumen_models_korean
@@ -17,7 +17,7 @@ from lumen_core.lower import lower_model
 from lumen_core.passes.pipeline import run
 
 PAGES = Path(lumen_models_korean.__file__).parent
-FORMATS = {"f32": SimpleNamespace(activation="f32")}
+FORMATS = {"f32": form("f32")}
 HEADS, GROUPS, HEAD, WIDTH, INNER, VOCABULARY, LAYERS = 4, 2, 16, 64, 96, 50, 2
 METADATA = {
     "embedding_length": WIDTH, "block_count": LAYERS, "attention.head_count": HEADS,

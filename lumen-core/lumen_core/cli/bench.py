@@ -66,6 +66,7 @@ def bench(
         int, typer.Option("-r", "--repetitions", min=1, help="Repetitions of each test.")
     ] = 5,
     threads: options.Threads = None,
+    kv_format: options.KvFormat = None,
     target: options.TargetName = None,
     output: Annotated[Output, typer.Option("-o", "--output", help="How results are printed.")] = Output.md,
     profile: Annotated[
@@ -89,11 +90,17 @@ def bench(
     if not tests:
         raise LumenError("nothing to measure: both -p and -n are 0")
     if profile:
-        _profile(model, tests, threads, target, json or output is Output.json)
+        _profile(model, tests, threads, target, kv_format, json or output is Output.json)
         return
     with (
         options.opened(
-            model, threads, max(test.context for test in tests), target, quiet=True, sequences=max(together)
+            model,
+            threads,
+            max(test.context for test in tests),
+            target,
+            quiet=True,
+            sequences=max(together),
+            kv_format=kv_format,
         ) as loaded,
         rivals(against, loaded) as others,
         progress_bar() as progress,
@@ -113,13 +120,20 @@ def bench(
         print(f"\nmachine, {machine.threads} threads: reads {reads:.1f} GB/s, peaks in GOPS: {peaks}")
 
 
-def _profile(model: str, tests: list[Test], threads: int | None, target: str | None, json: bool) -> None:
+def _profile(
+    model: str,
+    tests: list[Test],
+    threads: int | None,
+    target: str | None,
+    kv_format: str | None,
+    json: bool,
+) -> None:
     """Print which share of each test every kind of work takes on the first thread."""
     from lumen_core.engine.benchmark import profile
 
     context, together = max(test.context for test in tests), max(test.sequences for test in tests)
     with options.opened(
-        model, threads, context, target, quiet=True, profile=True, sequences=together
+        model, threads, context, target, quiet=True, profile=True, sequences=together, kv_format=kv_format
     ) as loaded:
         results = profile(loaded, tests)
     if json:

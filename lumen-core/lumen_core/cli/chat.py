@@ -45,6 +45,7 @@ def chat(
     seed: options.Seed = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
+    kv_format: options.KvFormat = None,
     target: options.TargetName = None,
     lookup: options.Lookup = False,
     draft: options.DraftName = None,
@@ -59,7 +60,7 @@ def chat(
         seed=seed,
     )
     with (
-        options.opened(model, threads, context, target) as loaded,
+        options.opened(model, threads, context, target, kv_format=kv_format) as loaded,
         options.speculating(lookup, draft, threads, context, target) as guesses,
     ):
         if sys.stdin.isatty():

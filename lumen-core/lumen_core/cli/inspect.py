@@ -22,6 +22,7 @@ EPILOG = """Examples:
 
   lumen inspect demo
   lumen inspect model.gguf --no-tensors
+  lumen inspect model.gguf -c 32768 --kv-format q8_0
   lumen inspect model.gguf --json | jq .metadata
 """
 
@@ -32,6 +33,7 @@ def inspect(
     file: options.ModelName,
     tensors: Annotated[bool, typer.Option(help="List every tensor.")] = True,
     context: options.ContextSize = None,
+    kv_format: options.KvFormat = None,
     json: options.Json = False,
 ) -> None:
     """Show a model file's metadata, tensors and sizes, and the memory that it needs, without loading it."""
@@ -42,7 +44,7 @@ def inspect(
     registry = Registry.load()
     with open_model(options.valid_text(file, "the file name"), registry) as opened:
         if json:
-            facts = _facts(opened) | {"memory": _memory(opened, registry, context)}
+            facts = _facts(opened) | {"memory": _memory(opened, registry, context, kv_format)}
             facts["identity"] = asdict(identify(opened, registry))
             print_json(facts | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
             return
@@ -50,7 +52,7 @@ def inspect(
         facts["size"] = size_text(opened.size)
         facts |= {name: f"{facts[name]:,}" for name in ("parameters", _ACTIVE) if name in facts}
         facts["formats"] = ", ".join(f"{name} x {count}" for name, count in facts["formats"].items())
-        memory = _memory(opened, registry, context)
+        memory = _memory(opened, registry, context, kv_format)
         if "problem" in memory:
             facts["memory"] = f"cannot be run: {memory['problem']}"
         else:
@@ -88,7 +90,9 @@ def _facts(file: ModelFile) -> dict[str, Any]:
     }
 
 
-def _memory(file: ModelFile, registry: Registry, context: int | None) -> dict[str, Any]:
+def _memory(
+    file: ModelFile, registry: Registry, context: int | None, kv_format: str | None
+) -> dict[str, Any]:
     """Return bytes, or the problem for which the file cannot be run."""
     from lumen_core.engine.footprint import footprint
     from lumen_core.errors import ModelError
@@ -96,7 +100,7 @@ def _memory(file: ModelFile, registry: Registry, context: int | None) -> dict[st
     if not file.tensors:
         return {"problem": "the file holds a vocabulary and no weights"}
     try:
-        found = footprint(file, registry, context)
+        found = footprint(file, registry, context, kv_format)
     except ModelError as problem:
         return {"problem": str(problem)}
     return asdict(found)

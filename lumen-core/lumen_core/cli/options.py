@@ -67,6 +67,11 @@ ContextSize = Annotated[
     typer.Option("-c", "--ctx-size", min=1, envvar="LUMEN_CTX_SIZE", rich_help_panel=MACHINE,
                  help="Tokens that prompt and answer may have together."),
 ]  # fmt: skip
+KvFormat = Annotated[
+    str | None,
+    typer.Option("--kv-format", envvar="LUMEN_KV_FORMAT", rich_help_panel=MACHINE, metavar="<K[:V]>",
+                 help="Keep keys and values of the text so far in this format, such as q8_0 or q8_0:q4_0."),
+]  # fmt: skip
 TargetName = Annotated[
     str | None,
     typer.Option("--target", envvar="LUMEN_TARGET", rich_help_panel=MACHINE,

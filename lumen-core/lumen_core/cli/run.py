@@ -45,6 +45,7 @@ def run(
     seed: options.Seed = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
+    kv_format: options.KvFormat = None,
     target: options.TargetName = None,
     lookup: options.Lookup = False,
     draft: options.DraftName = None,
@@ -63,7 +64,7 @@ def run(
     )
     started = time.perf_counter()
     with (
-        options.opened(model, threads, context, target, quiet or json) as loaded,
+        options.opened(model, threads, context, target, quiet or json, kv_format=kv_format) as loaded,
         options.speculating(lookup, draft, threads, context, target) as guesses,
     ):
         sampling |= guesses

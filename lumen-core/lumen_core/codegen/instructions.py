@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from lumen_core.codegen.spelling import llvm_type
+from lumen_core.codegen.spelling import llvm_suffix, llvm_type
 from lumen_core.codegen.writer import Writer
 from lumen_core.errors import LumenBug
 from lumen_core.ir.kernel import Operation, Type, Value
@@ -43,9 +43,13 @@ class InstructionWriter(Writer):
 
     def op_dot2(self, op: Operation) -> None:
         accumulator, left, right = op.operands
-        row = self.row("dot2_s16", accumulator.type)
+        exact = not accumulator.type.is_float
+        row = self.row("dot2_s16" if exact else "dot2_bf16", accumulator.type)
         if row is not None:
             self.call_row(row, op.results[0], op.operands)
+            return
+        if not exact:
+            self.bf16_products(op.results[0], *op.operands)
             return
         products = Value(accumulator.type, "t")
         row = self.row("madd16", accumulator.type)
@@ -54,6 +58,23 @@ class InstructionWriter(Writer):
         else:
             self.word_products(products, left, right)
         self.define(op.results[0], f"add {self.typed(accumulator)}, {self.value(products)}")
+
+    def bf16_products(self, result: Value, accumulator: Value, left: Value, right: Value) -> None:
+        """accumulator[i] + the products of pairs of bf16 (the high half of an f32), the odd one first."""
+        integers, floats = llvm_type(left.type), llvm_type(result.type)
+        name = f"llvm.fma.{llvm_suffix(result.type)}"
+        self.declare(name, floats, (floats,) * 3)
+        total = self.value(accumulator)
+        for half in (f"and {{}} splat (i32 {-1 << 16})", "shl {} splat (i32 16)"):
+            factors = []
+            for value in (left, right):
+                factors.append(self.fresh())
+                self.line(f"{factors[-1]} = {half.format(f'{self.typed(value)},')}")
+            singles = [self.cast(factor, integers, floats) for factor in factors]
+            arguments = ", ".join(f"{floats} {text}" for text in (*singles, total))
+            total = self.fresh()
+            self.line(f"{total} = call {floats} @{name}({arguments})")
+        self.text[id(result)] = total
 
     def word_products(self, result: Value, left: Value, right: Value) -> None:
         """result[i] = the sum over j < 2 of left[2i+j] * right[2i+j], words to 32 bits."""

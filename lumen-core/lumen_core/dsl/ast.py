@@ -232,9 +232,10 @@ class Function(Node):
 
 @dataclass(frozen=True)
 class Config(Node):
-    """`name: type = key else default`; `key` is the metadata key below "<architecture>.", or None.
+    """`name: type = key in 1, 2 else default`; `key` is the metadata key below "<architecture>.", or None.
 
     layered  written `i1[L]`: one value per layer, and a default that may speak of `layer`
+    allowed  the whole numbers that the page can compute; empty: all
     """
 
     name: str
@@ -242,6 +243,7 @@ class Config(Node):
     key: str | None
     default: Expression | None = None
     layered: bool = False
+    allowed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

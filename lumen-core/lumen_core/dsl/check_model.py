@@ -100,6 +100,8 @@ def _config(page: _Page) -> None:
             continue
         if entry.layered and entry.type != "i1":
             page.error(f"a setting per layer is i1, not {entry.type}", entry)
+        if entry.allowed and entry.type != "i32":
+            page.error(f"only an i32 can be `in` a list of numbers, not {entry.type}", entry)
         if entry.type == "scaling" and (entry.key is None or entry.default is not None):
             page.error("a scaling has a metadata key and no default", entry, help="= rope.scaling")
         if entry.type == "size":

@@ -98,7 +98,10 @@ def configure(model: TypedModel, lookup: Callable[[str], object]) -> Configurati
         elif entry.type == "i1":
             scalars[entry.name] = _flag(found, what)
         else:
-            scalars[entry.name] = _scalar(found, what, whole=entry.type == "i32")
+            scalars[entry.name] = number = _scalar(found, what, whole=entry.type == "i32")
+            if entry.allowed and number not in entry.allowed:
+                few = " or ".join(map(str, entry.allowed))
+                raise ModelError(f"{what} is {number}; the page computes only {few}")
     for name, expression in model.quotients.items():
         what = f"model {model.name}: {print_expression(expression)}"
         sizes[name] = _size(_evaluate(expression, dict(sizes), what, exact=True), what)

@@ -13,7 +13,8 @@ In: a Source. Out: an ast.Module, or one SourceError with every finding.
     model    = "model" NAME ["like" NAME] ["with" NAME ("," NAME)*] "{" (section | function)* "}"
     part     = "part" NAME "{" (section | function)* "}"
     section  = config | weights | cache | unused | without
-    config   = "config" "{" (NAME ":" NAME ["[" "L" "]"] ["=" NAME ("." NAME)*] ["else" expression])* "}"
+    config   = "config" "{" (NAME ":" NAME ["[" "L" "]"] ["=" key] ["else" expression])* "}"
+    key      = NAME ("." NAME)* ["in" INT ("," INT)*]
     weights  = ("weights" | "layer") "{" (NAME ":" type ["=" STRING] ["if" NAME] ["else" NAME])* "}"
     cache    = "cache" "{" (NAME ":" type)* "}"
     unused   = "unused" "{" STRING* "}"
@@ -314,6 +315,7 @@ def _config(cursor: Cursor) -> ast.Config:
         cursor.advance()
         cursor.expect("]", "after `L`")
     key, default = None, None
+    allowed: list[int] = []
     if cursor.token.text == "=":
         cursor.advance()
         cursor.same_line("a metadata key")
@@ -323,11 +325,16 @@ def _config(cursor: Cursor) -> ast.Config:
             cursor.same_line("the next part of the metadata key")
             parts.append(cursor.name("the next part of the metadata key").text)
         key = ".".join(parts)
+        if cursor.token.text == "in" and not cursor.token.opens_line:
+            while not allowed or cursor.token.text == ",":
+                cursor.advance()
+                allowed.append(cursor.integer("a number that the setting may be"))
     if cursor.token.text == "else":
         cursor.advance()
         default = parse_expression(cursor)
     cursor.end_of_statement()
-    return ast.Config(name.text, type.text, key, default, layered, span=name.span.to(cursor.previous.span))
+    span = name.span.to(cursor.previous.span)
+    return ast.Config(name.text, type.text, key, default, layered, tuple(allowed), span=span)
 
 
 def _weight(cursor: Cursor) -> ast.Weight:

@@ -98,6 +98,7 @@ def _model(item: ast.Model) -> str:
 
 def _config(entry: ast.Config) -> str:
     key = f" = {entry.key}" if entry.key is not None else ""
+    key += f" in {', '.join(map(str, entry.allowed))}" if entry.allowed else ""
     default = f" else {print_expression(entry.default)}" if entry.default is not None else ""
     return f"{entry.name}: {entry.type}{'[L]' * entry.layered}{key}{default}"
 

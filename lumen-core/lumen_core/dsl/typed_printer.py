@@ -138,6 +138,7 @@ def _model(model: TypedModel) -> str:
 
 def _config(entry: ast.Config) -> str:
     key = f' = metadata "{entry.key}"' if entry.key is not None else ""
+    key += f" in {', '.join(map(str, entry.allowed))}" if entry.allowed else ""
     default = f" else {print_expression(entry.default)}" if entry.default is not None else ""
     return f"{entry.name}: {entry.type}{'[L]' * entry.layered}{key}{default}"
 

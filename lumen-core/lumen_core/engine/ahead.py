@@ -26,7 +26,7 @@ from lumen_core.engine.session import (
 )
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
-from lumen_core.quant.layout import PAGE
+from lumen_core.quant.cache_layout import PAGE
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.runtime.memory import address
 from lumen_core.schedule.places import token_stride

@@ -5,18 +5,17 @@ In: an opened file, and how many tokens of context. Out: bytes.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, context_length, load_page
+from lumen_core.engine.cache_formats import cache_formats
 from lumen_core.engine.pools import CHUNK, plan_pools
 from lumen_core.lower.model import lower_step
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
-from lumen_core.quant.layout import PAGE
+from lumen_core.quant.cache_layout import PAGE, CacheLayout, check_cache_format
 from lumen_core.schedule.places import window_of
-from lumen_core.types import SCALARS
 from lumen_core.weights.model_file import ModelFile
 
 
@@ -34,17 +33,23 @@ class Footprint:
     cache: int
 
 
-def footprint(file: ModelFile, registry: Registry, context: int | None = None) -> Footprint:
-    """Return what a load with this context takes; raises ModelError where the file is no whole model."""
+def footprint(
+    file: ModelFile, registry: Registry, context: int | None = None, kv_format: str | None = None
+) -> Footprint:
+    """Return what a load with this context and format of keys and values takes.
+
+    Raises ModelError where the file is no whole model, UnsupportedFormatError for a format that does not fit.
+    """
     module, model = load_page(registry, file.architecture)
     bound = bind(model, file)
-    entries = [type.substitute(bound.configuration.sizes) for type in model.caches.values()]
-    sizes = [
-        math.prod(size.value or 1 for size in entry.shape[1:]) for entry in entries
-    ]  # but for the tokens
-    token = sum(size * SCALARS[entry.element] // 8 for size, entry in zip(sizes, entries, strict=True))
+    entries = [type.substitute(bound.configuration.sizes).shape[1:] for type in model.caches.values()]
+    heads, size = (number.value or 1 for number in entries[0]) if entries else (1, 1)
+    kept = cache_formats(kv_format, registry, model)
+    check_cache_format(kept.keys, size, "keys")
+    check_cache_format(kept.values, size, "values")
+    layer = CacheLayout(heads, size, 16, kept.keys, kept.values).layer_bytes
     wanted = context_length(context, bound.context)
-    pools = plan_pools(_windows(module, model, bound, registry), token * PAGE, wanted, CHUNK)
+    pools = plan_pools(_windows(module, model, bound, registry), layer, wanted, CHUNK)
     return Footprint(
         wanted,
         bound.context,

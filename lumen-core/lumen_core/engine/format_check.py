@@ -19,6 +19,7 @@ from lumen_core.dsl import ast
 from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
+from lumen_core.ir.operations.values import round_bf16
 from lumen_core.quant.choices import choice
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
@@ -256,14 +257,17 @@ def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
 
 
 def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    """Activations (codes and scales, or plain f32) in the bytes that a matmul kernel reads."""
+    """Activations (codes and scales, or plain numbers) in the bytes that a matmul kernel reads."""
     tokens, length = codes.shape
     columns, count = layout.columns, -(-tokens // layout.columns)
     made = allocate(layout.bytes(tokens, length), "activations")
     codes = np.pad(codes, ((0, count * columns - tokens), (0, 0)))
     if scales is None:
-        plain = codes.reshape(count, columns, length).transpose(0, 2, 1).astype(np.float32)
-        made[: plain.nbytes] = np.ascontiguousarray(plain).view(np.uint8).reshape(-1)
+        codes = np.pad(codes.astype(np.float32), ((0, 0), (0, -length % layout.group)))
+        upper = codes.view(np.uint8).reshape(count, columns, -1, layout.group, 4)[
+            ..., 4 - 4 // layout.group :
+        ]
+        made[: upper.size] = upper.transpose(0, 2, 1, 3, 4).reshape(-1)
         return made
     groups = length // layout.group
     spread = np.pad(scales, ((0, count * columns - tokens), (0, 0))).astype(np.float32)
@@ -335,8 +339,9 @@ def _matmul(form: NormalForm, target: Target) -> str:
 def _activations(
     form: NormalForm, tokens: int, length: int, extreme: bool, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    if form.activation == "f32":
-        return generator.standard_normal((tokens, length)).astype(np.float32), None
+    if ActivationLayout(form.activation, 1).plain:
+        values = generator.standard_normal((tokens, length)).astype(np.float32)
+        return round_bf16(values) if form.activation == "bf16" else values, None
     group = ActivationLayout(form.activation, 1).group
     codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)
     if extreme:

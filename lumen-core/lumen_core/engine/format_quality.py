@@ -119,7 +119,7 @@ def _time(
     kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
     layout = ActivationLayout(form.activation, columns)
     generator = np.random.default_rng(0)
-    if form.activation == "f32":
+    if layout.plain:
         given = panels(layout, generator.standard_normal((tokens, length)).astype(np.float32), None)
     else:
         codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)

@@ -14,9 +14,10 @@ from lumen_core.engine.pools import plan_pools
 from lumen_core.engine.sequence import Pages, Sequence
 from lumen_core.engine.session import Session
 from lumen_core.engine.step_input import StepInput
-from lumen_core.quant.layout import CacheLayout
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
+from lumen_core.schedule.attention import PART
+from lumen_core.schedule.cache import block_cache
 from lumen_core.schedule.places import window_of
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.sampling import SETTINGS
@@ -42,7 +43,8 @@ class Memory:
         self.context = context
         self.layers = len(session.bound.layers)
         self._alive: list[np.ndarray] = []  # memory that only addresses refer to
-        self.cache = self._cache_layout()
+        block = session.lowered.function("block")
+        self.cache = block_cache(block, session.cache_formats, session.target)
         windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
         self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk, sequences)
         records = session.records
@@ -95,16 +97,6 @@ class Memory:
 
     # ------------------------------------------------------------------- parts
 
-    def _cache_layout(self) -> CacheLayout:
-        """Heads and size of the cache: from the block's cache arguments."""
-        block = self.session.lowered.function("block")
-        for argument in block.arguments:
-            cached = bool(argument.type.shape) and bool(argument.type.shape[0].symbols)
-            if cached and argument.type.element == "f16" and len(argument.type.shape) == 3:
-                _, heads, size = argument.type.shape
-                return CacheLayout(heads.value or 0, size.value or 0, self.session.target.lanes)
-        return CacheLayout(1, 1, self.session.target.lanes)
-
     def _place_buffers(self) -> None:
         self.buffers: dict[str, np.ndarray] = {}
         for name, bytes in self.session.needs.buffers.items():
@@ -128,9 +120,13 @@ class Memory:
             self.set(f"page_bytes{pool.suffix}", pool.page_bytes)
             for layer in pool.layers:
                 self._set_layer(layer, "cache.keys", start)
-                self._set_layer(layer, "cache.values", start + self.cache.values)
+                self._set_layer(layer, "cache.values", start + self.cache.value_offset)
                 self._set_layer(layer, "variant", self.session.lowered.layer_variants[layer])
                 start += self.cache.layer_bytes
+        parts = -(-self.context // PART)
+        self.set("attention.parts", parts)
+        partials = self._new(self.session.needs.partials * parts, "parts of attention")
+        self.set("attention.partials", address(partials))
 
     def _place_rotaries(self, context: int) -> None:
         for rotary, number in self.session.needs.rotaries.items():

@@ -51,6 +51,7 @@ def load(
     threads: int | None = None,
     context: int | None = None,
     sequences: int = 1,
+    kv_format: str | None = None,
     target: str | None = None,
     progress: Progress | None = None,
     profile: bool = False,
@@ -67,6 +68,8 @@ def load(
         context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
         sequences: answers of that length that the cache has room for at once (`Model.batch`); shorter ones
             share the room of one.
+        kv_format: how keys and values are kept: a format whose block divides the heads (`q8_0`), or one for
+            each (`q8_0:q4_0`); None takes what the model's page says, f16.
         target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
         progress: called with (what, done, total) while loading.
         profile: compile programs that measure where their time goes (`Model.profile`).
@@ -91,7 +94,9 @@ def load(
         preparing.start()
         try:
             (progress or _silent)("compiling", 0, 1)
-            session = compile_model(registry, file, chosen, threads, objects, profile=profile)
+            session = compile_model(
+                registry, file, chosen, threads, objects, profile=profile, kv_format=kv_format
+            )
             team = Team(threads, session.library)
             window = context_length(context, session.bound.context)
             memory = Memory(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lumen_core.quant.layout import PAGE
+from lumen_core.quant.cache_layout import PAGE
 
 CHUNK = 256  # tokens of a prefill step
 SLACK = 16  # tokens that may be taken back at any time: guesses that proved wrong

@@ -12,7 +12,7 @@ import numpy as np
 
 from lumen_core.engine.pools import Pool
 from lumen_core.errors import ContextLengthError
-from lumen_core.quant.layout import PAGE
+from lumen_core.quant.cache_layout import PAGE
 
 
 def check_length(tokens: int, context: int) -> None:

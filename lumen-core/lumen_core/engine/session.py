@@ -15,6 +15,7 @@ from pathlib import Path
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
+from lumen_core.engine.cache_formats import cache_formats
 from lumen_core.engine.pools import CHUNK
 from lumen_core.errors import TargetError, UnsupportedFormatError
 from lumen_core.ir.core import Function, Module
@@ -27,6 +28,7 @@ from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
+from lumen_core.schedule.cache import CacheFormats
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
@@ -132,6 +134,7 @@ class Session:
     library: Library
     cache: ObjectCache
     chunk: int
+    cache_formats: CacheFormats
 
     def tensors(self, names: Iterable[str]) -> list[FileTensor]:
         """Return weights of these names, each once, as a step reads them: layer by layer, then the head."""
@@ -181,9 +184,11 @@ def compile_model(
     chunk: int = CHUNK,
     profile: bool = False,
     linker: Linker | None = None,
+    kv_format: str | None = None,
 ) -> Session:
     """Run the compile river for a file.
 
+    kv_format  how keys and values are kept (`q8_0`, or `q8_0:f16`); None: as the model's page says
     profile  programs that measure themselves
     linker   makes the library instead of `link`, for programs that do not run in this process
     """
@@ -194,20 +199,22 @@ def compile_model(
         file.require(packing_digests(registry, known, formats, target), target.name)
     bound = bind(model, file)
     lowered = lower(module, model, bound, formats)
+    kept = cache_formats(kv_format, registry, model)
     needs, records = Needs(), Records(profile=Profile() if profile else None)
     layer_weights = frozenset(model.layer_weights)
-    steps = plan_steps(lowered, target, formats, layer_weights, threads, chunk, needs, records)
+    steps = plan_steps(lowered, target, formats, kept, layer_weights, threads, chunk, needs, records)
     requests = dict(needs.kernels)
     for request in (*steps, *support_kernels(target, formats, needs, bound)):
         requests[request.symbol] = request
     library = (linker or link)(requests, target, cache)
-    return Session(target, formats, bound, lowered, needs, records, requests, library, cache, chunk)
+    return Session(target, formats, bound, lowered, needs, records, requests, library, cache, chunk, kept)
 
 
 def plan_steps(
     lowered: Lowered,
     target: Target,
     formats: Formats,
+    cache: CacheFormats,
     layer_weights: frozenset[str],
     threads: int,
     chunk: int,
@@ -222,7 +229,7 @@ def plan_steps(
     def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
         columns, capacity = kinds[kind]
         function = lowered.function(name, variant)
-        return plan(function, columns, target, formats, layer_weights, capacity, threads, needs)
+        return plan(function, columns, target, formats, layer_weights, capacity, threads, needs, cache)
 
     def blocks(kind: str) -> Part:
         return Part(variants=tuple(phases("block", kind, v) for v in range(len(lowered.variants))))

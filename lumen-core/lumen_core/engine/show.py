@@ -23,6 +23,7 @@ from lumen_core.dsl.typed import TypedFunction, TypedModel, TypedModule
 from lumen_core.dsl.typed_printer import print_typed
 from lumen_core.engine import session
 from lumen_core.engine.binding import BoundModel, bind
+from lumen_core.engine.cache_formats import cache_formats
 from lumen_core.engine.shapes import SHAPES
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError
@@ -101,6 +102,7 @@ def _kernel_text(kernel: Kernel, level: str, target: Target) -> str:
 class Subject:
     """What is shown: the typed form of a tree, and what of it can be lowered."""
 
+    registry: Registry
     typed: TypedModule
     forms: Formats
     plain: list[TypedFunction] = field(default_factory=list)
@@ -129,8 +131,9 @@ class Subject:
             needs = Needs()
             lowered = session.lower(self.typed, model, bound, self.forms)
             layer_weights = frozenset(model.layer_weights)
+            kept = cache_formats(None, self.registry, model)
             steps = session.plan_steps(
-                lowered, target, self.forms, layer_weights, 1, session.CHUNK, needs, Records()
+                lowered, target, self.forms, kept, layer_weights, 1, session.CHUNK, needs, Records()
             )
             support = session.support_kernels(target, self.forms, needs, bound)
             for request in (*needs.kernels.values(), *steps, *support):
@@ -191,7 +194,7 @@ def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile 
     for model in typed.models.values():
         models.append((model, bind(model, file or _sample(model, registry, format))))
     plain = [typed.functions[name] for name in typed.functions if name in typed.own]
-    return Subject(typed, forms, plain, list(own), models)
+    return Subject(registry, typed, forms, plain, list(own), models)
 
 
 def _sample(model: TypedModel, registry: Registry, format: str) -> ModelFile:

@@ -11,7 +11,7 @@ from collections.abc import Sequence as Many
 import numpy as np
 
 from lumen_core.engine.pools import Pool
-from lumen_core.quant.layout import PAGE
+from lumen_core.quant.cache_layout import PAGE
 from lumen_core.runtime.memory import address
 from lumen_core.schedule.segments import RECORD
 

@@ -213,7 +213,10 @@ class Builder:
         return self.emit("dot4", (accumulator, left, right), accumulator.type, kind=kind)
 
     def dot2(self, accumulator: Value, left: Value, right: Value) -> Value:
-        """accumulator[i] + sum over j < 2 of left[2i+j] * right[2i+j]; words are given as i32 lanes."""
+        """accumulator[i] + sum over j < 2 of left[2i+j] * right[2i+j]; pairs are given as i32 lanes.
+
+        They are signed words where the accumulator is i32, bf16 where it is f32.
+        """
         return self.emit("dot2", (accumulator, left, right), accumulator.type)
 
     def lookup16(self, table: Sequence[int], index: Value) -> Value:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from lumen_core.ir.build import Builder, finished, started
 from lumen_core.ir.core import Function, Operation, Value
-from lumen_core.ir.operations.values import group_of
+from lumen_core.ir.operations.values import unpacked_format
 from lumen_core.passes.base import Pass
 
 _ADDING = ("fused_matmul", "blend")  # operations that can add to what is there
@@ -21,9 +21,13 @@ def _weight(value: Value) -> Value | None:
 
 
 def _activation(value: Value) -> Value:
-    """Return x where `value` is dequantize(x) of quantized activations, else the value."""
+    """Return x where `value` is dequantize(x) of activations, else the value."""
     owner = value.owner
-    if owner is not None and owner.name == "dequantize" and group_of(owner.operands[0].type.element):
+    if (
+        owner is not None
+        and owner.name == "dequantize"
+        and not unpacked_format(owner.operands[0].type.element)
+    ):
         return owner.operands[0]
     return value
 

@@ -41,6 +41,11 @@ class WeightLayout:
     form: NormalForm
     rows: int
 
+    @property
+    def run(self) -> int:
+        """Elements of a row side by side in a float format: bf16 lies in pairs, the last may be half."""
+        return 2 if self.form.in_pairs else 1
+
     @cached_property
     def unit(self) -> int:
         """Elements whose codes are packed together: a sub-block, or more where a plane needs more."""
@@ -142,8 +147,13 @@ class ActivationLayout:
 
     @property
     def group(self) -> int:
-        """Elements that share a scale (1 for plain f32)."""
-        return {"f32": 1, "i8g32": 32, "i8g32s16": 32, "i8g256": 256}[self.name]
+        """Elements that share a scale; of plain numbers those in 4 bytes."""
+        return {"f32": 1, "bf16": 2, "i8g32": 32, "i8g32s16": 32, "i8g256": 256}[self.name]
+
+    @property
+    def plain(self) -> bool:
+        """Tell whether there are numbers and no scales."""
+        return self.group <= 2
 
     @property
     def halves(self) -> bool:
@@ -184,7 +194,7 @@ class ActivationLayout:
 
     @property
     def block_bytes(self) -> int:
-        if self.name == "f32":
+        if self.plain:
             return 4 * self.columns
         return self.pairs32 + 2 * self.pieces * self.columns if self.group == 256 else self.pairs16
 
@@ -193,45 +203,7 @@ class ActivationLayout:
         return element // 32 * 32 * self.columns + column * 32 + element % 32
 
     def panel_bytes(self, length: int) -> int:
-        return length // self.group * self.block_bytes
+        return -(-length // self.group) * self.block_bytes
 
     def bytes(self, tokens: int, length: int) -> int:
         return -(-tokens // self.columns) * self.panel_bytes(length)
-
-
-PAGE = 64  # tokens of a page of the cache
-
-
-@dataclass(frozen=True)
-class CacheLayout:
-    """One page of the key/value cache of one layer, f16.
-
-    Keys lie as the dot product with a query wants them, `rows` tokens side by side per dimension:
-    [kv head][tile of `rows` tokens][dimension][token in tile]; values by token: [kv head][token][dimension].
-    A page holds `page` tokens of every layer: layer after layer, keys before values.
-    """
-
-    heads: int
-    size: int
-    rows: int
-    page: int = PAGE
-
-    @property
-    def head_bytes(self) -> int:
-        return 2 * self.page * self.size
-
-    @property
-    def values(self) -> int:
-        """Byte offset of the values within a layer's part of the page."""
-        return self.heads * self.head_bytes
-
-    @property
-    def layer_bytes(self) -> int:
-        return -(-2 * self.values // ALIGNMENT) * ALIGNMENT
-
-    def key(self, head: int, slot: int, dimension: int) -> int:
-        tile = slot // self.rows * self.rows * self.size
-        return head * self.head_bytes + 2 * (tile + dimension * self.rows + slot % self.rows)
-
-    def value(self, head: int, slot: int, dimension: int) -> int:
-        return self.values + head * self.head_bytes + 2 * (slot * self.size + dimension)

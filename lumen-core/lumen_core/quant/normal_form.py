@@ -171,10 +171,15 @@ class NormalForm:
         return 8 * self.block_bytes / self.block
 
     @property
+    def in_pairs(self) -> bool:
+        """Tell whether weights are bf16 and nothing else: pairs of them are multiplied in one operation."""
+        return self.element == "bf16" and self.block == 1 and self.scale is None and self.row is None
+
+    @property
     def activation(self) -> str:
         """The activation format whose scales are as fine as the block's, as ggml pairs them."""
         if self.kind == "float":
-            return "f32"
+            return "bf16" if self.in_pairs else "f32"
         if self.block == 256:
             return "i8g256"
         return "i8g32s16" if self.sub == 16 else "i8g32"

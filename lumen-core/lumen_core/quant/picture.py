@@ -14,28 +14,33 @@ _WIDTH = 7  # characters of a bit
 
 
 def block_picture(form: NormalForm) -> str:
-    """Draw the bytes of one block; `code 32+`: code 32 in the first byte of the line, then higher ones."""
+    """Draw the bytes of one block, and below them those that a row has once.
+
+    `code 32+` is code 32 in the first byte of the line, then higher ones.
+    """
     if form.kind == "float":
         return f"byte 0..{form.block_bytes - 1}: {form.element}"
     owners = _owners(form)
     head = "byte".ljust(10) + "".join(f"{bit}".center(_WIDTH) for bit in range(7, -1, -1)).rstrip()
     lines, start = [head], 0
-    while start < form.block_bytes:
+    while start < len(owners):
+        end = form.block_bytes if start < form.block_bytes else len(owners)
         stop, step = start + 1, None
-        while stop < form.block_bytes:
+        while stop < end:
             moved = _step(owners[stop - 1], owners[stop])
             if moved is None or moved != (step or moved):
                 break
             step, stop = moved, stop + 1
-        span = f"{start}" if stop == start + 1 else f"{start}..{stop - 1}"
+        first, of_row = (start, "") if start < form.block_bytes else (start - form.block_bytes, "row ")
+        span = of_row + (f"{first}" if stop == start + 1 else f"{first}..{first + stop - start - 1}")
         lines.append(f"{span:10}{_drawn(owners[start], step)}".rstrip())
         start = stop
     return "\n".join(lines)
 
 
 def _owners(form: NormalForm) -> list[list[tuple[str, int]]]:
-    """For every byte its bits' owners, least significant first."""
-    owners = [[("", 0)] * 8 for _ in range(form.block_bytes)]
+    """For every byte its bits' owners, least significant first; behind the block what a row stores once."""
+    owners = [[("", 0)] * 8 for _ in range(form.block_bytes + form.header_bytes)]
 
     def claim(name: str, field: BitField) -> None:
         for number, source in enumerate(field.sources):
@@ -51,7 +56,7 @@ def _owners(form: NormalForm) -> list[list[tuple[str, int]]]:
         fields = list(dict.fromkeys(_fields(node)))
         for letter, field in zip("abcdefgh", fields, strict=False):
             claim(name if len(fields) == 1 else f"{name} {letter}", field)
-    for scale in (form.scale, form.offset):
+    for scale in (form.scale, form.offset, form.row):
         for float_field in scale.floats if scale is not None else ():
             for source in float_field.source.sources:
                 for bit in source:

@@ -31,7 +31,7 @@ def float_bytes(values: np.ndarray, element: str) -> np.ndarray:
 def store_bits(field: BitField, contents: np.ndarray, blocks: np.ndarray) -> None:
     """Write what the bits of every integer hold: int [count, n], from 0 up to what the width allows."""
     raw = contents.astype(np.uint8 if field.width <= 8 else np.uint32, copy=False)
-    for low, width, shift, integers, bytes in _pieces(field):
+    for low, width, shift, integers, bytes in pieces(field):
         part: np.ndarray = raw[integers]
         if low:
             part = part >> low
@@ -45,7 +45,7 @@ Rows = slice | np.ndarray
 
 
 @lru_cache(maxsize=256)
-def _pieces(field: BitField) -> tuple[tuple[int, int, int, Rows, Rows], ...]:
+def pieces(field: BitField) -> tuple[tuple[int, int, int, Rows, Rows], ...]:
     """(bit of the integer, width, bit of the byte, integers, bytes): runs of bits that stay in one byte."""
     found: dict[tuple[int, int, int], tuple[list[int], list[int]]] = {}
     for index, source in enumerate(field.sources):

@@ -1,4 +1,4 @@
-"""Reading a block as it lies in the file: bit fields as vectors, whatever bytes they are spread over."""
+"""A block as it lies in the file: bit fields as vectors, read and written, wherever their bits lie."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.normal_form import ZERO, BitField, NormalForm
+from lumen_core.quant.store import pieces
 
 
 def load_bits(b: Builder, form: NormalForm, field: BitField, block: Value, start: int, lanes: int) -> Value:
@@ -70,6 +71,35 @@ def _bytes(b: Builder, form: NormalForm, block: Value, places: list[int]) -> Val
     for lane, place in enumerate(places):
         vector = b.insert(vector, b.load(Type("i8"), block, place), lane)
     return vector
+
+
+def store_bits(b: Builder, field: BitField, codes: Value, block: Value) -> None:
+    """Write the bits of a field of at most 8 bits a code into a block that holds zeros there.
+
+    codes  the bits of every code, a byte each
+    """
+    everything = b.load(Type("i8", field.count), codes)
+    found: dict[tuple[int, ...], Value] = {}
+    for low, width, shift, integers, bytes in pieces(field):
+        taken, places = (
+            tuple(range(rows.start, rows.stop, rows.step))
+            if isinstance(rows, slice)
+            else tuple(rows.tolist())
+            for rows in (integers, bytes)
+        )
+        part = b.shuffle(everything, None, taken)
+        if width < 8:
+            part = b.bitand(b.shr(part, low), (1 << width) - 1)
+        part = b.shl(part, shift)
+        found[places] = b.bitor(found[places], part) if places in found else part
+    for places, value in found.items():
+        if places == tuple(range(places[0], places[0] + len(places))):
+            before = b.load(value.type, block, places[0])
+            b.store(b.bitor(before, value), block, places[0])
+        else:
+            for lane, place in enumerate(places):
+                before = b.load(Type("i8"), block, place)
+                b.store(b.bitor(before, b.extract(value, lane)), block, place)
 
 
 class CompleteBlocks:

@@ -1,14 +1,53 @@
-"""Addresses and stores in the key/value cache (quant.layout.CacheLayout says what lies where)."""
+"""The key/value cache in kernels: which layout a model's cache has, and how a new token enters it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from lumen_core.ir.kernel import I16, Value
+from lumen_core.ir.core import Function
+from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.layout import CacheLayout
+from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
+from lumen_core.quant.layout import WeightLayout
+from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.encode_block import emit_encode
+from lumen_core.schedule.pack import emit_pack_block
+from lumen_core.target import Target
 
-ELEMENT = 2  # bytes of an f16
+
+@dataclass(frozen=True)
+class CacheFormats:
+    """How a model's keys and values are kept."""
+
+    keys: NormalForm
+    values: NormalForm
+
+
+def block_cache(function: Function, formats: CacheFormats, target: Target) -> CacheLayout:
+    """Return the layout of the cache of a layer that runs `function`; raises UnsupportedFormatError.
+
+    Products round their factors to bf16 where that is faster and the layer's activations are quantized, which
+    loses more.
+    """
+    shapes = [op.operands[1].type.shape[1:] for op in function.operations if op.name == "attention"]
+    heads, size = (size.value or 0 for size in shapes[0]) if shapes else (1, 1)
+    check_cache_format(formats.keys, size, "keys")
+    check_cache_format(formats.values, size, "values")
+    vector = f"<{target.lanes} x float>"
+    pairs = any(row.op == "dot2_bf16" and row.types[0] == vector for row in target.instructions)
+    coarse = any(
+        op.operands[0].type.element != "f32" for op in function.operations if op.name == "fused_matmul"
+    )
+
+    def group(form: NormalForm, whole: bool) -> int:
+        return 2 if pairs and coarse and whole and form.element != "f32" else 1
+
+    key_group, value_group = (
+        group(formats.keys, size % 2 == 0),
+        group(formats.values, size % target.lanes == 0),
+    )
+    return CacheLayout(heads, size, target.lanes, formats.keys, formats.values, key_group, value_group)
 
 
 def emit_page(builder: Builder, part: Value, stride: Value, number: Value) -> Value:
@@ -16,31 +55,88 @@ def emit_page(builder: Builder, part: Value, stride: Value, number: Value) -> Va
     return builder.offset(part, builder.mul(number, stride))
 
 
-def emit_token(
-    builder: Builder, layout: CacheLayout, kind: str, page: Value, head: Value, place: Value
-) -> Value:
-    """Pointer to the first element of a head of the token at `place` of a page's "keys" or "values"."""
-    here = builder.offset(page, builder.mul(head, layout.head_bytes))
-    if kind == "values":
-        return builder.offset(here, builder.mul(place, layout.size * ELEMENT))
-    tile = builder.mul(builder.div(place, layout.rows), layout.rows * layout.size * ELEMENT)
-    return builder.offset(here, builder.add(tile, builder.mul(builder.rem(place, layout.rows), ELEMENT)))
+class Append:
+    """Writes one token's key or value of one head."""
+
+    def __init__(self, builder: Builder, layout: CacheLayout, kind: str):
+        self.b = builder
+        self.layout = layout
+        self.kind = kind
+        self.form = layout.keys if kind == "keys" else layout.values
+        self.bits = Type(f"i{8 * self.form.block_bytes}") if self.form.kind == "float" else Type("i8")
+        self.scratch = builder.stack(4 * layout.size)  # the head: stored floats, or f32
+        integer = self.form.kind == "integer"
+        self.blocks = builder.stack(self.form.row_bytes(layout.size)) if integer else self.scratch
+        self.codes = builder.stack(max(64, self.form.block)) if integer else self.scratch
+
+    def store(self, chunks: Sequence[Value], page: Value, head: Value, place: Value) -> None:
+        """Write the f32 chunks of a head, in order, as those of the token at `place` of the page."""
+        b, at = self.b, 0
+        for chunk in chunks:
+            kept = emit_stored(b, chunk, self.form.element) if self.form.kind == "float" else chunk
+            b.store(kept, self.scratch, at, align=4 if kept.type.bytes % 4 == 0 else 2)
+            at += kept.type.bytes
+        if self.kind == "keys":
+            self._store_key(b.offset(page, b.mul(head, self.layout.key_head_bytes)), place)
+        else:
+            self._store_value(b.offset(page, b.mul(head, self.layout.value_head_bytes)), place)
+
+    def _store_key(self, keys: Value, place: Value) -> None:
+        b, layout, form = self.b, self.layout, self.form
+        tile = b.offset(keys, b.mul(b.div(place, layout.rows), layout.key_tile_bytes))
+        token = b.rem(place, layout.rows)
+        if form.kind == "float":
+            lane = form.block_bytes * layout.key_group
+            self._scatter(b.offset(tile, b.mul(token, lane)), lane * layout.rows, layout.key_group)
+            return
+        weights = WeightLayout(form, layout.rows)
+        count = layout.size // form.block
+        scales = b.offset(tile, count * weights.code_bytes)
+        emit_encode(b, form, self.scratch, self.blocks, count)
+        with b.loop(0, count) as block:
+            emit_pack_block(
+                b,
+                weights,
+                b.offset(self.blocks, b.mul(block.index, form.block_bytes)),
+                b.offset(tile, b.mul(block.index, weights.code_bytes)),
+                b.offset(scales, b.mul(block.index, weights.scale_bytes)),
+                token,
+                self.codes,
+            )
+
+    def _store_value(self, values: Value, place: Value) -> None:
+        b, layout, form = self.b, self.layout, self.form
+        row = b.offset(values, b.mul(place, layout.value_token_bytes))
+        if form.kind == "integer":
+            emit_encode(b, form, self.scratch, row, layout.size // form.block)
+        elif layout.value_group == 1:
+            self._scatter(row, form.block_bytes, 1)
+        else:
+            # The first of a pair clears the second: what was there is no number of this sequence.
+            second, lane = b.rem(place, 2), 2 * form.block_bytes
+            with b.when(b.compare("eq", second, 0)):
+                self._scatter(row, lane, 1, Type("i32"))
+            with b.when(b.compare("ne", second, 0)):
+                self._scatter(b.offset(row, form.block_bytes - layout.value_token_bytes), lane, 1)
+
+    def _scatter(self, to: Value, stride: int, group: int, wide: Type | None = None) -> None:
+        """Write the numbers, `group` of them side by side and groups `stride` bytes apart."""
+        b, size, bytes = self.b, self.layout.size, self.bits.bytes
+        unroll = 8 if size % 8 == 0 else 2 if size % 2 == 0 else 1
+        with b.loop(0, size, unroll) as element:
+            here = b.offset(self.scratch, b.mul(element.index, bytes))
+            there = b.offset(to, b.mul(b.div(element.index, group), stride))
+            for inside in range(unroll):
+                value = b.load(self.bits, here, inside * bytes, align=bytes)
+                value = b.convert(value, wide.element, signed=False) if wide is not None else value
+                where = inside // group * stride + inside % group * bytes
+                b.store(value, there, where, align=bytes)
 
 
-def emit_store(
-    builder: Builder, layout: CacheLayout, kind: str, chunks: Sequence[Value], token: Value, scratch: Value
-) -> None:
-    """Write the f32 chunks of a head, in order, as a token's elements; `scratch` holds a head in f16."""
-    to = token if kind == "values" else scratch
-    place = 0
-    for chunk in chunks:
-        builder.store(builder.convert(chunk, "f16"), to, place, align=ELEMENT)
-        place += chunk.type.lanes * ELEMENT
-    if kind == "keys":
-        step, unroll = layout.rows * ELEMENT, 8 if layout.size % 8 == 0 else 1
-        with builder.loop(0, layout.size, unroll) as element:
-            here = builder.offset(scratch, builder.mul(element.index, ELEMENT))
-            there = builder.offset(token, builder.mul(element.index, step))
-            for index in range(unroll):
-                half = builder.load(I16, here, index * ELEMENT, align=ELEMENT)
-                builder.store(half, there, index * step, align=ELEMENT)
+def emit_stored(b: Builder, value: Value, element: str) -> Value:
+    """f32 lanes as a float format stores them, rounded to nearest even (of bf16 the bits)."""
+    if element != "bf16":
+        return b.convert(value, element)
+    bits = b.bitcast(value, value.type.of("i32"))
+    odd = b.bitand(b.shr(bits, 16), 1)
+    return b.convert(b.shr(b.add(b.add(bits, 0x7FFF), odd), 16), "i16")

@@ -5,7 +5,7 @@ The products themselves are those of `matmul.py`, called for one expert at a tim
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.target import Target
@@ -23,10 +23,10 @@ def _copy_column(
         return b.offset(panel, b.mul(column, size)) if layout.columns > 1 else panel
 
     words, to_words = at(panel, source, column, 4), at(to_panel, target, to_column, 4)
-    if source.name == "f32":
-        with b.loop(0, length) as element:
-            value = b.load(F32, words, b.mul(element.index, 4 * source.columns), align=4)
-            b.store(value, to_words, b.mul(element.index, 4 * target.columns), align=4)
+    if source.plain:
+        with b.loop(0, b.div(b.add(length, source.group - 1), source.group)) as entry:
+            value = b.load(I32, words, b.mul(entry.index, 4 * source.columns), align=4)
+            b.store(value, to_words, b.mul(entry.index, 4 * target.columns), align=4)
         return
     codes, to_codes = at(panel, source, column, _PIECE), at(to_panel, target, to_column, _PIECE)
     vector = Type("i8", _PIECE)
@@ -76,7 +76,8 @@ def build_by_token(symbol: str, activation: str, columns: int, name: str = "byto
     weights, activations, panel_bytes, scratch, output, stride, length, groups, first, last = (
         kernel.parameters
     )
-    column_bytes = b.mul(b.div(length, single.group), single.block_bytes)
+    groups_of = b.div(b.add(length, single.group - 1), single.group)
+    column_bytes = b.mul(groups_of, single.block_bytes)
 
     def column(token: Value) -> Value:
         return b.offset(scratch, b.mul(b.sub(token, first), column_bytes))

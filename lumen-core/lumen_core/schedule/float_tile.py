@@ -1,4 +1,4 @@
-"""The sums of a tile for weights stored as floats: one fused multiply-add per element and column."""
+"""The sums of a tile for weights stored as floats: products of f32, or of pairs of bf16."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.spread import Spread
-from lumen_core.schedule.weights import DotPlan, WeightReader, load_float
+from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead, load_float
 from lumen_core.target import Target
+
+UNROLL = 4  # elements or pairs of a loop iteration
 
 
 class FloatTile:
@@ -28,6 +30,8 @@ class FloatTile:
         self.target = target
         self.columns = columns
         self.vector = Type("f32", layout.rows)
+        # Bytes of what one vector of the activations meets.
+        self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
     def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
@@ -40,7 +44,7 @@ class FloatTile:
         scales = b.offset(weights, b.mul(blocks, layout.code_bytes))
         with b.loop(0, blocks, 1, [b.constant(self.vector, 0.0)] * self.columns) as loop:
             codes = b.offset(weights, b.mul(loop.index, layout.code_bytes))
-            meeting = b.offset(panel, b.mul(loop.index, 4 * self.activation.columns * form.block))
+            meeting = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
             found = self.plain(codes, meeting, b.i64(form.block))
             base = b.offset(scales, b.mul(loop.index, layout.scale_bytes))
             factor = self.reader.factor(form.scale, self.reader.floats(base), 1.0)
@@ -49,29 +53,33 @@ class FloatTile:
 
     def plain(self, weights: Value, panel: Value, length: Value) -> list[Value]:
         """The sums over `length` elements as they are stored."""
-        b, form, m = self.builder, self.layout.form, self.columns
-        chains = 4 if m == 1 else 1  # independent sums hide the latency of the additions
-        bytes = FLOAT_BYTES[form.element] * self.layout.rows
-        stride = 4 * self.activation.columns
-        zero = b.constant(self.vector, 0.0)
-        whole = b.mul(b.div(length, chains), chains)
-
-        def step(index: Value, sums: list[Value], count: int) -> list[Value]:
-            base = b.offset(weights, b.mul(index, bytes))
-            columns = b.offset(panel, b.mul(index, stride))
-            for chain in range(count):
-                row = load_float(b, form.element, self.layout.rows, base, chain * bytes)
-                by = Spread(b, self.target, self.vector, columns, chain * stride, m)
-                for column in range(m):
-                    place = chain * m + column
-                    sums[place] = b.fma(row, by[column], sums[place])
-            return sums
-
-        with b.loop(0, whole, chains, [zero] * (m * chains)) as main:
-            main.next(*step(main.index, list(main.values), chains))
-        with b.loop(whole, length, 1, main.results) as rest:
-            rest.next(*step(rest.index, list(rest.values), 1))
+        b, m, run = self.builder, self.columns, self.layout.run
+        # Independent sums hide the latency of the additions; every tile of a panel adds in the same order.
+        chains = UNROLL if m == 1 else 1
+        count = b.div(b.add(length, run - 1), run)
+        whole = b.mul(b.div(count, UNROLL), UNROLL)
+        zeros = [b.constant(self.vector, 0.0)] * (m * chains)
+        with b.loop(0, whole, UNROLL, zeros) as main:
+            fetch_ahead(b, b.offset(weights, b.mul(main.index, self.bytes)), UNROLL * self.bytes)
+            sums = list(main.values)
+            for number in range(UNROLL):
+                own = slice(number % chains * m, (number % chains + 1) * m)
+                sums[own] = self.step(weights, panel, b.add(main.index, number), sums[own])
+            main.next(*sums)
+        with b.loop(whole, count, 1, main.results) as rest:
+            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:m])), *rest.values[m:])
         sums = list(rest.results)
-        if chains == 1:
-            return sums
-        return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))]
+        return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if m == 1 else sums
+
+    def step(self, weights: Value, panel: Value, index: Value, sums: list[Value]) -> list[Value]:
+        """Add the products of vector `index` of the weights."""
+        b, form = self.builder, self.layout.form
+        base, where = b.offset(weights, b.mul(index, self.bytes)), b.mul(index, self.activation.block_bytes)
+        columns = b.offset(panel, where)
+        if self.layout.run == 2:
+            pairs = Type("i32", self.layout.rows)
+            row, by = b.load(pairs, base, 0, align=4), Spread(b, self.target, pairs, columns, 0, self.columns)
+            return [b.dot2(total, row, by[column]) for column, total in enumerate(sums)]
+        row = load_float(b, form.element, self.layout.rows, base, 0)
+        by = Spread(b, self.target, self.vector, columns, 0, self.columns)
+        return [b.fma(row, by[column], total) for column, total in enumerate(sums)]

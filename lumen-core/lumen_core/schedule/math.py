@@ -32,6 +32,7 @@ _EXP2 = (
     0.0013398875016719103,
     0.00015353361959569156,
 )
+_EXP2_ROUGH = (0.6932829263228797, 0.24221096188726313, 0.05500893469935639)
 _TANH = (
     -0.3333328068256378,
     0.13331441581249237,
@@ -75,13 +76,18 @@ def exp(builder: Builder, x: Value) -> Value:
     return builder.select(builder.compare("gt", x, high), builder.constant(type, math.inf), result)
 
 
-def exp2_negative(builder: Builder, x: Value) -> Value:
-    """2 ** x for x <= 0 (minus infinity included): what a softmax needs."""
+def exp2_negative(builder: Builder, x: Value, rough: bool = False) -> Value:
+    """2 ** x for x <= 0 (minus infinity included): what a softmax needs.
+
+    rough  within 1e-4 of it, for a result that is rounded to bf16
+    """
     type = x.type
     bounded = builder.maximum(x, -126.0)
     rounded = builder.add(bounded, _MAGIC)
     r = builder.sub(bounded, builder.sub(rounded, _MAGIC))
-    power = builder.fma(polynomial(builder, r, _EXP2), r, builder.constant(type, 1.0))
+    power = builder.fma(
+        polynomial(builder, r, _EXP2_ROUGH if rough else _EXP2), r, builder.constant(type, 1.0)
+    )
     result = _scaled(builder, power, rounded)
     return builder.select(builder.compare("lt", x, -126.0), builder.constant(type, 0.0), result)
 

@@ -20,7 +20,7 @@ from lumen_core.schedule.integer_tile import IntegerTile
 from lumen_core.schedule.weights import emit_group_bytes
 from lumen_core.target import Target
 
-SHARED_GROUPS = 4  # row groups that use a panel while it is near; their weights stay in the second cache
+SHARED_GROUPS = 8  # row groups that use a panel while it is near, at most
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,14 @@ class _Matmul:
                 self.store(total, b.offset(output, b.mul(group.index, row_bytes)))
             return self.kernel
         columns = self.tile.columns
-        panel_bytes = b.mul(b.div(length, self.activation.group), self.activation.block_bytes)
+        share = self.activation.group
+        panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
         panels = b.div(b.add(tokens, columns - 1), columns)
-        with b.loop(first, last, SHARED_GROUPS) as outer:
-            stop = b.minimum(b.add(outer.index, SHARED_GROUPS), last)
+        # Their weights stay in half of the second cache until the last panel has met them.
+        room = b.div(b.i64(self.target.cache_bytes[1] // 2), group_bytes)
+        shared = b.maximum(b.minimum(room, SHARED_GROUPS), 1)
+        with b.loop(first, last, shared) as outer:
+            stop = b.minimum(b.add(outer.index, shared), last)
             with b.loop(0, panels) as panel:
                 token = b.mul(panel.index, columns)
                 base = b.offset(activations, b.mul(panel.index, panel_bytes))

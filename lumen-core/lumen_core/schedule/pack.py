@@ -45,7 +45,7 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     turned = form.kind == "integer" and DotPlan.choose(form, target).turned
     blocks, complete = b.div(length, form.block), CompleteBlocks(b, form)
     row_bytes = b.add(b.mul(blocks, form.block_bytes), form.header_bytes)
-    element = Type(f"i{8 * FLOAT_BYTES[form.element]}") if form.kind == "float" else None
+    element = Type(f"i{8 * FLOAT_BYTES[form.element]}") if form.kind == "float" else Type("i8")
     with b.loop(first, last) as group:
         to_group = b.offset(destination, b.mul(group.index, emit_group_bytes(b, layout, blocks)))
         to_scales = b.offset(to_group, b.mul(blocks, layout.code_bytes))
@@ -62,12 +62,37 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                     to_codes = b.offset(to_group, b.mul(block.index, layout.code_bytes))
                     scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
                     _pack_scales(b, form, layout, from_block, scale, lane.index)
-                    if element is not None:
+                    if layout.run > 1:
+                        item = b.load(element, from_block)
+                        whole, part = b.div(block.index, layout.run), b.rem(block.index, layout.run)
+                        to_run = b.offset(to_group, b.mul(whole, layout.run * layout.code_bytes))
+                        place = b.add(b.mul(lane.index, layout.run), part)
+                        b.store(item, b.offset(to_run, b.mul(place, element.bytes)))
+                    elif form.kind == "float":
                         _pack_floats(b, form, layout, from_block, to_codes, lane.index, element)
                     else:
                         _load_codes(b, form, turned, from_block, codes)
                         _pack_codes(b, form, layout, codes, to_codes, lane.index)
     return kernel
+
+
+def emit_pack_block(
+    b: Builder,
+    layout: WeightLayout,
+    source: Value,
+    to_codes: Value,
+    to_scales: Value,
+    lane: Value,
+    codes: Value,
+) -> None:
+    """Write a block of codes as row `lane` of a row group's codes and scales of this block.
+
+    codes   scratch for a block's codes, a byte each
+    """
+    form = layout.form
+    _pack_scales(b, form, layout, source, to_scales, lane)
+    _load_codes(b, form, False, source, codes)
+    _pack_codes(b, form, layout, codes, to_codes, lane)
 
 
 def _pack_floats(

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from lumen_core.ir.kernel import Kernel
+from lumen_core.schedule.segments import Items
 
 # ------------------------------------------------------------------- arguments
 
@@ -83,7 +84,7 @@ class Call:
 class Chain:
     """Calls that run one after the other on the same share of `units`.
 
-    A chain over tokens has ceil(tokens / per) * times units, one over `segments` has that of every segment.
+    A chain over tokens has ceil(tokens / per) units, one over the segments of the step has their `items`.
 
     count  where the number of units is found, if a kernel makes it
     each   all calls for one unit, then all for the next
@@ -92,9 +93,8 @@ class Chain:
     calls: tuple[Call, ...]
     units: int = 0
     tokens: Slot | None = None
-    segments: bool = False
     per: int = 1
-    times: int = 1
+    items: Items | None = None
     count: Item | None = None
     each: bool = False
 
@@ -133,6 +133,7 @@ class Needs:
 
     kernels: dict[str, Request] = field(default_factory=dict)
     buffers: dict[str, int] = field(default_factory=dict)  # name -> bytes
+    partials: int = 0  # bytes that attention needs for each part of the longest sequence
     rotaries: dict[Rotary, int] = field(default_factory=dict)
     packed: set[str] = field(default_factory=set)  # weights that a matmul reads
     raw: set[str] = field(default_factory=set)  # weights whose rows are gathered

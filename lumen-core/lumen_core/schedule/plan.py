@@ -17,8 +17,10 @@ from collections.abc import Mapping
 from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.model import SCALING
 from lumen_core.ir.printer import print_operation
+from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.attention import attention_block, build_attention
+from lumen_core.schedule.attention import attention_block, attention_items, build_attention, partial_bytes
+from lumen_core.schedule.cache import CacheFormats, block_cache
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Stored
@@ -29,7 +31,8 @@ from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
 
-GROUP_CHUNK = 4  # row groups that a thread takes at a time in a wide matmul
+GROUP_CHUNK = 8  # row groups that a thread takes at a time in a wide matmul, at most
+TURNS = 4  # of every thread in a phase, at least
 
 
 def plan(
@@ -41,13 +44,17 @@ def plan(
     capacity: int,
     threads: int,
     needs: Needs,
+    cache: CacheFormats | None = None,
 ) -> tuple[Phase, ...]:
     """Return the phases of a fused function and add what they need to `needs`.
 
     `columns` is the width of activation panels, `capacity` the most tokens of a step; arguments of the
     function are frame slots of the same name, those named in `layer_weights` are slots of the layer's record.
+    A function with attention needs to know how its `cache` is kept.
     """
-    return _Planner(function, columns, target, formats, layer_weights, capacity, threads, needs).phases()
+    return _Planner(
+        function, columns, target, formats, layer_weights, capacity, threads, needs, cache
+    ).phases()
 
 
 class _Planner(ExpertPlanner):
@@ -110,7 +117,7 @@ class _Planner(ExpertPlanner):
             lambda name: build_matmul(form, self.target, tile, name),
         )
         groups = -(-rows // self.target.lanes)
-        unit = self._groups_per_unit(result)
+        unit = self._groups_per_unit(result, groups)
         arguments = (
             self.places.weight(weight),
             self.places.of[activation].argument,
@@ -123,15 +130,20 @@ class _Planner(ExpertPlanner):
         )
         self._chain([Call(symbol, arguments)], [result], units=-(-groups // unit))
 
-    def _groups_per_unit(self, result: Value) -> int:
-        """Row groups that one thread must do together: a head, where a head-wise operation follows."""
+    def _groups_per_unit(self, result: Value, groups: int) -> int:
+        """Row groups that a thread does together: a head, where a head-wise operation follows."""
         lanes = self.target.lanes
         for operation in self.function.operations:
             headwise = operation.name == "rowwise" and operation.attributes["space"] == "head"
             if headwise and result in operation.operands:
                 size = self._head_size(operation)
                 return math.lcm(size, lanes) // lanes
-        return 1 if self.decode else GROUP_CHUNK
+        if self.decode:
+            return 1
+        unit = GROUP_CHUNK
+        while unit > 1 and groups < unit * TURNS * self.places.threads:
+            unit //= 2
+        return unit
 
     def _head_size(self, operation: Operation) -> int:
         return operation.results[0].type.shape[-1].value or 0
@@ -207,10 +219,11 @@ class _Planner(ExpertPlanner):
             for value in operation.region.results
             if value.owner is not None and value.owner.name == "append"
         )
+        layout = self._cache_layout() if caches else None
         symbol = self.needs.request(
             "rowwise",
-            f"rowwise {text} {self.columns} {caches} {self.target.name}",
-            lambda name: build_rowwise(operation, self.target, self.columns, caches, name),
+            f"rowwise {text} {self.columns} {caches} {layout!r} {self.target.name}",
+            lambda name: build_rowwise(operation, self.target, self.columns, caches, layout, name),
         )
         cos, sin = self._rotary(operation)
         arguments: list[Argument] = []
@@ -254,31 +267,41 @@ class _Planner(ExpertPlanner):
 
     def plan_attention(self, operation: Operation) -> None:
         self._close()
-        queries, keys = operation.operands[:2]
-        kv_heads = keys.type.shape[1].value or 0
+        queries = operation.operands[0]
         (result,) = operation.results
         stored = self.places.of[result] = self.places.new_buffer(result)
         self._read(operation)
-        block = 1 if self.decode else attention_block(operation, self.target)
-        symbol = self.needs.request(
-            "attention",
-            f"attention {print_operation(operation, fresh_names(operation))} {block} {self.target.name}",
-            lambda name: build_attention(operation, self.target, block, name),
-        )
-        arguments = (
-            self.places.of[queries].argument,
-            stored.argument,
-            Number(stored.stride),
-            Slot("cache.keys", layer=True),
-            self.places.page_bytes,
-            self.places.pages,
-            Slot("segments"),
-            Slot("segment_count"),
-            Bound(False),
-            Bound(True),
-        )
-        call = Call(symbol, arguments)
-        self._chain([call], [result], segments=True, per=block, times=kv_heads)
+        layout = self._cache_layout()
+        self.needs.partials = max(self.needs.partials, self.capacity * partial_bytes(operation))
+        self.needs.buffer("attention.arrivals", 8 * self.capacity * layout.heads)
+        for block in (1,) if self.decode else (1, attention_block(operation, self.capacity)):
+            shown = print_operation(operation, fresh_names(operation))
+            symbol = self.needs.request(
+                "attention",
+                f"attention {shown} {block} {layout!r} {self.target.name}",
+                lambda name, block=block: build_attention(operation, layout, self.target, block, name),  # type: ignore[misc]
+            )
+            arguments = (
+                self.places.of[queries].argument,
+                stored.argument,
+                Number(stored.stride),
+                Slot("cache.keys", layer=True),
+                self.places.page_bytes,
+                self.places.pages,
+                Slot("attention.partials"),
+                Slot("attention.parts"),
+                Slot("attention.arrivals"),
+                Slot("segments"),
+                Slot("segment_count"),
+                Bound(False),
+                Bound(True),
+            )
+            self._chain([Call(symbol, arguments)], [result], items=attention_items(operation, block))
+
+    def _cache_layout(self) -> CacheLayout:
+        """The layout of the cache that this function's attention reads."""
+        assert self.cache is not None
+        return block_cache(self.function, self.cache, self.target)
 
     def plan_reorder(self, operation: Operation) -> None:
         """Gather activations into the order of a weight's columns."""

@@ -9,6 +9,7 @@ from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.printer import Names
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.cache import CacheFormats
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Slot
 from lumen_core.schedule.places import Places
 from lumen_core.target import Target
@@ -29,8 +30,11 @@ class Planner:
         capacity: int,
         threads: int,
         needs: Needs,
+        cache: CacheFormats | None = None,
     ):
         self.function = function
+        self.cache = cache
+        self.capacity = capacity
         self.decode = columns == 1
         self.target = target
         self.formats = formats

@@ -38,14 +38,35 @@ class QuantizedRow:
             self.codes = builder.offset(panel, builder.mul(column, PIECE))
 
     def store_plain(self, values: Value, element: Value) -> None:
-        """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain f32."""
-        builder, step = self.builder, 4 * self.layout.columns
-        to = builder.offset(self.words, builder.mul(element, step))
+        """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain numbers."""
+        builder, group, step = self.builder, self.layout.group, 4 * self.layout.columns
+        to = builder.offset(self.words, builder.mul(builder.div(element, group), step))
+        if group == 2:
+            values = self._bf16(values)
+            if values.type.lanes == 1:
+                builder.store(values, builder.offset(to, builder.mul(builder.rem(element, 2), 2)), align=2)
+                return
+            values = builder.bitcast(values, Type("i32", values.type.lanes // 2))
         if step == 4 or values.type.lanes == 1:
             builder.store(values, to, align=4)
             return
         for lane in range(values.type.lanes):
             builder.store(builder.extract(values, lane), to, lane * step, align=4)
+
+    def finish_plain(self, length: int) -> None:
+        """Write what a last pair lacks: no number may stand there."""
+        if length % self.layout.group:
+            self.store_plain(self.builder.f32(0.0), self.builder.i64(length))
+
+    def _bf16(self, values: Value) -> Value:
+        """The upper halves of f32, rounded half to even, as words; what is no number stays so."""
+        builder, lanes = self.builder, values.type.lanes
+        bits = builder.bitcast(values, Type("i32", lanes))
+        even = builder.bitand(builder.shr(bits, 16), 1)
+        rounded = builder.shr(builder.add(builder.add(bits, even), 0x7FFF), 16)
+        number = builder.compare("eq", values, values)
+        word = builder.select(number, rounded, builder.constant(bits.type, 0x7FC0))
+        return builder.convert(word, "i16")
 
     def store_group(self, scratch: Value, group: Value) -> None:
         """Quantize the f32 values at `scratch` as the row's group number `group`."""

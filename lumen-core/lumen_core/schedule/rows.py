@@ -38,7 +38,7 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
     offsets = b.stack(4 * max(16, form.block)) if form.offset is not None else table
     blocks, complete = b.div(length, form.block), CompleteBlocks(b, form)
     row_bytes = b.add(b.mul(blocks, form.block_bytes), form.header_bytes)
-    looks_up = any(row.op == "lookup16" and row.types[0] == f"<{CHUNK} x i8>" for row in target.instructions)
+    looks_up = looks_up_bytes(target)
     with b.loop(first, last) as token:
         identifier = b.convert(b.load(I32, ids, b.mul(token.index, 4), align=4), "i64")
         start = b.offset(table, b.mul(identifier, row_bytes))
@@ -51,8 +51,13 @@ def build_rows(form: NormalForm, target: Target, name: str = "rows") -> Kernel:
             if form.kind == "float":
                 _decode_floats(b, form, from_block, to_block, factor)
             else:
-                _decode(b, form, looks_up, from_block, to_block, scales, offsets, factor)
+                emit_decode_block(b, form, looks_up, from_block, to_block, scales, offsets, factor)
     return kernel
+
+
+def looks_up_bytes(target: Target) -> bool:
+    """Tell whether the target looks up as many bytes at a time as are decoded."""
+    return any(row.op == "lookup16" and row.types[0] == f"<{CHUNK} x i8>" for row in target.instructions)
 
 
 def _decode_floats(b: Builder, form: NormalForm, block: Value, to: Value, row: Value | None) -> None:
@@ -96,7 +101,7 @@ def _factors(
     return count
 
 
-def _decode(
+def emit_decode_block(
     b: Builder,
     form: NormalForm,
     looks_up: bool,
@@ -104,8 +109,9 @@ def _decode(
     to: Value,
     scales: Value,
     offsets: Value,
-    row: Value | None,
+    row: Value | None = None,
 ) -> None:
+    """Write a block of the file as f32 numbers; `scales` and `offsets` are scratch for its factors."""
     assert form.code is not None and form.scale is not None
     vector = Type("f32", CHUNK)
     scale_count = _factors(b, form, form.scale, block, scales, row)

@@ -16,8 +16,9 @@ from lumen_core.ir.core import Operation
 from lumen_core.ir.core import Value as TensorValue
 from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.layout import ActivationLayout, CacheLayout
-from lumen_core.schedule.cache import emit_page, emit_store, emit_token
+from lumen_core.quant.cache_layout import CacheLayout
+from lumen_core.quant.layout import ActivationLayout
+from lumen_core.schedule.cache import Append, emit_page
 from lumen_core.schedule.elementwise import emit_elementwise
 from lumen_core.schedule.quantize import QuantizedRow
 from lumen_core.target import Target
@@ -28,14 +29,16 @@ def build_rowwise(
     target: Target,
     columns: int = 1,
     caches: Sequence[str] = (),
+    layout: CacheLayout | None = None,
     name: str = "rowwise",
 ) -> Kernel:
     """Build the kernel of a region; `schedule/__init__.py` says how it is called.
 
     columns   token columns of the panels that results of `quantize` are written to
     caches    what each appended cache is, in the order of the results: "keys" or "values"
+    layout    of the cache
     """
-    return _Rowwise(operation, target, columns, caches, name).build()
+    return _Rowwise(operation, target, columns, caches, layout, name).build()
 
 
 @dataclass(frozen=True)
@@ -47,11 +50,13 @@ class _Place:
 
 
 class _Rowwise:
-    def __init__(self, operation: Operation, target: Target, columns: int, caches: Sequence[str], name: str):
+    def __init__(self, operation: Operation, target: Target, columns: int, caches: Sequence[str],
+                 layout: CacheLayout | None, name: str):  # fmt: skip
         assert operation.region is not None
         self.region = operation.region
         self.target = target
         self.columns = columns
+        self.layout = layout
         self.by_head = operation.attributes["space"] == "head"
         self.heads, self.length = self._row_shape()
         self.ropes = [op for op in self.region.operations if op.name == "rope"]
@@ -307,12 +312,15 @@ class _Rowwise:
                 rows[value] = QuantizedRow(self.b, layout, pointer, stride, self.token, self.vector.lanes)
             else:
                 plain.append((value, self._start(value, pointer, stride)))
-        spans = [row.layout.group for row in rows.values() if row.layout.name != "f32"]
+        spans = [row.layout.group for row in rows.values() if not row.layout.plain]
+        for row in rows.values():
+            if row.layout.plain:
+                row.finish_plain(self.length)
         if not spans:
             self._places(lambda places, _: self._store_chunks(places, plain, rows, {}), [])
             return
         span = max(spans)
-        scratch = {v: self.b.stack(4 * span) for v, row in rows.items() if row.layout.name != "f32"}
+        scratch = {v: self.b.stack(4 * span) for v, row in rows.items() if not row.layout.plain}
         lanes = self.vector.lanes
         count = min(4, span // lanes)
         with self.b.loop(0, self.length, span) as group:
@@ -354,10 +362,9 @@ class _Rowwise:
         """Write this row to its slot of a cache."""
         b = self.b
         assert value.owner is not None
-        row, kind = value.owner.operands[1], self.kinds[value]
-        layout = CacheLayout(self.heads, self.length, self.target.lanes)
+        assert self.layout is not None
+        row, layout = value.owner.operands[1], self.layout
         slot = b.convert(b.load(I32, self.rest["slots"], b.mul(self.token, 4), align=4), "i64")
         page = emit_page(b, part, stride, b.div(slot, layout.page))
-        token = emit_token(b, layout, kind, page, self.head, b.rem(slot, layout.page))
         chunks = [self._pull(row, _Place(None, at)) for at in range(0, self.length, self.vector.lanes)]
-        emit_store(b, layout, kind, chunks, token, b.stack(2 * self.length))
+        Append(b, layout, self.kinds[value]).store(chunks, page, self.head, b.rem(slot, layout.page))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from lumen_core.ir.kernel import I64, Value
 from lumen_core.ir.kernel_builder import Builder, Loop
@@ -19,31 +20,63 @@ FIRST, TOKENS, POSITION = 0, 8, 16  # bytes into a record
 RECORD = 24
 
 
-def emit_blocks(b: Builder, segments: Value, count: Value, block: int) -> Value:
-    """Blocks of at most `block` tokens of one segment each, over all segments."""
+@dataclass(frozen=True)
+class Items:
+    """How attention cuts segments into items: blocks of tokens, key heads, and parts of what they see.
+
+    block   tokens of an item: 1 takes the segments of one token, more takes all others
+    heads   key heads
+    part    cached tokens of an item (0: all)
+    window  keys that a token sees (0: all)
+    """
+
+    block: int
+    heads: int
+    part: int = 0
+    window: int = 0
+
+    def parts(self, b: Builder, record: Value) -> tuple[Value, Value]:
+        """The first part of the cache that the segment's first token sees, and how many parts it sees."""
+        if not self.part:
+            return b.i64(0), b.i64(1)
+        position, tokens = (b.load(I64, record, at, align=8) for at in (POSITION, TOKENS))
+        first = b.i64(0)
+        if self.window:
+            first = b.div(b.maximum(b.sub(b.add(position, 1), self.window), 0), self.part)
+        end = b.div(b.add(b.add(position, tokens), self.part - 1), self.part)
+        return first, b.sub(end, first)
+
+    def count(self, b: Builder, record: Value) -> Value:
+        """Items of a segment."""
+        tokens = b.load(I64, record, TOKENS, align=8)
+        parts = b.mul(self.parts(b, record)[1], self.heads)
+        if self.block == 1:
+            return b.select(b.compare("eq", tokens, 1), parts, b.i64(0))
+        blocks = b.div(b.add(tokens, self.block - 1), self.block)
+        return b.select(b.compare("gt", tokens, 1), b.mul(blocks, parts), b.i64(0))
+
+
+def count_items(b: Builder, segments: Value, count: Value, items: Items) -> Value:
+    """Items of all segments."""
     with b.loop(0, count, 1, [b.i64(0)]) as segment:
-        tokens = b.load(I64, b.offset(segments, b.mul(segment.index, RECORD)), TOKENS, align=8)
-        segment.next(b.add(segment.values[0], _blocks(b, tokens, block)))
+        record = b.offset(segments, b.mul(segment.index, RECORD))
+        segment.next(b.add(segment.values[0], items.count(b, record)))
     return segment.results[0]
 
 
 @contextmanager
-def share_of_segments(
-    b: Builder, segments: Value, count: Value, block: int, times: int, first: Value, last: Value
+def share_of_items(
+    b: Builder, segments: Value, count: Value, items: Items, first: Value, last: Value
 ) -> Iterator[tuple[Value, Value, Loop]]:
-    """Loop over the units first .. last of `times` units per block, segment by segment.
+    """Loop over the items first .. last, segment by segment.
 
-    Gives the segment's number, the pointer to its record and the loop over its units, counted from 0.
+    Gives the segment's number, the pointer to its record and the loop over its items, counted from 0.
     """
     with b.loop(0, count, 1, [b.i64(0)]) as segment:
         record = b.offset(segments, b.mul(segment.index, RECORD))
         (start,) = segment.values
-        units = b.mul(_blocks(b, b.load(I64, record, TOKENS, align=8), block), times)
-        low, high = b.maximum(b.sub(first, start), 0), b.minimum(b.sub(last, start), units)
-        with b.loop(low, high) as unit:
-            yield segment.index, record, unit
-        segment.next(b.add(start, units))
-
-
-def _blocks(b: Builder, tokens: Value, block: int) -> Value:
-    return b.div(b.add(tokens, block - 1), block) if block > 1 else tokens
+        number = items.count(b, record)
+        low, high = b.maximum(b.sub(first, start), 0), b.minimum(b.sub(last, start), number)
+        with b.loop(low, high) as item:
+            yield segment.index, record, item
+        segment.next(b.add(start, number))

@@ -24,7 +24,7 @@ from lumen_core.schedule.phases import (
     Private,
     Slot,
 )
-from lumen_core.schedule.segments import emit_blocks
+from lumen_core.schedule.segments import count_items
 from lumen_core.target import Target
 
 FIXED_SLOTS = (
@@ -194,13 +194,13 @@ class _Step:
         b = self.b
         if chain.count is not None:
             return self.argument(chain.count, None, None)
-        if chain.segments:
+        if chain.items is not None:
             segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
-            return b.mul(emit_blocks(b, segments, count, chain.per), chain.times)
+            return count_items(b, segments, count, chain.items)
         if chain.tokens is None:
             return b.i64(chain.units)
         tokens = self.slot(chain.tokens)
-        return b.mul(b.div(b.add(tokens, chain.per - 1), chain.per), chain.times)
+        return b.div(b.add(tokens, chain.per - 1), chain.per)
 
     def share(self, chains: Sequence[Chain], counts: list[Value], low: Value, high: Value) -> None:
         """Run units low .. high of the chains' concatenation."""

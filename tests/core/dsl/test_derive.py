@@ -95,6 +95,16 @@ def test_wrong_bases_are_reported(text, message, model):
         model(text)
 
 
+def test_a_setting_that_is_one_of_a_few(model):
+    found = model("model own like base { config { kind: i32 = kind in 1, 3 else 3 } }")
+    assert configure(found, NUMBERS.get).scalars["kind"] == 3
+    assert configure(found, {**NUMBERS, "kind": 1}.get).scalars["kind"] == 1
+    with pytest.raises(
+        ModelError, match=r"`kind` \(metadata key `kind`\) is 2; the page computes only 1 or 3"
+    ):
+        configure(found, {**NUMBERS, "kind": 2}.get)
+
+
 def test_settings_of_layers(model):
     found = model("""
     model own like base {
@@ -145,6 +155,8 @@ def test_scaling_is_read_from_its_keys(keys, wanted, model):
         ("a: scaling = a else 1.0", "a scaling has a metadata key and no default"),
         ("a: f32 else layer", "unknown setting `layer`"),
         ("a: i1[D] = a", "expected `L`, the number of layers"),
+        ("a: f32 = a in 1, 2", "only an i32 can be `in` a list of numbers, not f32"),
+        ("a: i32 = a in b", "a number that the setting may be"),
     ],
 )
 def test_wrong_settings_are_reported(entry, message, model):

@@ -62,11 +62,14 @@ functions = st.builds(
 )
 keys = st.lists(names, min_size=1, max_size=3).map(".".join)
 strings = st.text(st.characters(exclude_characters='\n"', exclude_categories=["Cs"]), max_size=8)
+_setting = (st.none() | expressions, st.booleans())
+settings = st.builds(ast.Config, names, names, st.none() | keys, *_setting)
+settings |= st.builds(ast.Config, names, names, keys, *_setting, _tuple(counts))
 weights = st.builds(ast.Weight, names, types, st.none() | strings, st.none() | names, st.none() | names)
 models = st.builds(
     ast.Model,
     names,
-    _tuple(st.builds(ast.Config, names, names, st.none() | keys, st.none() | expressions, st.booleans())),
+    _tuple(settings),
     _tuple(weights),
     _tuple(weights),
     _tuple(st.builds(ast.Cache, names, types)),

@@ -104,6 +104,7 @@ def test_one_expert_and_all_of_them(chosen, tmp_path, installed, engine) -> None
     ("settings", "message"),
     [
         ({"expert_used_count": 9}, "top_k cannot choose 9 of 8"),
+        ({"expert_gating_func": 3}, "metadata key `expert_gating_func`. is 3; the page computes only 1 or 2"),
         ({"expert_used_count": 0}, "metadata key `expert_used_count`. must be between 1 and"),
         ({"expert_count": 7}, r"ffn_gate_inp\.weight has shape \[8, 64\], expected \[7, 64\]"),
         ({"expert_count": 1 << 40}, r"ffn_gate_inp\.weight has shape \[8, 64\]"),

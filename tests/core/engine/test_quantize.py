@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -138,6 +140,41 @@ def test_importance_of_another_model_is_refused(source: Path) -> None:
         planned(source, "q4_0", importance=given("other", 4))
     with pytest.raises(LumenError, match="columns"):
         planned(source, "q4_0", importance=given("blk.0.attn_q.weight", 4))
+
+
+def test_a_full_disk_leaves_nothing(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = planned(source, "q8_0")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
+    with pytest.raises(LumenError, match="its disk has"):
+        write(job, tmp_path / "out.gguf", TARGET)
+    assert list(tmp_path.iterdir()) == []
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "none", str(tmp_path)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("no right to mount a small file system")
+    try:  # room enough was announced, but others took it
+        monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=1 << 40))
+        (tmp_path / "old.gguf").write_bytes(b"what was here")
+        with pytest.raises((LumenError, OSError), match="space"):
+            write(job, tmp_path / "old.gguf", TARGET)
+        assert [item.name for item in tmp_path.iterdir()] == ["old.gguf"]
+        assert (tmp_path / "old.gguf").read_bytes() == b"what was here"
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_memory_stays_at_some_pieces(tmp_path: Path) -> None:
+    """A tensor of 64 MiB is never in memory at once, neither as it was nor as it becomes."""
+    sizes = {"layers": 1, "width": 1024, "hidden": 16384, "heads": 4, "kv_heads": 1, "head": 64}
+    source = synthesize("qwen3-tiny", tmp_path / "in.gguf", "f32", registry=REGISTRY, overrides=sizes)
+    job = planned(source, "q4_0")
+    write(job, tmp_path / "first.gguf", TARGET)  # what is compiled and imported once
+    tracemalloc.start()
+    write(job, tmp_path / "out.gguf", TARGET, threads=2)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 64 << 20
 
 
 PROGRAM = """

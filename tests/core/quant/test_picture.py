@@ -28,6 +28,8 @@ def test_a_picture() -> None:
 def test_every_byte_and_bit_is_there(name: str) -> None:
     covered: list[int] = []
     for line in block_picture(form(name)).splitlines()[1:]:
+        if line.startswith("row"):
+            continue
         span, drawn = line[:10].strip(), line[10:]
         first, _, last = span.partition("..")
         covered += range(int(first), int(last or first) + 1)

@@ -9,6 +9,7 @@ from functools import cache
 import numpy as np
 from kit.guarded import Guarded, guarded
 
+from lumen_core.ir.operations.values import round_bf16
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
@@ -73,8 +74,10 @@ class Activations:
         spare = ((0, count * columns - tokens), (0, 0))
         codes = np.pad(self.codes, spare)
         if self.scales is None:
-            panels = codes.reshape(count, columns, length).transpose(0, 2, 1).astype(np.float32)
-            made.array.view(np.float32)[:] = panels.reshape(-1)
+            bytes = 4 // layout.group
+            codes = np.pad(codes.astype(np.float32), ((0, 0), (0, -length % layout.group)))
+            stored = codes.view(np.uint8).reshape(count, columns, -1, layout.group, 4)[..., 4 - bytes :]
+            made.array[:] = stored.transpose(0, 2, 1, 3, 4).reshape(-1)
             return made
         groups = length // layout.group
         scales = np.pad(self.scales, spare).astype(np.float32).reshape(count, columns, groups)
@@ -106,8 +109,9 @@ class Activations:
 
 def random_activations(form: NormalForm, tokens: int, length: int, seed: int = 0) -> Activations:
     random = np.random.default_rng(seed)
-    if form.activation == "f32":
-        return Activations(random.standard_normal((tokens, length)).astype(np.float32), None)
+    if ActivationLayout(form.activation, 1).plain:
+        values = random.standard_normal((tokens, length)).astype(np.float32)
+        return Activations(round_bf16(values) if form.activation == "bf16" else values, None)
     group = ActivationLayout(form.activation, 1).group
     codes = random.integers(-127, 128, (tokens, length)).astype(np.int8)
     return Activations(codes, random.uniform(1e-3, 1e-2, (tokens, length // group)).astype(np.float32))

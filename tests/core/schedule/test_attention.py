@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import pytest
 
 from lumen_core.ir import interpret, parse_module
-from lumen_core.quant.layout import CacheLayout
-from lumen_core.schedule.attention import attention_block, build_attention
+from lumen_core.ir.operations.values import round_bf16
+from lumen_core.quant.cache_layout import CacheLayout
+from lumen_core.schedule.attention import (
+    PART,
+    attention_block,
+    attention_items,
+    build_attention,
+    partial_bytes,
+)
+from lumen_core.schedule.math import LOG2_E
 from lumen_core.target import Target
 
+from .caches import fill, float_layout, pairs
 from .compiled import TARGETS, compiled
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -24,20 +33,6 @@ func @f(%q: tensor<f32, [T, {H}, {E}]>, %k: tensor<f16, [C, {G}, {E}]>, %v: tens
   return %a
 }}
 """
-
-
-def fill(
-    pool: np.ndarray, layout: CacheLayout, keys: np.ndarray, values: np.ndarray, pages: np.ndarray, gone: int
-) -> None:
-    """Write a sequence's keys and values into the second of two layers, but for the first pages."""
-    elements = np.arange(layout.size)
-    for token in range(gone * layout.page, len(keys)):
-        page, slot = divmod(token, layout.page)
-        base = (2 * int(pages[page]) + 1) * layout.layer_bytes
-        for head in range(layout.heads):
-            key = base + np.array([layout.key(head, slot, int(e)) for e in elements])
-            value = base + np.array([layout.value(head, slot, int(e)) for e in elements])
-            pool[key // 2], pool[value // 2] = keys[token, head], values[token, head]
 
 
 SHAPES = [(4, 2, 64), (7, 1, 64), (14, 2, 64), (2, 2, 128), (3, 1, 24), (32, 2, 16)]
@@ -65,45 +60,98 @@ def test_attention_of_several_sequences(target: Target, window: int) -> None:
     check(target, 6, 2, 32, window, (1, 130), (1, 0), (5, 62), (17, 3), (1, 64))
 
 
+@each_target
+def test_attention_over_parts(target: Target) -> None:
+    """Long caches are read in parts; those of a single token by whoever comes, the last merges them."""
+    check(target, 4, 2, 32, 0, (1, 1300), (1, 511), (1, 512), (3, 1022))
+    check(target, 4, 2, 32, 700, (1, 1300), (1, 698), (1, 699), (2, 1500))
+
+
+@each_target
+@pytest.mark.parametrize(("heads", "groups", "size"), [(14, 2, 64), (3, 1, 24)])
+@pytest.mark.parametrize("element", ["f32", "bf16"])
+def test_attention_over_other_floats(
+    target: Target, heads: int, groups: int, size: int, element: str
+) -> None:
+    check(target, heads, groups, size, 0, (1, 130), (21, 60), element=element)
+
+
+@pytest.mark.parametrize("target", list(filter(pairs, TARGETS)), ids=lambda target: target.name)
+@pytest.mark.parametrize(("heads", "groups", "size"), [(4, 2, 64), (14, 2, 64), (2, 2, 128)])
+@pytest.mark.parametrize("element", ["f16", "bf16"])
+def test_products_of_pairs(target: Target, heads: int, groups: int, size: int, element: str) -> None:
+    """Factors rounded to bf16."""
+    for parts in [(1, 0), (1, 130), (21, 0), (13, 58)], [(1, 700), (5, 600)]:
+        check(target, heads, groups, size, 0, *parts, element=element, group=2)
+    check(target, heads, groups, size, 90, (1, 200), (33, 150), element=element, group=2)
+
+
 @lru_cache(maxsize=4)
-def kernel(text: str, target: Target, block: int) -> Callable[..., object]:
+def kernel(text: str, layout: CacheLayout, target: Target, block: int) -> Callable[..., object]:
     operation = next(iter(parse_module(text))).operations[0]
-    return compiled(build_attention(operation, target, block), target)
+    return compiled(build_attention(operation, layout, target, block), target)
 
 
-def check(target: Target, heads: int, groups: int, size: int, window: int, *parts: tuple[int, int]) -> None:
+def check(target: Target, heads: int, groups: int, size: int, window: int, *parts: tuple[int, int],
+          element: str = "f16", group: int = 1) -> None:  # fmt: skip
     """Compare a step of segments, each (tokens, tokens before them), with the interpreter's answers."""
     shown = f", window = {window}" if window else ""
     text = TEXT.format(H=heads, G=groups, E=size, scale=size**-0.5, window=shown)
     function = next(iter(parse_module(text)))
-    operation = function.operations[0]
     random = np.random.default_rng(sum(tokens * 1000 + position for tokens, position in parts))
-    layout = CacheLayout(groups, size, target.lanes)
+    layout = float_layout(groups, size, target, element, group)
     counts = [-(-(tokens + position) // layout.page) for tokens, position in parts]
     free = random.permutation(sum(counts) + 1).astype(np.int32)
-    pool = np.full(len(free) * 2 * layout.layer_bytes // 2, np.nan, np.float16)
-    queries, wanted, tables = [], [], []
+    pool = np.full(len(free) * 2 * layout.layer_bytes, 0xFF, np.uint8)  # NaN
+    queries, wanted, bounds, tables = [], [], [], []
     for (tokens, position), count in zip(parts, counts, strict=True):
         total = position + tokens
         q = 3 * random.standard_normal((tokens, heads, size)).astype(np.float32)
         k, v = (random.standard_normal((total, groups, size)).astype(np.float16) for _ in range(2))
-        wanted.append(interpret(function, [q, k, v])[0])
+        if element == "bf16":
+            k, v = (round_bf16(x.astype(np.float32)).astype(np.float16) for x in (k, v))
         queries.append(q)
+        if group == 2:  # as the factors of products are rounded; weights are, too
+            factor = np.float32(size**-0.5 * LOG2_E)
+            q, k, v = (round_bf16(x.astype(np.float32)) for x in (q * factor, k, v))
+            q, k, v = q / factor, k.astype(np.float16), v.astype(np.float16)
+        wanted.append(interpret(function, [q, k, v])[0])
+        bounds.append(interpret(function, [q, k, np.abs(v)])[0])
         pages, free = free[:count].copy(), free[count:]
         gone = max(0, position + 1 - window) // layout.page if window else 0
-        fill(pool, layout, k, v, pages, gone)
+        fill(pool, layout, k.astype(np.float32), v.astype(np.float32), pages, gone)
         pages[:gone] = 1 << 20  # pages before every window are not looked at
         tables.append(pages)
-    q = np.concatenate(queries)
+    found = attend(text, layout, target, np.concatenate(queries), pool, tables, parts)
+    if group == 1:
+        np.testing.assert_allclose(found, np.concatenate(wanted), rtol=2e-5, atol=1e-5)
+    else:
+        assert (np.abs(found - np.concatenate(wanted)) < 2.0**-8 * np.concatenate(bounds)).all()
+
+
+def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: np.ndarray,
+           tables: list[np.ndarray], parts: Sequence[tuple[int, int]]) -> np.ndarray:  # fmt: skip
+    """Run both kernels of a step, each item range as two threads would."""
+    operation = next(iter(parse_module(text))).operations[0]
     out = np.full_like(q, np.nan)
     starts = np.cumsum([0, *(tokens for tokens, _ in parts)])
     segments = np.array([(start, *part) for start, part in zip(starts, parts, strict=False)], np.int64)
-    layer = pool[layout.layer_bytes // 2 :]  # the second of two
-    for block in {1, attention_block(operation, target)}:
-        items = groups * sum(-(-tokens // block) for tokens, _ in parts)
-        call = kernel(text, target, block)
-        out[:] = np.nan
-        arguments = (q, out, 4 * heads * size, layer, 2 * layout.layer_bytes, tables, segments, len(parts))
-        call(*arguments, 0, items // 2)
-        call(*arguments, items // 2, items)
-        np.testing.assert_allclose(out, np.concatenate(wanted), rtol=2e-5, atol=1e-5)
+    layer = pool[layout.layer_bytes :]  # the second of two
+    most = max(-(-sum(part) // PART) for part in parts)
+    partials = np.full(len(q) * most * partial_bytes(operation), 0xFF, np.uint8)
+    arrivals = np.zeros(len(q) * layout.heads, np.int64)
+    stride = 4 * q.shape[1] * q.shape[2]
+    for block in (1, attention_block(operation, 256)):
+        items = attention_items(operation, block)
+        count = 0
+        for tokens, position in parts:
+            if (tokens == 1) == (block == 1):
+                first = max(position + 1 - items.window, 0) // PART if items.window else 0
+                shares = -(-(position + tokens) // PART) - first if block == 1 else 1
+                count += -(-tokens // block) * layout.heads * shares
+        call = kernel(text, layout, target, block)
+        arguments = (q, out, stride, layer, 2 * layout.layer_bytes, tables, partials, most, arrivals)
+        call(*arguments, segments, len(parts), count // 2, count)
+        call(*arguments, segments, len(parts), 0, count // 2)
+    assert not arrivals.any()
+    return out

@@ -60,10 +60,13 @@ def check_codes(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blo
     rows, count = blocks.shape[:2]
     if normal.stored is not None:
         size, start = normal.stored.bytes, normal.stored.offset
-        found = group[: count * layout.code_bytes].reshape(count * normal.block, layout.rows, size)
         stored = blocks[..., start : start + size * normal.block].reshape(rows, -1, size)
-        np.testing.assert_array_equal(found.transpose(1, 0, 2)[:rows], stored)
-        assert not found[:, rows:].any()
+        runs = -(-stored.shape[1] // layout.run)
+        found = group[: runs * layout.run * size * layout.rows].reshape(runs, layout.rows, layout.run, size)
+        found = found.transpose(1, 0, 2, 3).reshape(layout.rows, runs * layout.run, size)
+        np.testing.assert_array_equal(found[:rows, : stored.shape[1]], stored)
+        assert not found[rows:].any()
+        assert not found[:, stored.shape[1] :].any()
         return
     assert normal.code is not None
     codes = unpacked_codes(layout, group, count)

@@ -7,12 +7,13 @@ import pytest
 
 from lumen_core.ir import QuantizedArray, interpret, parse_module
 from lumen_core.ir.core import Function, Operation
-from lumen_core.quant.layout import ActivationLayout, CacheLayout
+from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Rotary
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
 
+from .caches import float_layout
 from .compiled import TARGETS, compiled
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
@@ -147,22 +148,25 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
 
 @each_target
 @pytest.mark.parametrize("columns", [1, 4])
-def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
-    length, tokens = 64, 5
-    function, operation = parsed(NORM.format(D=length, A="f32"))
-    x, y, w = (np.random.default_rng(0).standard_normal(s).astype("f4") for s in [(5, 64), (5, 64), 64])
-    layout = ActivationLayout("f32", columns)
-    sums, panels = np.zeros_like(x), np.zeros(layout.bytes(tokens, length) // 4, np.float32)
+@pytest.mark.parametrize(("activation", "length"), [("f32", 64), ("bf16", 64), ("bf16", 63)])
+def test_plain_rows_for_float_weights(target: Target, activation: str, length: int, columns: int) -> None:
+    tokens, stride = 5, 4 * length
+    function, operation = parsed(NORM.format(D=length, A=activation))
+    shapes = [(tokens, length), (tokens, length), length]
+    x, y, w = (np.random.default_rng(0).standard_normal(shape).astype("f4") for shape in shapes)
+    x[3, 5] = np.nan
+    layout = ActivationLayout(activation, columns)
+    sums, panels = np.zeros_like(x), np.full(layout.bytes(tokens, length), 255, np.uint8)
     call = compiled(build_rowwise(operation, target, columns), target)
     call(
         x,
-        256,
+        stride,
         y,
-        256,
+        stride,
         w,
         0,
         sums,
-        256,
+        stride,
         panels,
         layout.panel_bytes(length),
         None,
@@ -173,8 +177,16 @@ def test_plain_rows_for_float_weights(target: Target, columns: int) -> None:
         0,
         0,
     )
-    found = panels.reshape(-1, length, columns).transpose(0, 2, 1).reshape(-1, length)[:tokens]
-    np.testing.assert_allclose(found, interpret(function, [x, y, w])[1], rtol=1e-5)
+    pairs = panels.reshape(-1, -(-length // layout.group), columns, layout.group, 4 // layout.group)
+    stored = pairs.transpose(0, 2, 1, 3, 4).reshape(-1, layout.group * pairs.shape[1], 4 // layout.group)
+    found = np.zeros((tokens, stored.shape[1], 4), np.uint8)
+    found[..., 4 - 4 // layout.group :] = stored[:tokens]
+    numbers = found.view(np.float32)[..., 0]
+    wanted = interpret(function, [x, y, w])[1]
+    tolerance = 2.0**-8 if activation == "bf16" else 1e-5  # a last bit
+    np.testing.assert_allclose(numbers[:, :length], wanted, rtol=tolerance)
+    assert activation == "f32" or (numbers[:, :length] == wanted).mean() > 0.7
+    assert not numbers[:, length:].any()
 
 
 @each_target
@@ -206,15 +218,15 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     keys = np.zeros((past, heads, size), np.float16)
     wanted, cache = interpret(function, [x, bias, w, positions, factors, keys])
     cos, sin = rope_tables(Rotary(10000.0, "factors", len(factors)), factors, 80)
-    layout = CacheLayout(heads, size, target.lanes)
+    layout = float_layout(heads, size, target)
     pages = np.array([3, 1], np.int32)
     slots = pages[positions // layout.page] * layout.page + positions % layout.page
     stride = 4 * heads * size
     for kind in ("keys", "values"):
         pool = np.zeros(4 * layout.layer_bytes // 2, np.float16)
-        part = pool[(layout.values if kind == "values" else 0) // 2 :]
+        part = pool[(layout.value_offset if kind == "values" else 0) // 2 :]
         out = np.zeros((tokens, heads, size), np.float32)
-        call = compiled(build_rowwise(operation, target, 1, [kind]), target)
+        call = compiled(build_rowwise(operation, target, 1, [kind], layout), target)
         operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
         results = (out, stride, part, layout.layer_bytes)
         call(*operands, *results, cos, sin, slots, 0, tokens, 0, 1)

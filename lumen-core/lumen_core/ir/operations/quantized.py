@@ -19,9 +19,12 @@ from lumen_core.ir.operations.values import (
     group_of,
     is_weight,
     require,
+    round_bf16,
     unpacked_format,
 )
 from lumen_core.types import TensorType
+
+PLAIN = ("f32", "bf16")  # activation formats of numbers without scales
 
 
 def quantized(x: np.ndarray, group: int) -> QuantizedArray:
@@ -63,7 +66,7 @@ def _unpack(context: Context, operation: Operation, arrays: Sequence[Any]) -> tu
 
 def _dequantize_rule(operation: Operation) -> tuple[TensorType, ...]:
     type = operation.operands[0].type
-    known = unpacked_format(type.element) or group_of(type.element) or type.element == "f32"
+    known = unpacked_format(type.element) or group_of(type.element) or type.element in PLAIN
     require(bool(known), f"dequantize needs an unpacked weight or quantized activations, found {type}")
     return (TensorType("f32", type.shape),)
 
@@ -77,7 +80,7 @@ def _quantize_rule(operation: Operation) -> tuple[TensorType, ...]:
     type, activation = operation.operands[0].type, str(operation.attributes["activation"])
     require(type.element == "f32" and len(type.shape) > 0, f"quantize needs f32 with an axis, found {type}")
     group = group_of(activation)
-    require(group is not None or activation == "f32", f"`{activation}` is not an activation format")
+    require(group is not None or activation in PLAIN, f"`{activation}` is not an activation format")
     size = type.shape[-1].value
     if group is not None:
         require(group % 16 == 0, f"groups of {group} are not whole runs of 16")
@@ -86,8 +89,11 @@ def _quantize_rule(operation: Operation) -> tuple[TensorType, ...]:
 
 
 def _quantize(context: Context, operation: Operation, arrays: Sequence[Any]) -> tuple:
-    group = group_of(str(operation.attributes["activation"]))
-    return (arrays[0] if group is None else quantized(arrays[0], group),)
+    activation, (x,) = str(operation.attributes["activation"]), arrays
+    group = group_of(activation)
+    if group is None:
+        return (round_bf16(x) if activation == "bf16" else x,)
+    return (quantized(x, group),)
 
 
 def _reorder_rule(operation: Operation) -> tuple[TensorType, ...]:
@@ -119,7 +125,7 @@ def product(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
 def _fused_matmul_rule(operation: Operation) -> tuple[TensorType, ...]:
     x, weight, *accumulate = (value.type for value in operation.operands)
-    known = group_of(x.element) is not None or x.element == "f32"
+    known = group_of(x.element) is not None or x.element in PLAIN
     require(known, f"fused_matmul needs activations, found {x}")
     require(is_weight(weight.element), f"fused_matmul needs a weight, found {weight}")
     result = _product_rule("fused_matmul", x, weight)

@@ -1,0 +1,110 @@
+"""Where keys and values lie in a page of the cache, for any format whose block divides a head.
+
+Keys lie as the dot product with a query wants them, `rows` tokens side by side: of a float format
+[kv head][tile of `rows` tokens][dimension / group][token in tile][group], of an integer format as a packed
+weight matrix whose rows are tokens (`WeightLayout`). Values lie by token: of a float format
+[kv head][token / group][dimension][group], of an integer format as the blocks of a file's row.
+A group is what one lane of a product takes at a time: one number, or two where the machine multiplies pairs.
+A page holds `page` tokens of every layer: layer after layer, keys before values.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.floats import is_small
+from lumen_core.quant.layout import ALIGNMENT, WeightLayout
+from lumen_core.quant.normal_form import BitField, NormalForm
+
+PAGE = 64  # tokens of a page of the cache
+
+
+def check_cache_format(form: NormalForm, size: int, what: str) -> None:
+    """Raise UnsupportedFormatError unless heads of `size` numbers can be kept in this format."""
+
+    def refuse(reason: str) -> UnsupportedFormatError:
+        return UnsupportedFormatError(
+            f"{what} cannot be kept as {form.name}: {reason}; f16 suits every model, q8_0 most"
+        )
+
+    if size % form.block:
+        raise refuse(f"its blocks of {form.block} do not divide heads of {size}")
+    if form.row is not None or form.header_bytes or form.ordered:
+        raise refuse("a row of weights stores more than its blocks")
+    if form.kind == "float":
+        if is_small(form.element) or form.scale is not None or form.block != 1:
+            raise refuse(f"numbers cannot be written as {form.element} while a text is read")
+        return
+    scales = [scale for scale in (form.scale, form.offset) if scale is not None]
+    if any(scale.integer is not None for scale in scales):
+        raise refuse("its scales are scaled themselves, which takes a search for every token")
+    if not isinstance(form.code, BitField):
+        raise refuse("its codes are computed from others")
+    if any(len(scale.floats) != 1 for scale in scales) or len({f for s in scales for f in s.floats}) < len(
+        scales
+    ):
+        raise refuse("it has not one stored number for each scale")
+    groups = form.block // form.sub
+    for field in (field for scale in scales for field in scale.floats):
+        if not field.whole or field.inverse or field.count not in (1, groups):
+            raise refuse(f"its {field.name} does not lie in whole bytes, or not for every sub-block")
+    if form.offset is not None and is_small(form.offset.floats[0].element):
+        raise refuse(f"offsets cannot be written as {form.offset.floats[0].element}")
+
+
+@dataclass(frozen=True)
+class CacheLayout:
+    """One page of the cache of one layer: formats of keys and values, and numbers of a lane's group."""
+
+    heads: int
+    size: int
+    rows: int
+    keys: NormalForm
+    values: NormalForm
+    key_group: int = 1
+    value_group: int = 1
+    page: int = PAGE
+
+    @property
+    def key_tile_bytes(self) -> int:
+        """Bytes of the keys of `rows` tokens of a head."""
+        if self.keys.kind == "float":
+            return self.rows * self.keys.row_bytes(self.size)
+        return WeightLayout(self.keys, self.rows).group_bytes(self.size)
+
+    @property
+    def key_head_bytes(self) -> int:
+        return self.page // self.rows * self.key_tile_bytes
+
+    @property
+    def value_token_bytes(self) -> int:
+        """Bytes of the values of a token of a head."""
+        return self.values.row_bytes(self.size)
+
+    @property
+    def value_head_bytes(self) -> int:
+        return self.page * self.value_token_bytes
+
+    @property
+    def value_offset(self) -> int:
+        """Byte offset of the values within a layer's part of the page."""
+        return self.heads * self.key_head_bytes
+
+    @property
+    def layer_bytes(self) -> int:
+        bytes = self.value_offset + self.heads * self.value_head_bytes
+        return -(-bytes // ALIGNMENT) * ALIGNMENT
+
+    def key(self, head: int, slot: int, dimension: int) -> int:
+        """Byte offset of a number of a key in a float format."""
+        tile, token = divmod(slot, self.rows)
+        step, inside = divmod(dimension, self.key_group)
+        number = (step * self.rows + token) * self.key_group + inside
+        return head * self.key_head_bytes + tile * self.key_tile_bytes + self.keys.block_bytes * number
+
+    def value(self, head: int, slot: int, dimension: int) -> int:
+        """Byte offset of a number of a value in a float format."""
+        step, inside = divmod(slot, self.value_group)
+        number = (step * self.size + dimension) * self.value_group + inside
+        return self.value_offset + head * self.value_head_bytes + self.values.block_bytes * number

@@ -1,0 +1,220 @@
+"""Reading pages of the cache as operands of products, whatever format they are kept in.
+
+An operand has 32 bits a lane: one f32 number, or two bf16 numbers that a dot product takes at once; lanes are
+tokens of a tile (keys) or dimensions (values). Numbers that cost something to read are turned into operands
+once, into scratch that stays near, for all query heads and tokens that meet them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from lumen_core.ir.kernel import Type, Value
+from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.cache_layout import CacheLayout
+from lumen_core.quant.layout import WeightLayout
+from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.rows import emit_decode_block, looks_up_bytes
+from lumen_core.schedule.weights import DotPlan, WeightReader, load_float
+from lumen_core.target import Target
+
+_BYTES = 4  # of a lane
+# Told which bytes of a page are being read (the first and how many), so that others are fetched meanwhile.
+Fetch = Callable[[Value, int], None]
+
+
+class Operands:
+    """The keys or the values of a page: `place` in memory, then `load`s of operands by their first lane."""
+
+    def __init__(
+        self, builder: Builder, layout: CacheLayout, target: Target, kind: str, lanes: int, often: bool
+    ):
+        """often: every operand is read several times"""
+        self.b = builder
+        self.layout = layout
+        self.target = target
+        self.kind = kind
+        self.lanes = lanes
+        keys = kind == "keys"
+        self.form: NormalForm = layout.keys if keys else layout.values
+        self.group = layout.key_group if keys else layout.value_group
+        self.head_bytes = layout.key_head_bytes if keys else layout.value_head_bytes
+        integer = self.form.kind == "integer"
+        plain = not integer and self.form.element == ("bf16" if self.group == 2 else "f32")
+        self.near = integer or (often and not plain)
+        if self.near:
+            self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
+        if integer and not keys:
+            self.factors = [builder.stack(4 * max(16, self.form.block)) for _ in range(2)]
+            self.numbers = builder.stack(4 * 2 * layout.size)
+
+    @property
+    def type(self) -> Type:
+        return Type("f32", self.lanes) if self.group == 1 else Type("bf16", 2 * self.lanes)
+
+    @property
+    def lane_bytes(self) -> int:
+        """Bytes that hold a lane in what `place` returns."""
+        return _BYTES if self.near else self.group * self.form.block_bytes
+
+    def place(self, page: Value, count: Value, fetch: Fetch) -> Value:
+        """Return where the operands of a head of a page lie; only `count` tokens of it are read."""
+        if not self.near:
+            return page
+        if self.form.kind == "float":
+            self._copy(page, count, fetch)
+        elif self.kind == "keys":
+            self._unpack_keys(page, count, fetch)
+        else:
+            self._decode_values(page, count, fetch)
+        return self.scratch
+
+    def load(self, base: Value, lane: int) -> Value:
+        """The operand whose first lane is number `lane` behind `base`."""
+        if self.near:
+            return self.b.load(self.type, base, _BYTES * lane, align=_BYTES)
+        return self._convert(base, lane)
+
+    def _convert(self, base: Value, lane: int) -> Value:
+        b, element = self.b, self.form.element
+        where = self.group * self.form.block_bytes * lane
+        if self.group == 1:
+            return load_float(b, element, self.lanes, base, where)
+        numbers = b.load(Type(element, 2 * self.lanes), base, where, align=2)
+        return b.convert(b.convert(numbers, "f32"), "bf16") if element != "bf16" else numbers
+
+    def product(self, operand: Value, other: Value, sum: Value) -> Value:
+        """sum + operand * other in every lane; `other` as `spread` gives it."""
+        if self.group == 1:
+            return self.b.fma(operand, other, sum)
+        return self.b.instruction("dot2_bf16", (sum, operand, other), sum.type)
+
+    def spread(self, pointer: Value, bytes: int) -> Value:
+        """A lane's numbers from memory, in every lane."""
+        if self.group == 1:
+            return self.b.load_splat(Type("f32", self.lanes), pointer, bytes)
+        return self.b.bitcast(self.b.load_splat(Type("i32", self.lanes), pointer, bytes), self.type)
+
+    # --------------------------------------------------------------- into scratch
+
+    def _copy(self, page: Value, count: Value, fetch: Fetch) -> None:
+        b, layout = self.b, self.layout
+        whole = layout.rows if self.kind == "keys" else self.group  # tokens that are read together
+        lanes = b.mul(b.div(b.add(count, whole - 1), whole), whole * layout.size // self.group)
+        step = 4 if layout.page * layout.size // self.group % (4 * self.lanes) == 0 else 1
+        with b.loop(0, lanes, step * self.lanes) as loop:
+            offset = b.mul(loop.index, self.group * self.form.block_bytes)
+            here = b.offset(page, offset)
+            there = b.offset(self.scratch, b.mul(loop.index, _BYTES))
+            for index in range(step):
+                b.store(
+                    self._convert(here, index * self.lanes), there, index * _BYTES * self.lanes, align=_BYTES
+                )
+            fetch(offset, step * self.lanes * self.group * self.form.block_bytes)
+
+    def _unpack_keys(self, page: Value, count: Value, fetch: Fetch) -> None:
+        """Codes of tokens side by side, times the scales of their tokens."""
+        b, layout, form = self.b, self.layout, self.form
+        assert form.scale is not None
+        weights = WeightLayout(form, layout.rows)
+        reader = WeightReader(b, weights, DotPlan("plain", table=form.table), self.target)
+        blocks = layout.size // form.block
+        tiles = b.div(b.add(count, layout.rows - 1), layout.rows)
+        vectors = b.mul(tiles, blocks)
+        with b.loop(0, vectors) as loop:
+            tile, block = b.div(loop.index, blocks), b.rem(loop.index, blocks)
+            start = b.offset(page, b.mul(tile, layout.key_tile_bytes))
+            codes = b.offset(start, b.mul(block, weights.code_bytes))
+            bytes = weights.code_bytes + weights.scale_bytes
+            fetch(b.mul(loop.index, bytes), bytes)
+            base = b.offset(start, b.add(b.mul(block, weights.scale_bytes), blocks * weights.code_bytes))
+            first = b.add(b.mul(tile, layout.size), b.mul(block, form.block))
+            to = b.offset(self.scratch, b.mul(first, _BYTES * layout.rows // self.group))
+            floats = reader.floats(base)
+            for start_of_sub in range(0, form.block, form.sub):
+                number = b.i64(start_of_sub // form.sub)
+                scale = reader.sub_factor(
+                    form.scale, reader.factor(form.scale, floats, 1.0), base, number, weights.scale_offset
+                )
+                offset = b.constant(scale.type, 0.0)
+                if form.table is None and form.zero_of_code:
+                    offset = b.mul(scale, -float(form.zero_of_code))
+                if form.offset is not None:
+                    own = reader.factor(form.offset, floats, 1.0)
+                    own = reader.sub_factor(form.offset, own, base, number, weights.minimum_offset)
+                    offset = b.add(offset, own)
+                if form.table is None and form.multiplier != 1:
+                    scale = b.mul(scale, float(form.multiplier))
+                for element in range(start_of_sub, start_of_sub + form.sub, 4):
+                    unit, inside = divmod(element, weights.unit)
+                    unit_base = b.offset(codes, unit * weights.unit_bytes)
+                    (operand,) = reader.operands(unit_base, range(inside // 4, inside // 4 + 1))
+                    parts = [self._number(operand, byte, scale, offset) for byte in range(4)]
+                    where = element * _BYTES * layout.rows // self.group
+                    self._store(parts, to, where)
+
+    def _number(self, operand: Value, byte: int, scale: Value, offset: Value) -> Value:
+        """Byte `byte` of every lane as the number that it stands for."""
+        b = self.b
+        if self.form.table is None:
+            code = b.bitand(b.shr(operand, 8 * byte), 255)
+        else:
+            code = b.sar(b.shl(operand, 24 - 8 * byte), 24)
+        return b.fma(b.convert(code, "f32"), scale, offset)
+
+    def _store(self, parts: list[Value], to: Value, where: int) -> None:
+        """Store f32 vectors, each one step of the reduction, as operands."""
+        b, step = self.b, _BYTES * parts[0].type.lanes
+        if self.group == 2:
+            parts = [self._paired(low, high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
+        for index, part in enumerate(parts):
+            b.store(part, to, where + index * step, align=_BYTES)
+
+    def _paired(self, low: Value, high: Value) -> Value:
+        """Two f32 vectors as pairs of bf16."""
+        b, lanes = self.b, low.type.lanes
+        order = [index for lane in range(lanes) for index in (lane, lanes + lane)]
+        return b.shuffle(b.convert(low, "bf16"), b.convert(high, "bf16"), order)
+
+    def _decode_values(self, page: Value, count: Value, fetch: Fetch) -> None:
+        b, layout, form, group = self.b, self.layout, self.form, self.group
+        blocks, row = layout.size // form.block, layout.value_token_bytes
+        looks_up = looks_up_bytes(self.target)
+        with b.loop(0, count, group) as token:
+            offset = b.mul(token.index, row)
+            here = b.offset(page, offset)
+            fetch(offset, group * row)
+            to = b.offset(self.scratch, b.mul(token.index, _BYTES * layout.size // group))
+            numbers = to if group == 1 else self.numbers
+            for inside in range(group):
+                # of a pair whose second token is not there yet the first stands twice: its weight is 0
+                second = b.compare("lt", b.add(token.index, inside), count)
+                source = b.offset(here, b.select(second, b.i64(inside * row), b.i64(0))) if inside else here
+                with b.loop(0, blocks) as block:
+                    there = b.add(b.mul(block.index, 4 * form.block), 4 * inside * layout.size)
+                    one = b.offset(source, b.mul(block.index, form.block_bytes))
+                    emit_decode_block(b, form, looks_up, one, b.offset(numbers, there), *self.factors)
+            if group == 2:
+                for at in range(0, layout.size, self.lanes):
+                    low, high = (
+                        b.load(
+                            Type("f32", self.lanes), self.numbers, 4 * (at + layout.size * inside), align=4
+                        )
+                        for inside in range(2)
+                    )
+                    b.store(self._paired(low, high), to, _BYTES * at, align=_BYTES)
+
+
+def nothing_ahead(offset: Value, bytes: int) -> None:
+    """Fetch nothing: other work hides how long memory takes."""
+
+
+def fetcher(b: Builder, ahead: Value) -> Fetch:
+    """Return what fetches the bytes that lie behind `ahead` as those that are read lie in their page."""
+
+    def fetch(offset: Value, bytes: int) -> None:
+        there = b.offset(ahead, offset)
+        for line in range(0, bytes, 64):
+            b.prefetch(there, line)
+
+    return fetch

@@ -1,0 +1,174 @@
+"""Keys and values kept in quantized formats: the compiled encoder, and attention over what it wrote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+import pytest
+
+from lumen_core.errors import UnsupportedFormatError
+from lumen_core.ir import interpret, parse_module
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type
+from lumen_core.ir.kernel_builder import Builder
+from lumen_core.ir.operations.values import round_bf16
+from lumen_core.plugins.registry import Registry
+from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
+from lumen_core.quant.encode import encode
+from lumen_core.runtime.memory import allocate
+from lumen_core.schedule.cache import Append, emit_page
+from lumen_core.schedule.encode_block import build_encode
+from lumen_core.schedule.math import LOG2_E
+from lumen_core.target import Target
+
+from .caches import form, pairs
+from .compiled import TARGETS, compiled
+from .test_attention import TEXT, attend
+
+HEADS, GROUPS, SIZE = 6, 2, 128
+USUAL = ("q8_0", "q4_0", "q4_1", "iq4_nl", "mxfp4")
+
+
+def _suits(name: str) -> bool:
+    try:
+        check_cache_format(form(name), SIZE, "keys")
+    except UnsupportedFormatError:
+        return False
+    return form(name).kind == "integer"
+
+
+FORMATS = sorted(filter(_suits, Registry.load().formats))
+each_format = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in USUAL else pytest.mark.slow) for n in FORMATS]
+)
+each_target = pytest.mark.parametrize(
+    "target",
+    [pytest.param(t, marks=() if t in (TARGETS[0], TARGETS[-1]) else pytest.mark.slow) for t in TARGETS],
+    ids=lambda target: target.name,
+)
+
+
+def test_every_shipped_format_with_plain_scales_suits() -> None:
+    assert set(FORMATS) >= {
+        "q4_0",
+        "q4_1",
+        "q5_0",
+        "q5_1",
+        "q8_0",
+        "q1_0",
+        "q2_0",
+        "iq4_nl",
+        "mxfp4",
+        "nvfp4",
+    }
+    for name, why in (("q4_k", "blocks of 256"), ("iq2_s", "blocks of 256")):
+        with pytest.raises(UnsupportedFormatError, match=why):
+            check_cache_format(form(name), SIZE, "keys")
+    for name, why in (("q4_k", "scales are scaled"), ("iq2_s", "scales are scaled"), ("tq1_0", "codes are")):
+        with pytest.raises(UnsupportedFormatError, match=why):
+            check_cache_format(form(name), 256, "keys")
+
+
+def encoded(name: str, target: Target, rows: np.ndarray) -> np.ndarray:
+    """Return the bytes that the compiled encoder makes of rows."""
+    kept = form(name)
+    blocks = np.full((*rows.shape[:-1], kept.row_bytes(rows.shape[-1])), 0xFF, np.uint8)
+    _encoder(name, target)(np.ascontiguousarray(rows), blocks, rows.size // kept.block)
+    return blocks
+
+
+@cache
+def _encoder(name: str, target: Target) -> Callable[..., object]:
+    return compiled(build_encode(form(name)), target)
+
+
+@each_target
+@each_format
+def test_the_encoder_comes_near_the_one_that_searches(name: str, target: Target) -> None:
+    random = np.random.default_rng(1)
+    rows = random.standard_normal((200, SIZE)).astype(np.float32)
+    rows[0], rows[1], rows[2] = 0, 1.5, -3
+    rows[3:6] *= np.array([[1e-4], [30], [1e-3]], np.float32)
+    found, best = (form(name).decode(x) for x in (encoded(name, target, rows), encode(form(name), rows)))
+    assert np.isfinite(found).all()
+    np.testing.assert_array_equal(found[0], 0 if 0 in form(name).alphabet else found[0])
+    errors = [np.linalg.norm(x - rows, axis=-1) for x in (found, best)]
+    assert errors[0].mean() < 1.35 * errors[1].mean()
+    limit = np.maximum(0.9 * np.linalg.norm(rows, axis=-1), 1.1 * errors[1])  # where scales are too coarse
+    assert (errors[0] <= limit).all()
+
+
+@each_target
+@each_format
+def test_attention_over_quantized_keys_and_values(name: str, target: Target) -> None:
+    """As over the decoded ones: what is rounded besides is stated."""
+    for keys, values in ((name, name), (name, "f16"), ("f16", name)):
+        for group in (1, 2) if pairs(target) else (1,):
+            layout = CacheLayout(GROUPS, SIZE, target.lanes, form(keys), form(values), group, group)
+            check(layout, target)
+
+
+def check(layout: CacheLayout, target: Target) -> None:
+    parts = [(1, 70), (9, 60), (1, 0)]
+    random = np.random.default_rng(7)
+    text = TEXT.format(H=HEADS, G=GROUPS, E=SIZE, scale=SIZE**-0.5, window="").replace("f16", "f32")
+    function = next(iter(parse_module(text)))
+    counts = [-(-(tokens + position) // layout.page) for tokens, position in parts]
+    free = random.permutation(sum(counts) + 1).astype(np.int32)
+    pool = allocate(len(free) * 2 * layout.layer_bytes, "pages")  # aligned as a model's
+    pool[:] = 0xFF
+    queries, wanted, bounds, tables = [], [], [], []
+    for (tokens, position), count in zip(parts, counts, strict=True):
+        q = 3 * random.standard_normal((tokens, HEADS, SIZE)).astype(np.float32)
+        k, v = random.standard_normal((2, position + tokens, GROUPS, SIZE)).astype(np.float32)
+        pages, free = free[:count].copy(), free[count:]
+        tables.append(pages)
+        queries.append(q)
+        for kind, numbers in (("keys", k), ("values", v)):
+            append(layout, target, kind, numbers, pool, pages)
+        k, v = (
+            form(kept.name).decode(encoded(kept.name, target, x)) if kept.kind == "integer"
+            else x.astype(np.float16).astype(np.float32)
+            for kept, x in ((layout.keys, k), (layout.values, v))
+        )  # fmt: skip
+        if layout.key_group == 2:
+            factor = np.float32(SIZE**-0.5 * LOG2_E)
+            q, k, v = round_bf16(q * factor) / factor, round_bf16(k), round_bf16(v)
+        wanted.append(interpret(function, [q, k, v])[0])
+        bounds.append(interpret(function, [q, k, np.abs(v)])[0])
+    found = attend(text, layout, target, np.concatenate(queries), pool, tables, parts)
+    # weights may be rounded to bf16; a factor of scale and offset may be rounded once more or less
+    limit = 2.0**-8 if layout.key_group == 2 else 3e-5
+    assert (np.abs(found - np.concatenate(wanted)) <= limit * np.concatenate(bounds)).all()
+
+
+def append(
+    layout: CacheLayout, target: Target, kind: str, numbers: np.ndarray, pool: np.ndarray, pages: np.ndarray
+) -> None:
+    """Let the compiled append write tokens' keys or values into the second of two layers."""
+    slots = (pages[np.arange(len(numbers)) // layout.page] * layout.page).astype(np.int32)
+    slots += (np.arange(len(numbers)) % layout.page).astype(np.int32)
+    offset = layout.layer_bytes + (layout.value_offset if kind == "values" else 0)
+    _appender(layout, target, kind)(
+        np.ascontiguousarray(numbers), pool[offset:], 2 * layout.layer_bytes, slots, len(numbers)
+    )
+
+
+@cache
+def _appender(layout: CacheLayout, target: Target, kind: str) -> Callable[..., object]:
+    kernel = Kernel(
+        "append", [("numbers", PTR), ("part", PTR), ("stride", I64), ("slots", PTR), ("tokens", I64)]
+    )
+    b = Builder(kernel)
+    numbers, part, stride, slots, tokens = kernel.parameters
+    writer = Append(b, layout, kind)
+    vector = Type("f32", 8)
+    with b.loop(0, tokens) as token, b.loop(0, layout.heads) as head:
+        row = b.add(b.mul(token.index, layout.heads), head.index)
+        here = b.offset(numbers, b.mul(row, 4 * layout.size))
+        chunks = [b.load(vector, here, 4 * at, align=4) for at in range(0, layout.size, 8)]
+        slot = b.convert(b.load(I32, slots, b.mul(token.index, 4), align=4), "i64")
+        page = emit_page(b, part, stride, b.div(slot, layout.page))
+        writer.store(chunks, page, head.index, b.rem(slot, layout.page))
+    return compiled(kernel, target)
