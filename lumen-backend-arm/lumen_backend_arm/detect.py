@@ -1,4 +1,4 @@
-"""What the host has that LLVM does not say: features on macOS, the length of SVE's vectors on Linux."""
+"""What the host has, asked of the system itself: Linux's auxiliary vector and SVE length, macOS's sysctl."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import sys
 _APPLE = {
     "FEAT_DotProd": "dotprod", "FEAT_LSE": "lse", "FEAT_I8MM": "i8mm", "FEAT_BF16": "bf16",
 }  # fmt: skip
+_HARDWARE, _HARDWARE_2 = 16, 26  # getauxval's AT_HWCAP and AT_HWCAP2
+# Their bits in Linux's arch/arm64 interface.
+_BITS = {1: "neon", 8: "lse", 20: "dotprod", 22: "sve"}
+_BITS_2 = {1: "sve2", 13: "i8mm", 14: "bf16"}
 _GET_VECTOR_LENGTH, _LENGTH = 51, 0xFFFF  # prctl(PR_SVE_GET_VL), the bytes in its answer
 
 
@@ -19,11 +23,22 @@ def detect() -> frozenset[str]:
         return frozenset(names | {"neon"})
     if sys.platform == "linux":
         try:
-            length = ctypes.CDLL(None, use_errno=True).prctl(_GET_VECTOR_LENGTH, 0, 0, 0, 0)
-        except (OSError, AttributeError):
+            system = ctypes.CDLL(None, use_errno=True)
+            system.getauxval.restype = ctypes.c_ulong
+            first, second = (system.getauxval(ctypes.c_ulong(kind)) for kind in (_HARDWARE, _HARDWARE_2))
+            return linux_features(first, second, system.prctl(_GET_VECTOR_LENGTH, 0, 0, 0, 0))
+        except (OSError, AttributeError):  # another C library: what LLVM finds must do
             return frozenset()
-        return frozenset({f"sve-{8 * (length & _LENGTH)}"} if length > 0 else ())
     return frozenset()
+
+
+def linux_features(hardware: int, hardware_2: int, length: int) -> frozenset[str]:
+    """Features by both words of the auxiliary vector, and the answer about SVE's length (negative: none)."""
+    found = {name for bit, name in _BITS.items() if hardware >> bit & 1}
+    found |= {name for bit, name in _BITS_2.items() if hardware_2 >> bit & 1}
+    if length > 0:
+        found.add(f"sve-{8 * (length & _LENGTH)}")
+    return frozenset(found)
 
 
 def _sysctl(name: str) -> bool:

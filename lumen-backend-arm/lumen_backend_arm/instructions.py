@@ -17,6 +17,16 @@ fn dot4_s8s8[N](acc: i32[N], a: i8[4 * N], b: i8[4 * N]) -> i32[N] {
     acc + reshape(sum(reshape(widen(a) * widen(b), N, 4)), N)
 }
 """
+DOT8_S8S8 = """
+fn dot8_s8s8(acc: i32[4], a: i8[16], b: i8[16]) -> i32[4] {
+    acc + reshape(sum(reshape(widen(a), 2, 1, 8) * reshape(widen(b), 1, 2, 8)), 4)
+}
+"""
+DOT2_BF16 = """
+fn dot2_bf16[N](acc: f32[N], a: bf16[2 * N], b: bf16[2 * N]) -> f32[N] {
+    acc + reshape(sum(reshape(convert(a, f32) * convert(b, f32), N, 2)), N)
+}
+"""
 WIDEN_PAIRS = """
 fn widen_pairs[N](a: i16[2 * N]) -> i32[N] {
     reshape(sum(reshape(widen(a), N, 2)), N)
@@ -36,7 +46,8 @@ PAUSE = ""  # a hint: it has no value
 
 
 def _vector(element: str, width: int) -> str:
-    return f"<{8 * width // int(element[1:])} x {element}>"
+    name = {"f32": "float", "bf16": "bfloat"}.get(element, element)
+    return f"<{8 * width // int(element.lstrip('bfi'))} x {name}>"
 
 
 def _neon(op: str, elements: str, intrinsic: str, features: tuple[str, ...], meaning: str) -> Row:
@@ -61,8 +72,11 @@ def _sve_lookup16(width: int) -> Row:
 
 ROWS: tuple[Row, ...] = (
     _neon("dot4_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.sdot.v4i32.v16i8", ("dotprod",), DOT4_S8S8),
+    # Two rows times two columns, 8 elements each.
+    _neon("dot8_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.smmla.v4i32.v16i8", ("i8mm",), DOT8_S8S8),
     _sve_dot4(32),
     _sve_dot4(64),
+    _neon("dot2_bf16", "f32 f32 bf16 bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", ("bf16",), DOT2_BF16),
     _neon("widen_pairs", "i32 i16", "llvm.aarch64.neon.saddlp.v4i32.v8i16", ("neon",), WIDEN_PAIRS),
     # A table of 16 bytes; a place beyond it gives 0.
     _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),

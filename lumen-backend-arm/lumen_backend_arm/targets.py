@@ -20,6 +20,7 @@ LINUX = "aarch64-unknown-linux-gnu"
 
 _NEON = ("neon",)
 _DOTPROD = (*_NEON, "dotprod", "lse")
+_I8MM = (*_DOTPROD, "i8mm", "bf16")  # version 8.6 has both
 _SVE = (*_NEON, "lse", "sve")
 
 
@@ -29,7 +30,8 @@ def _target(
     vector_bytes: int = 16,
     cache_bytes: tuple[int, ...] = (64 << 10, 1 << 20),
 ) -> Target:
-    scale = vector_bytes // 16  # a longer vector is one of SVE, of just this length
+    scale = vector_bytes // 16  # a longer vector is one of SVE
+    attributes = [f"vscale_range({scale},{scale})"] if "sve" in features else []
     return Target(
         name=name,
         triple="" if platform.machine().lower() in MACHINES else LINUX,
@@ -42,17 +44,22 @@ def _target(
         instructions=usable_rows(ROWS, features, vector_bytes),
         lane_operands=scale == 1,
         byte_shifts=True,
+        fast_conversion=False,  # `scvtf` has half the units, and takes two turns on some cores
         # Products of 16 bits take two registers for one, and two more while they add up.
         tile_columns=0 if "dotprod" in features or scale > 1 else 8,
-        attributes=f"vscale_range({scale},{scale})" if scale > 1 else TUNING,
-        facts=(f"sve-{8 * vector_bytes}",) if scale > 1 else (),
+        attributes=" ".join([*attributes, *([TUNING] if scale == 1 else [])]),
+        facts=(f"sve-{8 * vector_bytes}",) if "sve" in features else (),  # of just this length
     )
 
 
 # A64FX and Neoverse V1 (Graviton 3); SVE has dot products of bytes of its own.
 SVE_512 = _target("arm-sve-512", _SVE, 64)
 SVE_256 = _target("arm-sve-256", _SVE, 32)
-# Apple silicon, Neoverse N1 and N2, V2 (whose SVE vectors are no longer than these), Cortex-A55 and A75 on.
+# Neoverse N2 and V2 (Grace, Graviton 4): what NEON has by element or in pairs stays NEON's.
+SVE2_128 = _target("arm-sve2-128", (*_I8MM, "sve", "sve2"))
+# Apple M2 on, and what lacks SVE of the same age.
+I8MM = _target("arm-i8mm", _I8MM)
+# Apple M1, Neoverse N1, Cortex-A55 and A75 on.
 DOTPROD = _target("arm-dotprod", _DOTPROD)
 # Cortex-A53, A57, A72: Raspberry Pi 3 and 4.
 NEON = _target("arm-neon", _NEON, cache_bytes=(32 << 10, 512 << 10))

@@ -59,6 +59,7 @@ class Target:
     broadcast_memory  an arithmetic operand may be a scalar in memory, spread over the lanes
     lane_operands   an arithmetic operand may be one 32-bit lane of a register, spread over the lanes
     byte_shifts     bytes can be shifted each for itself
+    fast_conversion  vectors of integers become floats as fast as they are multiplied
     tile_columns    token columns of the widest matmul tile (0: as the registers allow)
     attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
     facts           what a host must have besides `features`, in the words of its backend's `detect`
@@ -77,6 +78,7 @@ class Target:
     instructions: tuple[Instruction, ...] = field(repr=False)
     lane_operands: bool = False
     byte_shifts: bool = False
+    fast_conversion: bool = True
     tile_columns: int = 0
     attributes: str = ""
     facts: tuple[str, ...] = ()
@@ -85,6 +87,11 @@ class Target:
     def lanes(self) -> int:
         """32-bit lanes of a vector."""
         return self.vector_bytes // 4
+
+    @property
+    def depth(self) -> int:
+        """Elements of a row that lie side by side in a vector of codes: as many as a dot product takes."""
+        return 8 if self.find("dot8_s8s8") is not None else 4
 
     @property
     def feature_string(self) -> str:

@@ -23,7 +23,15 @@ from lumen_quant_gguf.checks import check_metadata, check_tensors
 from lumen_quant_gguf.foreign import Types, types_of_metadata
 from lumen_quant_gguf.mixtures import labels, resolve, want_importance
 from lumen_quant_gguf.split import part_paths
-from lumen_quant_gguf.type_ids import ARRAY, BOOL, REMOVED_TYPES, STRING, VALUE_TYPES, TensorTypeId
+from lumen_quant_gguf.type_ids import (
+    ARRAY,
+    BOOL,
+    REMOVED_TYPES,
+    STRING,
+    TENSOR_TYPES_BY_NAME,
+    VALUE_TYPES,
+    TensorTypeId,
+)
 from lumen_quant_gguf.writer import create
 
 MAGIC = b"GGUF"
@@ -310,7 +318,8 @@ def _write_importance(path: Path, importance: Importance) -> None:
 
 
 READER = Reader(
-    name="gguf", matches=matches, open=open_file, create=create, formats=resolve, labels=labels,
+    name="gguf", matches=matches, open=open_file, create=create, holds=tuple(TENSOR_TYPES_BY_NAME),
+    formats=resolve, labels=labels,
     want_importance=want_importance, read_importance=_read_importance, write_importance=_write_importance,
 )  # fmt: skip
 

@@ -47,7 +47,7 @@ def test_the_demo_model_says_the_same(target: str, tmp_path: Path) -> None:
         assert run_ahead("demo", target, ids, tmp_path, threads=3) == wanted
 
 
-@pytest.mark.parametrize("shape", ["llama-tiny", "qwen2-tiny", "qwen3-tiny"])
+@pytest.mark.parametrize("shape", ["llama-tiny", "qwen2-tiny", "qwen3-tiny", "qwen3moe-tiny"])
 def test_models_of_mixed_formats(shape: str, tmp_path: Path) -> None:
     path, ids = tmp_path / "model.gguf", list(range(3, 60))
     synthesize(shape, path, format="q4_k_m", seed=1)

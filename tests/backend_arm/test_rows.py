@@ -10,6 +10,7 @@ from core.schedule.compiled import assembly, compiled
 from kit.emulator import MISSING
 
 from lumen_backend_arm.backend import BACKEND
+from lumen_backend_arm.detect import linux_features
 from lumen_backend_arm.instructions import ROWS
 from lumen_core.dsl import load_text
 from lumen_core.engine.session import choose_target
@@ -17,12 +18,19 @@ from lumen_core.errors import TargetError
 from lumen_core.ir import interpret
 from lumen_core.ir.kernel import PTR, Kernel, Type
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.ir.operations.values import DTYPES
+from lumen_core.ir.operations.values import DTYPES, round_bf16
 from lumen_core.lower.function import lower_function
 from lumen_core.plugins.registry import Registry
 from lumen_core.target import Instruction, Target
 
-SELECTED = {"dot4_s8s8": "sdot", "widen_pairs": "saddlp", "lookup16": "tbl", "pause": "yield"}
+SELECTED = {
+    "dot4_s8s8": "sdot",
+    "dot8_s8s8": "smmla",
+    "dot2_bf16": "bfdot",
+    "widen_pairs": "saddlp",
+    "lookup16": "tbl",
+    "pause": "yield",
+}
 CASES = [(target, row) for target in BACKEND.targets for row in target.instructions]
 each_row = pytest.mark.parametrize(
     ("target", "row"), CASES, ids=lambda item: getattr(item, "name", getattr(item, "op", ""))
@@ -68,14 +76,27 @@ def test_a_row_does_what_it_means(target: Target, row: Instruction) -> None:
         operands = []
         for argument in function.arguments:
             dtype = DTYPES[argument.type.element]
+            if argument.type.element in ("f32", "bf16"):
+                numbers = random.uniform(-4, 4, argument.type.sizes).astype(np.float32)
+                operands.append(round_bf16(numbers) if argument.type.element == "bf16" else numbers)
+                continue
             limits, shape = np.iinfo(dtype), argument.type.sizes
             extreme = random.choice([limits.min, limits.max, 0, 1], shape).astype(dtype)
             usual = random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
             operands.append(usual if trial % 2 else extreme)
         (wanted,) = interpret(function, operands)
         found = np.zeros_like(wanted)
-        call(found, *operands)
-        np.testing.assert_array_equal(found, wanted)
+        halves = [argument.type.element == "bf16" for argument in function.arguments]
+        given = [
+            (operand.view(np.uint32) >> 16).astype(np.uint16) if half else operand
+            for operand, half in zip(operands, halves, strict=True)
+        ]
+        call(found, *given)
+        if any(halves):  # it rounds after each step, in a way of its own
+            (size,) = interpret(function, [np.abs(operand) for operand in operands])
+            assert (np.abs(found - wanted) <= 2.0**-22 * size).all()
+        else:
+            np.testing.assert_array_equal(found, wanted)
 
 
 def test_targets_hold_only_rows_they_can_run() -> None:
@@ -93,8 +114,19 @@ def test_hosts_get_their_best_target_first() -> None:
     assert names("neon") == ["arm-neon"]
     assert names("neon", "lse", "dotprod", "fullfp16") == ["arm-dotprod", "arm-neon"]
     assert names("neon", "lse", "dotprod", "sve", "sve2", "sve-128") == ["arm-dotprod", "arm-neon"]
+    newer = ("neon", "lse", "dotprod", "i8mm", "bf16")
+    assert names(*newer) == ["arm-i8mm", "arm-dotprod", "arm-neon"]
+    assert names(*newer, "sve", "sve2", "sve-128")[0] == "arm-sve2-128"
     assert names("neon", "lse", "dotprod", "sve", "sve-256")[0] == "arm-sve-256"
     assert BACKEND.usable("x86_64", frozenset({"neon"})) == ()
+
+
+def test_linux_says_what_there_is() -> None:
+    """The words of a Graviton 2, a Graviton 4 and a Raspberry Pi 4."""
+    assert linux_features(0x10FFFF, 0, -22) == {"neon", "lse", "dotprod"}
+    found = linux_features(1 << 1 | 1 << 8 | 1 << 20 | 1 << 22, 1 << 1 | 1 << 13 | 1 << 14, 1 << 17 | 16)
+    assert found == {"neon", "lse", "dotprod", "sve", "sve2", "i8mm", "bf16", "sve-128"}
+    assert linux_features(0x8FF & ~(1 << 8), 0, -22) == {"neon"}
 
 
 def test_a_target_is_found_by_what_a_system_has() -> None:

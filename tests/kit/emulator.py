@@ -30,7 +30,9 @@ LIBRARIES = "/usr/aarch64-linux-gnu"
 # The weakest processor that has a target's features: more would hide what the code wrongly counts on.
 PROCESSORS = {
     "arm-neon": "cortex-a53",
+    "arm-i8mm": "max,sve=off",
     "arm-dotprod": "neoverse-n1",
+    "arm-sve2-128": "max,sve-default-vector-length=16",
     "arm-sve-256": "max,sve-default-vector-length=32",
     "arm-sve-512": "max,sve-default-vector-length=64",
 }

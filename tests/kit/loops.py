@@ -21,15 +21,20 @@ def matmul_assembly(form: NormalForm, target: Target, columns: int) -> str:
     return compile_assembly(emit_llvm(build_matmul(form, target, MatmulTile(columns)), target), target)
 
 
-def inner_loops(assembly: str) -> list[list[str]]:
-    """The loops that hold no other loop, in order, as lines of instructions."""
-    lines, labels = assembly.splitlines(), {}
-    spans = []
-    for number, line in enumerate(lines):
+def loop_spans(assembly: str) -> list[tuple[int, int]]:
+    """First and last line of every loop, in order of their ends."""
+    labels, spans = {}, []
+    for number, line in enumerate(assembly.splitlines()):
         if found := _LABEL.match(line):
             labels[found[1]] = number
         elif (found := _BRANCH.match(line)) and found[1] in labels:
             spans.append((labels[found[1]], number))
+    return spans
+
+
+def inner_loops(assembly: str) -> list[list[str]]:
+    """The loops that hold no other loop, in order, as lines of instructions."""
+    lines, spans = assembly.splitlines(), loop_spans(assembly)
     inner = [s for s in spans if not any(o != s and s[0] <= o[0] and o[1] <= s[1] for o in spans)]
     return [[line for line in lines[a : b + 1] if re.match(r"^\s+[a-z]", line)] for a, b in inner]
 

@@ -22,7 +22,11 @@ def convert(
     file: Annotated[Path, typer.Argument(help="The file to write; its ending names the container.")],
     type: Annotated[
         str | None,
-        typer.Option("--type", help="f32, f16 or bf16 for the matrices; as they are if not given."),
+        typer.Option(
+            "--type",
+            help="f32, f16 or bf16 for the matrices; or a format such as q8_0 for those of a quantized "
+            "checkpoint that the file cannot hold exactly. As they are if not given.",
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:

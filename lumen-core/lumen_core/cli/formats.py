@@ -44,6 +44,11 @@ def list_(json: options.Json = False) -> None:
         [
             (row["name"], row["block"], row["block_bytes"], f"{row['bits_per_weight']:.4g}", row["package"])
             for row in rows
+        ]
+        + [
+            (f"{name}[{', '.join(entry.value.generics)}]", entry.value.block, "", "", entry.distribution)
+            for name, entry in sorted(registry.declarations.items())
+            if entry.value.generics
         ],
     )
 

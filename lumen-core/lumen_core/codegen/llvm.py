@@ -143,10 +143,9 @@ class _Emitter(InstructionWriter):
         self.define(op.results[0], f"getelementptr i8, {self.typed(pointer)}, {self.typed(bytes)}")
 
     def op_load(self, op: Operation) -> None:
-        type = llvm_type(op.results[0].type)
-        self.define(
-            op.results[0], f"load {type}, {self.typed(op.operands[0])}, align {op.attributes['align']}"
-        )
+        kind = "load volatile" if op.attributes.get("again") else "load"
+        place = f"{llvm_type(op.results[0].type)}, {self.typed(op.operands[0])}"
+        self.define(op.results[0], f"{kind} {place}, align {op.attributes['align']}")
 
     def op_store(self, op: Operation) -> None:
         value, pointer = op.operands

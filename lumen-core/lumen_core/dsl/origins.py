@@ -87,7 +87,7 @@ def scope(field: ast.Field) -> str:
 
 def narrow_bits(dtype: str) -> int | None:
     """Bits of an element `uint<4>`; None for another type."""
-    if not dtype.startswith("uint<") or not dtype[5:-1].isdigit():
+    if not dtype.startswith("uint<") or not dtype[5:-1].isdecimal():
         return None
     return int(dtype[5:-1]) if len(dtype) < 9 else 0
 

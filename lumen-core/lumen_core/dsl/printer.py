@@ -35,8 +35,11 @@ def _doc(doc: str, indent: str) -> str:
 def _format(item: ast.Format) -> str:
     generics = f"[{', '.join(item.generics)}]" if item.generics else ""
     lines = [f"format {item.name}{generics} : block {item.block} {{"]
-    if item.fields:
-        lines.append(_INDENT + "    ".join(print_field(field) for field in item.fields))
+    fields = [print_field(field) for field in item.fields]
+    if any(field.origin is not None for field in item.fields):
+        lines += [_INDENT + field for field in fields]
+    elif fields:
+        lines.append(_INDENT + "    ".join(fields))
     lines += [_INDENT + print_let(let) for let in item.lets]
     lines += [f"{_INDENT}value = {print_expression(item.value)}", "}"]
     return _doc(item.doc, "") + "\n".join(lines)

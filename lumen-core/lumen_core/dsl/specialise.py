@@ -35,7 +35,7 @@ def default(format: ast.Format, arguments: Sequence[str], field: ast.Field) -> i
 
 
 def _numbers(given: Mapping[str, str]) -> dict[str, ast.Expression]:
-    return {name: ast.Number(int(value)) for name, value in given.items() if value.isdigit()}
+    return {name: ast.Number(int(value)) for name, value in given.items() if _is_number(value)}
 
 
 def specialise(format: ast.Format, arguments: Sequence[str] = (), present: Iterable[str] = ()) -> ast.Format:
@@ -90,11 +90,16 @@ def specialise(format: ast.Format, arguments: Sequence[str] = (), present: Itera
     )
 
 
+def _is_number(text: str) -> bool:
+    """Tell whether a text is a whole number of a size that a declaration may have."""
+    return text.isascii() and text.isdecimal() and len(text) < 10
+
+
 def _count(count: ast.Size | None, given: Mapping[str, str]) -> ast.Size | None:
     if not isinstance(count, str):
         return count
     value = given.get(count, count)
-    return ROW_BLOCK if value == ALL else int(value) if value.isdigit() else value
+    return ROW_BLOCK if value == ALL else int(value) if _is_number(value) else value
 
 
 def _element(dtype: str, given: Mapping[str, str]) -> str:

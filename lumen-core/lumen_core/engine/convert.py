@@ -12,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_core.engine.session import load_formats
+from lumen_core.engine.rewriting import Rewriting
+from lumen_core.engine.session import format_identities, load_formats
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError, TokenizerError
 from lumen_core.plugins.registry import Registry
 from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY
 from lumen_core.text.recognize import recognized
 from lumen_core.text.vocabulary import BYTE_LEVEL
-from lumen_core.weights.model_file import FileTensor, ModelFile, TensorPlan
+from lumen_core.weights.model_file import FileTensor, TensorPlan
 
 Progress = Callable[[str, int, int], None]
 ELEMENTS = ("f32", "f16", "bf16")
@@ -29,7 +30,8 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
             progress: Progress | None = None, registry: Registry | None = None) -> list[str]:  # fmt: skip
     """Write a model file; return remarks on what other engines will not do as this one.
 
-    element  of the matrices: f32, f16 or bf16; None keeps what the checkpoint has
+    element  of the matrices: f32, f16 or bf16; or a format, for quantized matrices that the container cannot
+             say as they are. None keeps what the checkpoint has, where that can be said exactly
     force    replace a file that exists
     """
     registry = registry or Registry.load()
@@ -39,8 +41,6 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
     if reader is None or reader.create is None:
         writable = sorted(name for name, entry in registry.readers.items() if entry.value.create is not None)
         raise ModelError(f"{path}: give a name that ends in {' or '.join('.' + name for name in writable)}")
-    if element is not None and element not in ELEMENTS:
-        raise LumenError(f"{element} is no element type; known: {', '.join(ELEMENTS)}")
     if path.exists() and not force:
         raise LumenError(f"{path} exists; choose another name or give --force")
     with open_model(source, registry) as file:
@@ -49,14 +49,28 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
         remarks: list[str] = []
         metadata = portable(file.metadata, remarks)
         tensors = list(file.tensors.values())
-        plan = [TensorPlan(t.name, _element(t, element), t.shape) for t in tensors]
         forms = load_formats(registry, {t.format for t in tensors})
+        if element is not None and element not in ELEMENTS and forms.keys() <= {*ELEMENTS, *reader.holds}:
+            raise LumenError(
+                f"{element} is no element type; known: {', '.join(ELEMENTS)}. `lumen quantize` makes other "
+                "formats of them"
+            )
+        rewriting = Rewriting(registry, forms, reader.holds, element)
+        formats = [_element(t, element) if t.format in ELEMENTS else rewriting.format(t) for t in tensors]
+        identities = format_identities(registry, {name: forms[name] for name in set(formats)})
+        plan = [TensorPlan(t.name, name, t.shape, identities[name])
+                for t, name in zip(tensors, formats, strict=True)]  # fmt: skip
         writer = reader.create(path, metadata, plan)
         try:
             for number, (tensor, entry) in enumerate(zip(tensors, plan, strict=True)):
                 if progress is not None:
                     progress("writing", number, len(tensors))
-                writer.write(_data(file, tensor, entry.format, lambda t: forms[t.format].decode(t.data)))
+                if tensor.format in ELEMENTS:
+                    writer.write(_data(tensor, entry.format, lambda t: forms[t.format].decode(t.data)))
+                else:
+                    for piece in rewriting.pieces(tensor, entry.format):
+                        writer.write(piece)
+                file.release(tensor)
             writer.close()
         except BaseException:
             writer.abort()
@@ -86,20 +100,16 @@ def portable(metadata: Mapping[str, object], remarks: list[str]) -> dict[str, ob
 
 
 def _element(tensor: FileTensor, element: str | None) -> str:
-    if tensor.format not in ELEMENTS:
-        return tensor.format
     if len(tensor.shape) < 2:
         return "f32"
-    return element or tensor.format
+    return element if element in ELEMENTS else tensor.format
 
 
-def _data(file: ModelFile, tensor: FileTensor, wanted: str,
-          decode: Callable[[FileTensor], np.ndarray]) -> np.ndarray:  # fmt: skip
+def _data(tensor: FileTensor, wanted: str, decode: Callable[[FileTensor], np.ndarray]) -> np.ndarray:
     data = tensor.data
     if wanted != tensor.format:
         values = np.ascontiguousarray(decode(tensor), np.float32).reshape(-1)
         data = _encoded(values, wanted, tensor.name)
-    file.release(tensor)
     return data
 
 

@@ -43,7 +43,8 @@ def compile_encoder(
     """
     if form.kind == "float":
         return None
-    encoder, builders = Encoder(form), _builders(form, target, weighted)
+    encoder = Encoder(form)
+    form, builders = encoder.form, _builders(form, target, weighted)
     content = f"weighted {weighted} {form!r}"
     requests = [Request(name, f"{name} {content}", build) for name, build in builders.items()]
     library = Library([compile_request(request, target, cache) for request in requests], list(builders))
@@ -69,6 +70,7 @@ def encoder_kernels(form: NormalForm, target: Target) -> list[Kernel]:
 
 def _builders(form: NormalForm, target: Target, weighted: bool) -> dict[str, Callable[[], Kernel]]:
     encoder = Encoder(form)
+    form = encoder.form  # what it chooses, block by block
     effort = encoder.effort(weighted)
     if form.offset is None:
         search = partial(build_scales, form, target, weighted, encoder.signed, effort)

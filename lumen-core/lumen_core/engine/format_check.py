@@ -132,20 +132,21 @@ def _set_float(field: FloatField, raw: np.ndarray, generator: np.random.Generato
 
 def _codes(declaration: ast.Format, form: NormalForm) -> str:
     """Every value of every stored integer, the others random; and blocks of random bits."""
-    raw = random_rows(form, 64, 1).reshape(64, -1)
+    raw = _complete(form, 64)
     tried = [raw]
     values = 0
     for field in fields(form):
         numbers = choice(field, form.name)
         whole = numbers.values[:: max(1, len(numbers.values) // _MOST_VALUES)].astype(np.float32)
-        stored = np.ascontiguousarray(_cleared(field, random_rows(form, len(whole), 1, seed=1)).T)
+        stored = np.ascontiguousarray(_cleared(field, _complete(form, len(whole), seed=1)).T)
         numbers.store(np.broadcast_to(whole, (field.count, len(whole))), stored)
         tried.append(np.ascontiguousarray(stored.T))
         values += len(whole)
     blocks = np.concatenate(tried)
     with np.errstate(all="ignore"):
-        found, wanted = form.decode(blocks), evaluate(declaration, blocks, np.float64)
-        bound = 4 * 2.0**-24 * (np.abs(wanted) + _magnitudes(form, blocks))
+        rows = form.rows(blocks[:, None])
+        found, wanted = form.decode(rows), evaluate(declaration, blocks, np.float64)
+        bound = 4 * 2.0**-24 * (np.abs(wanted) + _magnitudes(form, rows))
         same = (np.abs(found - wanted) <= bound + 1e-37) | (np.isnan(found) & np.isnan(wanted))
     if not same.all():
         block, weight = np.argwhere(~same)[0]
@@ -154,6 +155,11 @@ def _codes(declaration: ast.Format, form: NormalForm) -> str:
             f"{found[block, weight]:g}, the declaration gives {wanted[block, weight]:g}"
         )
     return f"{values} values of {len(fields(form))} stored integers, {len(raw)} random blocks"
+
+
+def _complete(form: NormalForm, count: int, seed: int = 0) -> np.ndarray:
+    """Random blocks with what their rows store once: uint8 [count, bytes]."""
+    return form.completed(random_rows(form, count, 1, seed))[:, 0]
 
 
 def _cleared(field: BitField, blocks: np.ndarray) -> np.ndarray:
@@ -170,7 +176,7 @@ def _storing(form: NormalForm) -> str:
     generator = np.random.default_rng(2)
     for field in fields(form):
         numbers = choice(field, form.name)
-        stored = np.zeros((form.block_bytes, 256), np.uint8)
+        stored = np.zeros((form.block_bytes + form.header_bytes, 256), np.uint8)
         values = generator.choice(numbers.values, (field.count, 256))
         numbers.store(values.astype(np.float32), stored)
         found = field.decode(np.ascontiguousarray(stored.T)).T
@@ -247,7 +253,7 @@ def compiled(kernel: Kernel, target: Target) -> Callable[..., None]:
 
 def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
     """A matrix as the kernels read it."""
-    layout = WeightLayout(form, target.lanes)
+    layout = WeightLayout(form, target.lanes, target.depth)
     length = form.columns(raw.shape[1])
     made = allocate(layout.matrix_bytes(len(raw), length), "a packed matrix")
     assert address(made) % ALIGNMENT == 0
@@ -281,7 +287,8 @@ def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | Non
         data = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(count, groups, -1).view(np.uint8)
         blocks[:, :, where : where + data.shape[-1]] = data
 
-    laid = np.ascontiguousarray(pieces.transpose(0, 2, 3, 1, 4)).reshape(count, groups, -1)
+    runs = pieces.reshape(count, columns // layout.side, layout.side, groups, layout.pieces, -1, layout.run)
+    laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
     blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
     put(layout.scales, spread[..., None])
     if layout.seeds32 > layout.seeds16:
@@ -317,7 +324,7 @@ def _matmul(form: NormalForm, target: Target) -> str:
     count = 0
     for columns in (1, tile_columns(target)):
         kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
-        layout = ActivationLayout(form.activation, columns)
+        layout = ActivationLayout(form.activation, columns, target.depth)
         for tokens in TOKENS if columns > 1 else (1,):
             for extreme in (False, True):
                 codes, scales = _activations(form, tokens, length, extreme, generator)

@@ -117,7 +117,7 @@ def _time(
 ) -> float:
     """The least seconds of some runs."""
     kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
-    layout = ActivationLayout(form.activation, columns)
+    layout = ActivationLayout(form.activation, columns, target.depth)
     generator = np.random.default_rng(0)
     if layout.plain:
         given = panels(layout, generator.standard_normal((tokens, length)).astype(np.float32), None)

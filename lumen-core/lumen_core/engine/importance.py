@@ -17,8 +17,10 @@ from lumen_core.errors import LumenError
 from lumen_core.ir.core import Function, Operation
 from lumen_core.ir.interpret import interpret
 from lumen_core.ir.operations.quantized import plain
+from lumen_core.lower.expression import order_name
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats
+from lumen_core.quant.transcode import in_order
 from lumen_core.weights.model_file import FileTensor, Importance, ModelFile
 
 Progress = Callable[[str, int, int], None]
@@ -46,6 +48,7 @@ class Collector:
             if tensor is None:
                 return
             squares = np.square(x.reshape(-1, x.shape[-1]), dtype=np.float32).astype(np.float64)
+            squares = in_order(squares, tensor.order)
             owners = np.zeros(len(squares), np.intp) if chosen is None else chosen.reshape(-1)
             matrices = 1 if chosen is None else tensor.shape[0]
             sums = self.sums.setdefault(tensor.name, np.zeros((matrices, squares.shape[1])))
@@ -138,6 +141,8 @@ def _arrays(tensors: Mapping[str, FileTensor], formats: Formats, whole: bool) ->
     for name, tensor in tensors.items():
         form = formats[tensor.format]
         rows = tensor.data.reshape(-1, form.row_bytes(tensor.shape[-1]))
+        if tensor.order is not None:
+            found[order_name(name)] = tensor.order
         if whole or len(tensor.shape) == 1:
             found[name] = form.decode(rows).reshape(tensor.shape)
         else:

@@ -9,6 +9,7 @@ Several models may live in a process; one model serves one generation at a time 
 
 from __future__ import annotations
 
+import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -68,8 +69,7 @@ def load(
         context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
         sequences: answers of that length that the cache has room for at once (`Model.batch`); shorter ones
             share the room of one.
-        kv_format: how keys and values are kept: a format whose block divides the heads (`q8_0`), or one for
-            each (`q8_0:q4_0`); None takes what the model's page says, f16.
+        kv_format: how keys and values are kept (`q8_0`, or `q8_0:q4_0`); None: as the model's page says.
         target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
         progress: called with (what, done, total) while loading.
         profile: compile programs that measure where their time goes (`Model.profile`).
@@ -79,8 +79,6 @@ def load(
     Raises:
         ModelFormatError, ModelError, UnsupportedFormatError, TargetError, OutOfMemoryError.
     """
-    import os
-
     registry = registry or Registry.load()
     threads = available_threads() if threads is None else _counted("threads", threads)
     _counted("sequences", sequences)

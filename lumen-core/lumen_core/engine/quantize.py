@@ -25,6 +25,7 @@ from lumen_core.errors import LumenError, ModelError, ModelFormatError, Unsuppor
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.encode import Searcher, encode
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.transcode import in_order
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.target import Target
 from lumen_core.weights.model_file import (
@@ -262,7 +263,7 @@ def _converted(
 ) -> Iterator[np.ndarray]:
     """The bytes of a tensor, piece by piece in order; a tensor that keeps its format is copied."""
     tensor = change.tensor
-    if tensor.format == change.format:
+    if tensor.format == change.format and tensor.order is None:
         yield tensor.data
         return
     source, form = job.forms[tensor.format], job.forms[change.format]
@@ -275,7 +276,7 @@ def _converted(
         rows = matrix[first : first + step]
         matters = _of_rows(importance, len(matrix), first, len(rows))
         try:
-            return encode(form, source.decode(rows), matters, searcher)
+            return encode(form, in_order(source.decode(rows), tensor.order), matters, searcher)
         except UnsupportedFormatError as error:
             raise ModelFormatError(f"tensor {tensor.name} (rows from {first}): {error}") from None
 

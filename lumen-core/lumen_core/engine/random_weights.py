@@ -30,15 +30,20 @@ class RandomBlocks:
             self._calibrate()
 
     def _bits(self, generator: np.random.Generator, blocks: int) -> np.ndarray:
-        raw = np.frombuffer(generator.bytes(blocks * self.form.block_bytes), np.uint8)
-        return raw.reshape(blocks, self.form.block_bytes).copy()
+        """Complete blocks of random bits."""
+        size = self.form.block_bytes + self.form.header_bytes
+        return np.frombuffer(generator.bytes(blocks * size), np.uint8).reshape(blocks, size).copy()
 
     def _set(self, blocks: np.ndarray, field: FloatField, values: np.ndarray) -> None:
         store_everywhere(field, values, blocks.T)
 
+    def _decoded(self, blocks: np.ndarray) -> np.ndarray:
+        return self.form.decode(self.form.rows(blocks[:, None]))
+
     def _calibrate(self) -> None:
         assert self.form.scale is not None
-        scale = list(self.form.scale.floats)
+        row = self.form.row.floats if self.form.row is not None else ()
+        scale = [*self.form.scale.floats, *row]
         offset = [
             field for field in (self.form.offset.floats if self.form.offset else ()) if field not in scale
         ]
@@ -48,12 +53,12 @@ class RandomBlocks:
             self._set(sample, field, ones)
         level = 1.0
         if offset:  # balance the offset against the mean of the scaled codes
-            with_offset = self.form.decode(sample).mean(dtype=np.float64)
+            with_offset = self._decoded(sample).mean(dtype=np.float64)
             self._set(sample, offset[0], 0 * ones)
-            without = self.form.decode(sample).mean(dtype=np.float64)
+            without = self._decoded(sample).mean(dtype=np.float64)
             level = -without / (with_offset - without)
             self._set(sample, offset[0], level * ones)
-        decoded = self.form.decode(sample)
+        decoded = self._decoded(sample)
         spread = float(decoded.std(dtype=np.float64))
         # codes that lean to one side are balanced by scales of both signs
         self._signs = not offset and bool(abs(decoded.mean(dtype=np.float64)) > 0.02 * spread)
@@ -81,4 +86,4 @@ class RandomBlocks:
             strength[generator.random(len(blocks), np.float32) < 0.5] *= -1
         for field, value in self._fields:
             self._set(blocks, field, strength * np.float32(value * spread))
-        return blocks.reshape(-1)
+        return self.form.rows(blocks.reshape(rows, columns // self.form.block, -1)).reshape(-1)

@@ -237,8 +237,12 @@ class Builder:
             return pointer
         return self.emit("offset", (pointer, self._same(self.i64(0), bytes)), PTR)
 
-    def load(self, type: Type, pointer: Value, bytes: Value | int = 0, align: int = 1) -> Value:
-        return self.emit("load", (self.offset(pointer, bytes),), type, align=align)
+    def load(
+        self, type: Type, pointer: Value, bytes: Value | int = 0, align: int = 1, again: bool = False
+    ) -> Value:
+        """Read memory; `again`: even if a register might hold what is there."""
+        extra = {"again": True} if again else {}
+        return self.emit("load", (self.offset(pointer, bytes),), type, align=align, **extra)
 
     def load_splat(self, type: Type, pointer: Value, bytes: Value | int = 0, align: int = 4) -> Value:
         """One scalar from memory in every lane of `type`."""

@@ -18,7 +18,7 @@ from lumen_core.quant.alphabet import Values, alphabet
 from lumen_core.quant.choices import Choice, choice
 from lumen_core.quant.fit import round_integers, solve
 from lumen_core.quant.floats import is_small
-from lumen_core.quant.integers import BitField
+from lumen_core.quant.integers import BitField, Combined, bit_sources
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.quant.row_factor import RowFactor
 from lumen_core.quant.search import NumpySearch, Search
@@ -97,6 +97,8 @@ class Encoder:
         whole = form
         self.row: RowFactor | None = None
         form = self.form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
+        if _is_optional(form):
+            form = self.form = replace(form, offset=None)
         self.searcher = searcher or NumpySearch
         if form.kind == "float":
             if is_small(form.element) or form.scale is not None or whole.row is not None:
@@ -320,6 +322,19 @@ class Encoder:
         stored_floats.store(first, kept.reshape(-1, kept.shape[-1])[: first.count], stored)
         for field in others:
             stored_floats.store(field, np.ones((field.count, kept.shape[-1]), np.float32), stored)
+
+
+def _is_optional(form: NormalForm) -> bool:
+    """Tell whether an offset only shifts a sub-block's table, and zeros in bits of its own leave it out."""
+    if form.offset is None or form.scale is None or form.code is None:
+        return False
+    match form.offset.integer:
+        case Combined("*", left, right) if left == form.scale.integer and not isinstance(right, int):
+            own = set(bit_sources(right))
+            size = form.block_bytes + form.header_bytes
+            zero = not right.decode(np.zeros(size, np.uint8)).any()
+            return zero and own.isdisjoint(bit_sources(left)) and own.isdisjoint(bit_sources(form.code))
+    return False
 
 
 def _fitting(

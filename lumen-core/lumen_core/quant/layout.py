@@ -7,9 +7,12 @@ each, of every sub-block that has its own), the integer sub-scales and sub-offse
 whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
 A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
+Where the machine multiplies pairs of rows with pairs of columns, a k-group has 8 codes (the depth): a vector
+holds it for the first half of the rows, the next vector for the second half.
 
 Activations: tokens are packed in panels of m columns; a block of a panel holds the codes
-[32-element piece][column][32], then f32 scales, i32 seeds, f32 sums and pairs of i16 sums, [..][column]
+[32-element piece][column][32] (at depth 8: [piece][pair of columns][8-element group][column of the pair][8]),
+then f32 scales, i32 seeds, f32 sums and pairs of i16 sums, [..][column]
 each.
 """
 
@@ -36,10 +39,16 @@ class Plane:
 
 @dataclass(frozen=True)
 class WeightLayout:
-    """The packed bytes of `rows` rows x one block."""
+    """The packed bytes of `rows` rows x one block; `depth` codes of a row lie side by side."""
 
     form: NormalForm
     rows: int
+    depth: int = 4
+
+    @property
+    def parts(self) -> int:
+        """Vectors that hold a k-group of all rows."""
+        return self.depth // 4
 
     @property
     def run(self) -> int:
@@ -135,7 +144,7 @@ class WeightLayout:
 
 @dataclass(frozen=True)
 class ActivationLayout:
-    """The bytes of one panel of `columns` tokens in an activation format.
+    """The bytes of one panel of `columns` tokens in an activation format, for weights of a depth.
 
     seeds  -128 * sum of the codes, i32, per 16 (group 256, and where the name ends in `s16`) and per 32
     sums   sum of the codes, f32, per 32 elements; times the scale where a scale is that fine
@@ -144,6 +153,17 @@ class ActivationLayout:
 
     name: str
     columns: int
+    depth: int = 4
+
+    @property
+    def side(self) -> int:
+        """Columns whose codes share vectors; one column alone lies as at depth 4."""
+        return self.depth // 4 if self.columns > 1 else 1
+
+    @property
+    def run(self) -> int:
+        """Codes of a column side by side."""
+        return self.depth if self.side > 1 else 32
 
     @property
     def group(self) -> int:
@@ -200,7 +220,10 @@ class ActivationLayout:
 
     def code(self, column: int, element: int) -> int:
         """Byte offset of a code within the block."""
-        return element // 32 * 32 * self.columns + column * 32 + element % 32
+        piece, inside = divmod(element, 32)
+        first, own = column // self.side * self.side, column % self.side
+        place = 32 * first + inside // self.run * self.run * self.side + own * self.run
+        return 32 * self.columns * piece + place + inside % self.run
 
     def panel_bytes(self, length: int) -> int:
         return -(-length // self.group) * self.block_bytes

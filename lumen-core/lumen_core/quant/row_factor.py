@@ -37,13 +37,15 @@ class RowFactor:
     def divided(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Rows without their factors, f32 [R, K], and the bytes of the factors, uint8 [R, header bytes]."""
         extreme = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1)[:, 0]
-        wanted = (
-            np.abs(extreme) / np.float32(self.limit) if self.end is None else extreme / np.float32(self.end)
-        )
-        wanted = np.where(np.abs(extreme) < _ZERO, np.float32(1), 1.0 if self.fine else wanted)
+        if self.end is None:
+            wanted = 1.0 if self.fine else np.abs(extreme) / np.float32(self.limit)
+        else:
+            wanted = extreme / np.float32(self.end)
+        wanted = np.where(np.abs(extreme) < _ZERO, 0, wanted)
         kept = stored_floats.rounded(self.field, wanted.astype(np.float32))
         size = self.form.block_bytes + self.form.header_bytes
         made = np.zeros((size, len(rows)), np.uint8)
         stored_floats.store(self.field, kept[None], made)
-        inside = np.clip(rows / kept[:, None], -np.float32(self.limit), np.float32(self.limit))
+        inverse = np.where(kept == 0, 0, 1 / np.where(kept == 0, 1, kept))
+        inside = np.clip(rows * inverse[:, None], -np.float32(self.limit), np.float32(self.limit))
         return inside, np.ascontiguousarray(made[self.form.block_bytes :].T)

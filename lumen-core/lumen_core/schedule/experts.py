@@ -8,6 +8,7 @@ from __future__ import annotations
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout
+from lumen_core.schedule.quantize import column_codes
 from lumen_core.target import Target
 
 _PIECE = 32
@@ -28,25 +29,29 @@ def _copy_column(
             value = b.load(I32, words, b.mul(entry.index, 4 * source.columns), align=4)
             b.store(value, to_words, b.mul(entry.index, 4 * target.columns), align=4)
         return
-    codes, to_codes = at(panel, source, column, _PIECE), at(to_panel, target, to_column, _PIECE)
-    vector = Type("i8", _PIECE)
+    codes, to_codes = (
+        column_codes(b, layout, where, number) if layout.columns > 1 else where
+        for layout, where, number in ((source, panel, column), (target, to_panel, to_column))
+    )
+    run = min(source.run, target.run)
+    vector = Type("i8", run)
     with b.loop(0, b.div(length, source.group)) as block:
         here, there = (b.mul(block.index, layout.block_bytes) for layout in (source, target))
-        for piece in range(source.pieces):
-            part = b.load(vector, b.offset(codes, here), piece * _PIECE * source.columns)
-            b.store(part, b.offset(to_codes, there), piece * _PIECE * target.columns)
+        for first in range(0, source.pieces * _PIECE, run):
+            part = b.load(vector, b.offset(codes, here), source.code(0, first))
+            b.store(part, b.offset(to_codes, there), target.code(0, first))
         for word in range((source.block_bytes - source.scales) // (4 * source.columns)):
             item = b.load(I32, b.offset(words, here), source.scales + 4 * word * source.columns, align=4)
             b.store(item, b.offset(to_words, there), target.scales + 4 * word * target.columns, align=4)
 
 
-def build_gather(activation: str, columns: int, choices: int, name: str = "gather") -> Kernel:
+def build_gather(activation: str, columns: int, depth: int, choices: int, name: str = "gather") -> Kernel:
     """Build `name(source, panel_bytes, rows, target, length, start, count)`.
 
     Column i of the panels at `target` becomes that of token rows[start + i] / choices, for i < count; both
     sides are panels of `columns` tokens, `panel_bytes` apart.
     """
-    layout = ActivationLayout(activation, columns)
+    layout = ActivationLayout(activation, columns, depth)
     parameters = [("source", PTR), ("panel_bytes", I64), ("rows", PTR), ("target", PTR)]
     parameters += [(label, I64) for label in ("length", "start", "count")]
     kernel = Kernel(name, parameters, doc=f"{activation} columns of the tokens of an expert")
@@ -62,13 +67,13 @@ def build_gather(activation: str, columns: int, choices: int, name: str = "gathe
     return kernel
 
 
-def build_by_token(symbol: str, activation: str, columns: int, name: str = "bytoken") -> Kernel:
+def build_by_token(symbol: str, activation: str, columns: int, depth: int, name: str = "bytoken") -> Kernel:
     """Build `name(weights, activations, panel_bytes, scratch, output, stride, length, groups, first, last)`.
 
     The product with a whole matrix by the kernel `symbol` of one column, token by token, so that a token's
     numbers are those of a step of its own. `scratch` holds the columns of last - first tokens.
     """
-    layout, single = ActivationLayout(activation, columns), ActivationLayout(activation, 1)
+    layout, single = ActivationLayout(activation, columns, depth), ActivationLayout(activation, 1)
     parameters = [("weights", PTR), ("activations", PTR), ("panel_bytes", I64), ("scratch", PTR)]
     parameters += [("output", PTR), *((label, I64) for label in ("stride", "length", "groups"))]
     kernel = Kernel(name, [*parameters, ("first", I64), ("last", I64)], doc="a product, token by token")

@@ -1,8 +1,7 @@
 """The sums of a tile for weights of integer codes.
 
-Per sub-block the codes meet the activations in integer dot products, then one conversion and one fused
-multiply-add apply the scales. Minimums that are integers times one float of the block meet the sums of the
-activations in integers too, once per block.
+Per sub-block the codes meet the activations in integer dot products; `totals.py` scales these and adds them
+up. Minimums that are integers times one float of the block come once per block (`minimums.py`).
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.quant.normal_form import Scale
-from lumen_core.schedule.spread import Spread
+from lumen_core.schedule.minimums import add_minimums, minimums_are_paired
+from lumen_core.schedule.spread import PairSpread, Spread
+from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead
 from lumen_core.target import Target
 
@@ -40,9 +40,14 @@ class IntegerTile:
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
-        self.paired = self.minimums_are_paired()
+        self.paired = minimums_are_paired(self.form, activation)
+        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.paired)
+        self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
+        # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
+        # the sums have the other half of the rows.
+        self.side = activation.side
         # Columns whose dot products take turns, so that none waits for the one before it.
-        self.abreast = 4 if target.broadcast_memory else 1
+        self.abreast = 4 if target.broadcast_memory else self.side
 
     def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums over a whole row: of every column from `column` on, a vector of rows."""
@@ -62,23 +67,27 @@ class IntegerTile:
         if act.group == PIECE:
             with b.loop(0, blocks, 1, zeros) as loop:
                 loop.next(*self.pieces(*place(loop.index), list(loop.values)))
-            return list(loop.results)
+            return self.by_column(list(loop.results))
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
         waiting = b.stack(4 * self.rows * self.m)
         for number in range(self.m):
             b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
         with b.loop(0, blocks) as loop:
             codes, base, quants_of, words_of = place(loop.index)
-            sums = self.pieces(codes, base, quants_of, words_of, zeros)
+            sums = self.pieces(codes, base, quants_of, words_of, [self.totals.zero] * self.m)
+            factors = self.parts(self.factor(base))
+            sums = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(sums)]
             if self.paired:
-                sums = self.minimums(base, words_of, sums)
+                sums = add_minimums(self, base, words_of, sums)
+            by = self.spread(self.vector, words_of, act.scales)
             for number in range(self.m):
                 where = 4 * self.rows * number
-                by = b.load_splat(self.vector, words_of, act.scales + 4 * number)
                 before = b.load(self.vector, waiting, where, align=64)
-                b.store(b.fma(sums[number], by, before), waiting, where, align=64)
+                b.store(b.fma(sums[number], by[number], before), waiting, where, align=64)
             loop.next()
-        return [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(self.m)]
+        return self.by_column(
+            [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(self.m)]
+        )
 
     def pieces(
         self, codes: Value, base: Value, quants: Value, words: Value, sums: list[Value]
@@ -91,34 +100,6 @@ class IntegerTile:
         with b.loop(0, count, 1, sums) as piece:
             piece.next(*self.piece(codes, base, quants, words, piece.index, list(piece.values)))
         return list(piece.results)
-
-    def minimums_are_paired(self) -> bool:
-        """Tell whether minimums are integers times one float of the block."""
-        offset = self.form.offset
-        if offset is None or offset.integer is None:
-            return False
-        every = self.form.sub in (16, PIECE) and offset.integer.count * self.form.sub == self.form.block
-        return self.activation.group > PIECE and every and all(field.count == 1 for field in offset.floats)
-
-    def minimums(self, base: Value, words: Value, sums: list[Value]) -> list[Value]:
-        """Add what the minimums of a block give, in 16-bit integers two sub-blocks at a time."""
-        b, act, offset = self.builder, self.activation, self.form.offset
-        assert offset is not None and offset.integer is not None
-        count, step = offset.integer.count, 4 * act.columns
-        first = act.pairs32 if self.form.sub == PIECE else act.pairs16
-        pairs = []
-        for number in range(0, count, 2):
-            where = self.layout.minimum_offset + number * self.rows
-            low, high = (self.reader.integers(offset.integer, base, where + n * self.rows) for n in (0, 1))
-            pairs.append(b.bitor(b.bitand(low, 0xFFFF), b.shl(high, 16)))
-        factor = self.reader.factor(offset, self.reader.floats(base), 1.0)
-        for number in range(self.m):
-            total = b.constant(self.lanes, 0)
-            for place, pair in enumerate(pairs):
-                by = b.load_splat(self.lanes, words, first + place * step + 4 * number)
-                total = b.dot2(total, pair, by)
-            sums[number] = b.fma(b.convert(total, "f32"), factor, sums[number])
-        return sums
 
     def piece(
         self, codes: Value, base: Value, quants: Value, words: Value, index: Value, sums: list[Value]
@@ -133,15 +114,15 @@ class IntegerTile:
             quants, words = b.offset(quants, where), b.offset(words, where)
         else:
             quants = b.offset(quants, b.mul(index, PIECE * act.columns))
-        # Read anew for every piece: carried over the pieces they would cost registers that the sums need.
-        floats = self.reader.floats(base)
-        assert self.form.scale is not None
-        factor = self.reader.factor(self.form.scale, floats, self.form.multiplier * 2.0**-self.plan.shift)
+        # Read anew for every piece: carried over the pieces it would cost registers that the sums need.
+        factor = self.factor(base)
         metadata = _Metadata(self, words, index)
         sub = min(self.form.sub, PIECE)
         for start in range(0, PIECE, sub):
-            scale = self.sub_factor(self.form.scale, factor, base, layout.scale_offset, index, start)
-            beta = self.beta(base, floats, index, start, scale)
+            scale = self.totals.scale(self.sub_block(index, start), factor, base)
+            beta = self.beta(base, index, start, scale)
+            betas = self.parts(beta) if beta is not None else []
+            scales = [self.totals.prepare(own, number) for number, own in enumerate(self.parts(scale))]
             # With few registers the operands come in portions of four, so that nothing is spilled.
             portion = 4 * (8 if self.target.registers >= 32 else 4)
             end = start + sub
@@ -152,49 +133,49 @@ class IntegerTile:
                 for first in range(0, self.m, self.abreast):
                     columns = range(first, min(first + self.abreast, self.m))
                     if part is parts[0]:
-                        totals |= {column: self.seed(metadata, start, sub, column) for column in columns}
+                        for column in columns:
+                            seed = self.seed(metadata, start, sub, column)
+                            totals[column] = self.totals.start(seed)
                     self.dots(totals, columns, operands, quants, part.start)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
+                        own = column % self.side
                         by = metadata.scales[column] if metadata.scales is not None else None
-                        own = self.times(scale, by)
-                        sums[column] = b.fma(b.convert(totals.pop(column), "f32"), own, sums[column])
+                        total = totals.pop(column)
+                        sums[column] = self.totals.add(sums[column], total, scales[own], by, own)
                         if beta is None:
                             continue
                         if sub < PIECE:
                             seeds = b.convert(metadata.seeds(start, sub, column), "f32")
-                            sums[column] = b.fma(self.times(beta, by), seeds, sums[column])
+                            scaled = betas[own] if by is None else b.mul(betas[own], by)
+                            sums[column] = b.fma(scaled, seeds, sums[column])
                         else:
-                            sums[column] = b.fma(beta, metadata.totals[column], sums[column])
+                            sums[column] = b.fma(betas[own], metadata.totals[column], sums[column])
         return sums
 
-    def times(self, factor: Value, scale: Value | None) -> Value:
-        return factor if scale is None else self.builder.mul(factor, scale)
+    def factor(self, base: Value) -> Value:
+        """What scales the codes of a whole block."""
+        assert self.form.scale is not None
+        extra = self.form.multiplier * 2.0**-self.plan.shift
+        return self.reader.factor(self.form.scale, self.reader.floats(base), extra)
 
-    def sub_factor(
-        self, scale: Scale | None, factor: Value, base: Value, where: int, index: Value, start: int
-    ) -> Value:
-        """The factor of the sub-block that holds element `start` of piece `index`."""
-        if scale is None or (scale.integer is None and scale.count == 1):
-            return factor
+    def sub_block(self, index: Value, start: int) -> Value:
+        """The number, in its block, of the sub-block that holds element `start` of piece `index`."""
         b = self.builder
-        per_piece = max(1, PIECE // self.form.sub)
-        number = b.add(b.mul(index, per_piece), start // self.form.sub)
         if self.form.sub > PIECE:
-            number = b.div(index, self.form.sub // PIECE)
-        return self.reader.sub_factor(scale, factor, base, number, where)
+            return b.div(index, self.form.sub // PIECE)
+        return b.add(b.mul(index, PIECE // self.form.sub), start // self.form.sub)
 
-    def beta(
-        self, base: Value, floats: dict[str, Value], index: Value, start: int, scale: Value
-    ) -> Value | None:
+    def beta(self, base: Value, index: Value, start: int, scale: Value) -> Value | None:
         """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
         b = self.builder
         beta: Value | None = None
         if self.form.offset is not None and not self.paired:
-            offset = self.reader.factor(self.form.offset, floats, 1.0)
+            offset = self.reader.factor(self.form.offset, self.reader.floats(base), 1.0)
             where = self.layout.minimum_offset
-            beta = self.sub_factor(self.form.offset, offset, base, where, index, start)
+            number = self.sub_block(index, start)
+            beta = self.reader.sub_factor(self.form.offset, offset, base, number, where)
         if self.plan.kind == "corrected":
             shifted = b.mul(scale, -float(self.plan.zero(self.form)) / self.form.multiplier)
             beta = shifted if beta is None else b.add(beta, shifted)
@@ -208,15 +189,57 @@ class IntegerTile:
         unit_base = self.builder.offset(codes, unit * self.layout.unit_bytes)
         return self.reader.operands(unit_base, range(inside // 4, (inside + len(part)) // 4))
 
+    def spread(self, type: Type, pointer: Value, offset: int) -> Spread:
+        """One item of each column, as the sums have their columns."""
+        kind = PairSpread if self.side > 1 else Spread
+        return kind(self.builder, self.target, type, pointer, offset, self.m)
+
+    def parts(self, rows: Value) -> list[Value]:
+        """What each row has, as the sums have their rows."""
+        if self.side == 1:
+            return [rows]
+        half = self.rows // 2
+        masks = ([n // 2 for n in range(first, first + self.rows)] for first in (0, 2 * half))
+        return [self.builder.shuffle(rows, None, mask) for mask in masks]
+
+    def by_column(self, sums: list[Value]) -> list[Value]:
+        """Sums as they are stored: a vector of rows for every column."""
+        if self.side == 1:
+            return sums
+        return [
+            self.builder.shuffle(
+                sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2)
+            )
+            for number in range(self.m)
+        ]
+
+    def every_second(self, first: int) -> range:
+        return range(first, 2 * self.rows, 2)
+
     def dots(
         self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
     ) -> None:
         """Add the dot products of the operands with the activations from element `first` on to the totals."""
+        if self.side > 1:
+            self.dots_of_pairs(totals, columns, operands, quants, first)
+            return
         b, type, count = self.builder, operands[0].type, len(operands)
+        again = count < PIECE // 4 and self.m > 1
+        parts = self.layout.parts
+        kind = PairSpread if parts > 1 else Spread
         codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count)
+            column: kind(b, self.target, type, quants, self.activation.code(column, first), count, again)
             for column in columns
         }
+        if parts > 1:  # one column alone: a row has half of its sum in either of two lanes
+            for column in columns:
+                halves = [b.constant(self.lanes, 0)] * parts
+                for step, operand in enumerate(operands):
+                    own = step % parts
+                    halves[own] = self.dot(halves[own], [(operand, codes[column][step])])
+                even, odd = (b.shuffle(halves[0], halves[1], self.every_second(first)) for first in (0, 1))
+                totals[column] = b.add(totals[column], b.add(even, odd))
+            return
         link = self.plan.chain or 1
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))
@@ -224,6 +247,19 @@ class IntegerTile:
                 pairs = [(operands[step], codes[column][step]) for step in steps]
                 add = self.chained if self.plan.chain else self.dot
                 totals[column] = add(totals[column], pairs)
+
+    def dots_of_pairs(
+        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
+    ) -> None:
+        """The same for pairs of rows times pairs of columns."""
+        b, type, again = self.builder, operands[0].type, len(operands) < PIECE // 4
+        for pair in columns[:: self.side]:
+            for group in range(0, len(operands), self.side):
+                where = self.activation.code(pair, first + 4 * group)
+                codes = b.load(type, quants, where, align=4, again=again)
+                for part in range(self.side):
+                    values = (totals[pair + part], operands[group + part], codes)
+                    totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""
@@ -255,10 +291,10 @@ class IntegerTile:
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
         return b.dot4(total, magnitude, b.bitcast(turned, operand.type), self.plan.left)
 
-    def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value:
-        """What an integer sum starts from: the zero point's share, or 0."""
+    def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
+        """What an integer sum starts from: the zero point's share, if it has one."""
         if self.plan.kind != "seeded":
-            return self.builder.constant(self.lanes, 0)
+            return None
         return self.builder.sar(metadata.seeds(start, sub, column), self.plan.seed_shift)
 
 
@@ -266,20 +302,18 @@ class _Metadata:
     """What a piece of a panel has beside the codes, of each column in every lane."""
 
     def __init__(self, tile: IntegerTile, words: Value, index: Value):
-        self.builder, self.lanes, act = tile.builder, tile.lanes, tile.activation
+        self.tile, self.builder, self.lanes, act = tile, tile.builder, tile.lanes, tile.activation
         self.activation = act
         self.step = 4 * act.columns
         own = act.group == PIECE
         by_piece = words if own else self.builder.offset(words, self.builder.mul(index, self.step))
         by_half = words if own else self.builder.offset(words, self.builder.mul(index, 2 * self.step))
         self.places = {32: (by_piece, act.seeds32), 16: (by_half, act.seeds16)}
-        self.scales = (
-            Spread(self.builder, tile.target, tile.vector, words, act.scales, tile.m) if own else None
-        )
-        self.totals = Spread(self.builder, tile.target, tile.vector, by_piece, act.sums32, tile.m)
+        self.scales = tile.spread(tile.vector, words, act.scales) if own else None
+        self.totals = tile.spread(tile.vector, by_piece, act.sums32)
 
     def seeds(self, start: int, sub: int, column: int) -> Value:
         """-128 * the sum of the activations of the sub-block at element `start`."""
         where, first = self.places[sub]
         first += start // sub * self.step if sub < PIECE else 0
-        return self.builder.load_splat(self.lanes, where, first + 4 * column)
+        return self.tile.spread(self.lanes, where, first)[column]

@@ -60,8 +60,8 @@ class _Matmul:
         self.form = form
         self.target = target
         self.tile = tile
-        self.layout = WeightLayout(form, target.lanes)
-        self.activation = ActivationLayout(form.activation, tile.columns)
+        self.layout = WeightLayout(form, target.lanes, target.depth)
+        self.activation = ActivationLayout(form.activation, tile.columns, target.depth)
         parameters = [("weights", PTR), ("activations", PTR), ("output", PTR)]
         parameters += [(label, I64) for label in ("stride", "length", "first", "last", "tokens")]
         added = ", added to the output" if tile.accumulate else ""
@@ -71,8 +71,9 @@ class _Matmul:
         self.b = Builder(self.kernel)
         self.vector = Type("f32", target.lanes)
         kind = IntegerTile if form.kind == "integer" else FloatTile
+        self.widths = [width for width in tile.widths if width % self.activation.side == 0]
         self.tiles = {
-            width: kind(self.b, self.layout, self.activation, target, width) for width in tile.widths
+            width: kind(self.b, self.layout, self.activation, target, width) for width in self.widths
         }
 
     def build(self) -> Kernel:
@@ -107,7 +108,7 @@ class _Matmul:
 
     def cover(self, weights: Value, panel: Value, output: Value, tokens: Value) -> None:
         """Multiply a row group with the first `tokens` columns of a panel, by one tile or narrower ones."""
-        b, widths = self.b, self.tile.widths
+        b, widths = self.b, self.widths
         with b.repeat([b.i64(0)]) as covered:
             (column,) = covered.values
             left = b.sub(tokens, column)

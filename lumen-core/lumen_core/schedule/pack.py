@@ -32,7 +32,7 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     Packs row groups first <= g < last of a matrix of `rows` rows of `length` weights. The destination
     starts with group 0 and holds zeros: rows that only fill the last group stay untouched.
     """
-    layout = WeightLayout(form, target.lanes)
+    layout = WeightLayout(form, target.lanes, target.depth)
     numbers = [(name, I64) for name in ("length", "rows", "first", "last")]
     kernel = Kernel(
         name,
@@ -144,9 +144,11 @@ def _load_codes(b: Builder, form: NormalForm, turned: bool, source: Value, codes
 def _pack_codes(
     b: Builder, form: NormalForm, layout: WeightLayout, codes: Value, to: Value, lane: Value
 ) -> None:
-    by_row = b.offset(to, b.mul(lane, 4))
+    share = layout.rows // layout.parts  # rows of a vector
+    part = b.div(lane, share) if layout.parts > 1 else b.i64(0)
+    by_row = b.offset(to, b.mul(b.rem(lane, share) if layout.parts > 1 else lane, layout.depth))
     for unit in range(form.block // layout.unit):
-        _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes)
+        _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes, part)
 
 
 def _spread(
@@ -160,17 +162,31 @@ def _spread(
         b.store(item, to, where + index * stride)
 
 
-def _pack_unit(b: Builder, layout: WeightLayout, codes: Value, start: int, to: Value, where: int) -> None:
+def _pack_unit(
+    b: Builder, layout: WeightLayout, codes: Value, start: int, to: Value, where: int, part: Value
+) -> None:
+    """Write a unit's codes of one row, which is in vectors `part`, `part + parts`, ... of each plane."""
+    vector_bytes, parts = 4 * layout.rows, layout.parts
     for plane in layout.planes:
-        lanes = Type("i32", plane.vectors)
+        words = max(plane.vectors, parts)  # of 4 codes, that share bit positions
+        lanes, step = Type("i32", words), words // plane.vectors * plane.width
         packed: Value | None = None
-        for slot in range(8 // plane.width):
-            part = b.load(lanes, codes, start + slot * plane.vectors * 4, align=4)
+        for slot in range(layout.unit // 4 // words):
+            item = b.load(lanes, codes, start + slot * words * 4, align=4)
             if plane.width < 8:
-                part = b.bitand(b.shr(part, plane.low), ((1 << plane.width) - 1) * 0x01010101)
-                part = b.shl(part, slot * plane.width)
-            packed = part if packed is None else b.bitor(packed, part)
+                item = b.bitand(b.shr(item, plane.low), ((1 << plane.width) - 1) * 0x01010101)
+                item = b.shl(item, slot * step)
+            packed = item if packed is None else b.bitor(packed, item)
         assert packed is not None
-        for vector in range(plane.vectors):
-            item = b.extract(packed, vector) if plane.vectors > 1 else packed
-            b.store(item, to, where + plane.offset + vector * layout.rows * 4)
+        place = to
+        if plane.vectors < parts:  # a vector for all of them: they share it by bits
+            bits = b.convert(b.mul(part, plane.width), "i32")
+            packed = b.shl(packed, b.splat(bits, words))
+        elif parts > 1:
+            place = b.offset(to, b.mul(part, vector_bytes))
+        for word in range(words):
+            item = b.extract(packed, word) if words > 1 else packed
+            inside = where + plane.offset + word // parts * parts * vector_bytes + word % parts * 4
+            if plane.vectors < parts:  # another row may have been there
+                item = b.bitor(item, b.load(item.type, place, inside))
+            b.store(item, place, inside)

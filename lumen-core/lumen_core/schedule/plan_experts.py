@@ -94,7 +94,7 @@ class ExpertPlanner(Planner):
         symbol = self.needs.request(
             "bytoken",
             f"bytoken {inner} {form.activation} {self.columns} {self.target.name}",
-            lambda name: build_by_token(inner, form.activation, self.columns, name),
+            lambda name: build_by_token(inner, form.activation, self.columns, self.target.depth, name),
         )
         arguments = (
             self.places.weight(weight),
@@ -252,7 +252,7 @@ class ExpertPlanner(Planner):
             symbol = self.needs.request(
                 "gather",
                 f"gather {x.type.element} {self.columns} {choices} {self.target.name}",
-                lambda label: build_gather(x.type.element, self.columns, choices, label),
+                lambda label: build_gather(x.type.element, self.columns, self.target.depth, choices, label),
             )
             rows = Moved(self._memory(), Number(0), 0, self._grouping.rows)
             start, count = self._record(Grouping.START), self._record(Grouping.COUNT)

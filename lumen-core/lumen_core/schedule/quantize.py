@@ -13,6 +13,15 @@ _TINY = 1e-30  # below this the scale's inverse would overflow: such a group cou
 _ONES = 0x01010101
 
 
+def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
+    """Where the codes of a column known at run time start: it lies as column 0 from there on."""
+    side = layout.side
+    if side == 1:
+        return builder.offset(panel, builder.mul(column, PIECE))
+    first = builder.mul(builder.div(column, side), side * PIECE)
+    return builder.offset(panel, builder.add(first, builder.mul(builder.rem(column, side), layout.run)))
+
+
 class QuantizedRow:
     """One token's place in an activation buffer; `lanes` is the width of the vectors to work with."""
 
@@ -35,7 +44,7 @@ class QuantizedRow:
         if columns > 1:
             column = builder.rem(token, columns)
             self.words = builder.offset(panel, builder.mul(column, 4))
-            self.codes = builder.offset(panel, builder.mul(column, PIECE))
+            self.codes = column_codes(builder, layout, panel, column)
 
     def store_plain(self, values: Value, element: Value) -> None:
         """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain numbers."""
@@ -129,7 +138,7 @@ class QuantizedRow:
                 rounded = builder.bitcast(builder.fma(value, factor, magic), Type("i32", width))
                 parts.append(builder.convert(builder.sub(rounded, _MAGIC_BITS), "i8"))
             bytes = self._joined(parts)
-            builder.store(bytes, codes, layout.code(0, PIECE * piece + half), align=4)
+            self._store_codes(bytes, codes, PIECE * piece + half)
             quads = builder.bitcast(bytes, four)
             quads = builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quads)
             sums.append(builder.reduce("add", quads))
@@ -146,6 +155,14 @@ class QuantizedRow:
             weighted = builder.mul(scale, weighted)
         builder.store(weighted, words, layout.sums32 + piece * step, align=4)
         return sums
+
+    def _store_codes(self, bytes: Value, codes: Value, element: int) -> None:
+        """Write 16 codes from `element` on, as many at once as lie side by side."""
+        builder, layout = self.builder, self.layout
+        run = min(16, layout.run)
+        for start in range(0, 16, run):
+            part = bytes if run == 16 else builder.shuffle(bytes, None, range(start, start + run))
+            builder.store(part, codes, layout.code(0, element + start), align=4)
 
     def _joined(self, parts: list[Value]) -> Value:
         while len(parts) > 1:

@@ -308,7 +308,7 @@ class _Rowwise:
             if self._maker(value) == "append":
                 self._append(value, pointer, stride)
             elif self._maker(value) == "quantize":
-                layout = ActivationLayout(value.type.element, self.columns)
+                layout = ActivationLayout(value.type.element, self.columns, self.target.depth)
                 rows[value] = QuantizedRow(self.b, layout, pointer, stride, self.token, self.vector.lanes)
             else:
                 plain.append((value, self._start(value, pointer, stride)))

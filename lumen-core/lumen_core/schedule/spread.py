@@ -1,7 +1,8 @@
 """Consecutive 32-bit items of memory, each spread over the lanes of a vector: one operand of a dot or fma.
 
 Where the machine takes a lane of a register as operand, four items come with one load; else each is loaded
-into all lanes when it is asked for.
+into all lanes when it is asked for. `again`: not together with what lies beside it,
+which would wait in a register.
 """
 
 from __future__ import annotations
@@ -16,8 +17,18 @@ _ITEMS = 4  # of one load
 class Spread:
     """`spread[i]`: item i of `count`, the first at `pointer` + `offset` bytes, in every lane of `type`."""
 
-    def __init__(self, builder: Builder, target: Target, type: Type, pointer: Value, offset: int, count: int):
+    def __init__(
+        self,
+        builder: Builder,
+        target: Target,
+        type: Type,
+        pointer: Value,
+        offset: int,
+        count: int,
+        again: bool = False,
+    ):
         self.builder = builder
+        self.again = again
         self.type = type
         self.pointer = pointer
         self.offset = offset
@@ -30,5 +41,25 @@ class Spread:
             return b.load_splat(self.type, self.pointer, self.offset + 4 * item)
         first = item // _ITEMS * _ITEMS
         if first not in self._loaded:
-            self._loaded[first] = b.load(self.type, self.pointer, self.offset + 4 * first, align=4)
-        return b.shuffle(self._loaded[first], None, [item - first] * _ITEMS)
+            where = self.offset + 4 * first
+            self._loaded[first] = b.load(self.type, self.pointer, where, align=4, again=self.again)
+        return b.shuffle(self._loaded[first], None, self.lanes(item - first))
+
+    def lanes(self, item: int) -> list[int]:
+        """The lanes of a load that make the vector of its item `item`."""
+        return [item] * _ITEMS
+
+
+class PairSpread(Spread):
+    """The same for pairs of items: item 2i and item 2i + 1 in turn, for either of them."""
+
+    def __getitem__(self, item: int) -> Value:
+        b, first = self.builder, item // 2 * 2
+        if item < self.together:
+            return super().__getitem__(item)
+        pair = b.load(Type(self.type.element, 2), self.pointer, self.offset + 4 * first, align=4)
+        return b.shuffle(pair, None, self.lanes(0))
+
+    def lanes(self, item: int) -> list[int]:
+        first = item // 2 * 2
+        return [first, first + 1] * (self.type.lanes // 2)

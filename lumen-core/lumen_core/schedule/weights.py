@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
 
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.integers import Integers, byte_bias
-from lumen_core.quant.layout import ALIGNMENT, WeightLayout
+from lumen_core.quant.layout import ALIGNMENT, Plane, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.target import Target
 
@@ -167,23 +167,47 @@ class WeightReader:
         loaded: dict[tuple[int, int], Value] = {}
         vectors = []
         for group in groups:
-            parts = []
+            pieces = []
             for plane in self.layout.planes:
                 vector, slot = group % plane.vectors, group // plane.vectors
                 key = (plane.offset, vector)
                 if key not in loaded:
                     where = plane.offset + vector * self.layout.rows * 4
                     loaded[key] = b.load(self._bytes, unit_base, where, align=4 * self.layout.rows)
-                target_bit = plane.low + self.plan.shift
-                parts.append(self._field(loaded[key], slot * plane.width, plane.width, target_bit))
-            code = parts[0]
-            for part in parts[1:]:
-                code = b.bitor(code, part)
+                pieces.append((plane, loaded[key], slot * plane.width))
+            if self.target.byte_shifts and self.plan.shift + self.layout.form.bits == 8:
+                code = self._pushed(pieces)
+            else:
+                code = self._joined(pieces)
             if self.plan.table is not None:
                 places = b.bitcast(code, self._bytes)
                 code = b.bitcast(b.lookup16(self.plan.table, places), self.lanes)
             vectors.append(code)
         return vectors
+
+    def _joined(self, pieces: list[tuple[Plane, Value, int]]) -> Value:
+        """A code from a field of every plane, each at some bit of its byte."""
+        fields = [
+            self._field(bytes, bit, plane.width, plane.low + self.plan.shift) for plane, bytes, bit in pieces
+        ]
+        return reduce(self.builder.bitor, fields)
+
+    def _pushed(self, pieces: list[tuple[Plane, Value, int]]) -> Value:
+        """The same for codes at their byte's top: from the highest plane on, each is pushed in below.
+
+        Only what is left below the lowest is masked; machines have an instruction for a push.
+        """
+        b, width, code = self.builder, 0, None
+        for plane, bytes, bit in reversed(pieces):
+            top = b.shl(bytes, 8 - plane.width - bit)
+            if code is not None:
+                kept = b.bitand(code, (0xFF00 >> width & 0xFF) - 256)
+                top = b.bitor(kept, b.shr(top, width))
+            code, width = top, width + plane.width
+        assert code is not None
+        if pieces[0][2] > 0:
+            code = b.bitand(code, -(1 << (8 - width)))
+        return b.bitcast(code, self.lanes)
 
     def _field(self, bytes: Value, bit: int, width: int, target_bit: int) -> Value:
         """Bits bit..bit+width of every byte, moved to target_bit; the rest zero."""
@@ -232,6 +256,8 @@ class WeightReader:
     def sub_factor(self, scale: Scale, factor: Value, base: Value, number: Value, where: int) -> Value:
         """`factor` times what scales sub-block `number` alone; its integers lie at byte offset `where`."""
         b, rows = self.builder, self.layout.rows
+        if scale.count == 1:
+            number = b.i64(0)
         for field in scale.floats:
             if field.count > 1:
                 bytes = Type(field.packed).bytes * rows

@@ -180,6 +180,10 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
             order = _order(part, columns, format.length)
         elif not stacked:
             part.check_shape(rows, columns)
+        elif part.axes or math.prod(part.tensor.shape) != math.prod(stacked):
+            part.fail(
+                f"has the shape {list(part.tensor.shape)}; expected a value for each of {list(stacked)}"
+            )
         fields += [part] if part.field.dtype != GROUP else []
     gathering = _Gathering(format, rows, columns, own, tuple(fields), order, stacked)
     shape = (*stacked, rows, columns)

@@ -224,7 +224,8 @@ class Importance:
 class Reader:
     """A file container that a plugin brings.
 
-    `create` (optional) starts writing a new file of this kind, `formats` (optional) resolves the name of
+    `create` (optional) starts writing a new file of this kind, `holds` names the formats that every reader of
+    such files knows, `formats` (optional) resolves the name of
     a mixture such as `q4_k_m` to one format per tensor (given shapes, the number of layers and whether there
     are importances), `labels` gives the metadata that a file of such a mixture carries, `want_importance` the
     tensors whose formats are poor without importances, and `read_importance` / `write_importance` handle
@@ -235,6 +236,7 @@ class Reader:
     matches: Callable[[Path], bool]
     open: Callable[[Path], ModelFile]
     create: Callable[[Path, Mapping[str, object], Sequence[TensorPlan]], ModelWriter] | None = None
+    holds: tuple[str, ...] = ()
     formats: Callable[[str, Mapping[str, tuple[int, ...]], int, bool], dict[str, str]] | None = None
     labels: Callable[[str], dict[str, object]] | None = None
     want_importance: Callable[[str, Mapping[str, str]], list[str]] | None = None

@@ -48,8 +48,24 @@ sizes = expressions | st.builds(ast.Pack, names)
 types = st.builds(ast.TypeExpr, elements, st.none() | _tuple(sizes))
 lets = st.builds(ast.Let, _tuple(names, least=1), expressions)
 counts = st.integers(0, LARGEST_INTEGER)
-fields = st.builds(ast.Field, names, names, st.none() | counts)
-formats = st.builds(ast.Format, names, counts, _tuple(fields), _tuple(lets), expressions, docs)
+extents = counts | names
+types_of_fields = names | st.builds("{}<{}>".format, names, extents)
+plain_fields = st.tuples(names, types_of_fields, st.none() | extents)
+otherwise = st.none() | expressions
+fields = st.one_of(
+    st.builds(
+        lambda field, row, other: ast.Field(*field, row, None, other), plain_fields, st.booleans(), otherwise
+    ),
+    st.builds(
+        lambda field, origin, other: ast.Field(*field, False, origin, other),
+        plain_fields,
+        st.builds(ast.Origin, names, _tuple(expressions)),
+        otherwise,
+    ),
+)
+formats = st.builds(
+    ast.Format, names, extents, _tuple(fields), _tuple(lets), expressions, docs, _tuple(names)
+)
 functions = st.builds(
     ast.Function,
     names,

@@ -251,6 +251,13 @@ def test_fused_rows():
     np.testing.assert_array_equal(bytes[[4, 4, 1]] * F(2), found)
 
 
+def test_reorder():
+    x, order = RANDOM.standard_normal((3, 8), F), RANDOM.permutation(8).astype(np.int32)
+    types = {"x": "tensor<f32, [T, 8]>", "order": "tensor<i32, [8]>"}
+    found = run("reorder %x, %order : tensor<f32, [T, 8]>", x, order, **types)
+    np.testing.assert_array_equal(x[:, order], found)
+
+
 def test_every_definition_says_what_it_is():
     for definition in DEFINITIONS.values():
         assert definition.summary, definition.name

@@ -11,9 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from lumen_core.errors import ModelError, ModelFormatError, PluginError, UnsupportedFormatError
+from lumen_core.errors import (
+    ModelError,
+    ModelFormatError,
+    PluginError,
+    SourceError,
+    UnsupportedFormatError,
+)
 from lumen_core.plugins import hookspecs
 from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import analyse
 
 HEAD = """
     from pathlib import Path
@@ -206,3 +213,28 @@ def test_a_shipped_name_wins_over_a_path_of_that_name(
     monkeypatch.chdir(tmp_path)
     assert registry.file("demo") == tmp_path / "weights.bin"
     assert registry.file("./demo") == Path("demo") == registry.file(Path("demo"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["gptq_f16_4", "gptq_f16_4_128_9", "gptq_f16_4_128+x", "gptq__4_128", "nvfp4+d", "q4_0+scale", "", "+"],
+)
+def test_names_that_no_family_has(name: str) -> None:
+    with pytest.raises(UnsupportedFormatError):
+        Registry.load().format(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gptq_f16_\u00b2_128",
+        "gptq_f16_4_" + "9" * 5000,
+        "gptq_f16_0_32",
+        "gptq_f16_64_32",
+        "gptq_x_4_32",
+        "gptq_f16_4_48",
+    ],
+)
+def test_formats_of_a_family_that_cannot_be(name: str) -> None:
+    with pytest.raises(SourceError):
+        analyse(Registry.load().format(name))

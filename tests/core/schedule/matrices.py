@@ -37,7 +37,7 @@ def matmul_kernel(form: NormalForm, target: Target, columns: int, accumulate: bo
 
 def packed(form: NormalForm, target: Target, raw: np.ndarray, parts: int = 1) -> Guarded:
     """Pack raw rows, uint8 [N, row bytes], in `parts` calls; reading and writing is watched at both ends."""
-    layout = WeightLayout(form, target.lanes)
+    layout = WeightLayout(form, target.lanes, target.depth)
     length = form.columns(raw.shape[1])
     source = guarded(raw)
     made = Guarded(layout.matrix_bytes(len(raw), length), ALIGNMENT)
@@ -93,7 +93,9 @@ class Activations:
             )
             blocks[:, :, where : where + bytes.shape[-1]] = bytes
 
-        laid = np.ascontiguousarray(pieces.transpose(0, 2, 3, 1, 4)).reshape(count, groups, -1)
+        side, run = layout.side, layout.run
+        runs = pieces.reshape(count, columns // side, side, groups, layout.pieces, 32 // run, run)
+        laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
         blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
         put(layout.scales, scales[..., None])
         put(layout.seeds32, -128 * totals)
@@ -122,7 +124,7 @@ def multiply(
     before: np.ndarray | None = None, parts: int = 1,
 ) -> np.ndarray:  # fmt: skip
     """Run the fused kernel on a packed matrix: f32 [T, N]; `before` is in the output and is added to."""
-    layout = ActivationLayout(form.activation, columns)
+    layout = ActivationLayout(form.activation, columns, target.depth)
     tokens, length = activations.codes.shape
     panels = activations.panels(layout)
     groups = -(-rows // target.lanes)

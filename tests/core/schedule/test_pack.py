@@ -42,7 +42,7 @@ def bytes_of(field: Integers, blocks: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("name", sorted(declarations()))
 def test_what_was_packed_can_be_read(name: str, target: Target) -> None:
     normal = form(name)
-    layout, count = WeightLayout(normal, target.lanes), 35 if normal.block == 1 else 3
+    layout, count = WeightLayout(normal, target.lanes, target.depth), 35 if normal.block == 1 else 3
     random = np.random.default_rng(5)
     raw = random.integers(
         0, 256, (ROWS, normal.row_bytes(count * normal.block)), dtype=np.uint8

@@ -80,8 +80,7 @@ def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: 
             assert words is not None
             scales[token, group] = reals[layout.scales // 4 + column]
             for start in range(0, layout.group, 32):
-                at = layout.code(column, start)
-                piece = block[at : at + 32].view(np.int8)
+                piece = block[[layout.code(column, start + n) for n in range(32)]].view(np.int8)
                 codes[token, group * layout.group + start :][:32] = piece
                 total = int(piece.astype(int).sum())
                 where = layout.seeds32 // 4 + start // 32 * step + column
@@ -116,7 +115,7 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
     x[2] = y[2] = 0
     w = random.standard_normal(length).astype(np.float32)
     wanted, quantized = interpret(function, [x, y, w])
-    layout = ActivationLayout(activation, columns)
+    layout = ActivationLayout(activation, columns, target.depth)
     sums, panels = np.zeros_like(x), np.zeros(layout.bytes(tokens, length), np.uint8)
     kernel = build_rowwise(operation, target, columns)
     stride = 4 * length
@@ -282,7 +281,7 @@ def test_one_region_serves_weights_of_every_kind(target: Target) -> None:
     """
     function, operation = parsed(text)
     x = np.random.default_rng(3).standard_normal((3, 512)).astype(np.float32)
-    layouts = [ActivationLayout(name, 4) for name in ("i8g32", "i8g256", "f32")]
+    layouts = [ActivationLayout(name, 4, target.depth) for name in ("i8g32", "i8g256", "f32")]
     panels = [np.zeros(layout.bytes(3, 512), np.uint8) for layout in layouts]
     pairs = [
         item for pair in zip(panels, (lay.panel_bytes(512) for lay in layouts), strict=True) for item in pair

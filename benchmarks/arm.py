@@ -1,0 +1,208 @@
+"""The inner loops of 64-bit ARM by llvm-mca, beside llama.cpp's for the same cores: writes docs/arm.md.
+
+    python benchmarks/arm.py [--llvm-mca PATH] [--llama-cpp CHECKOUT]
+
+No ARM machine is needed: the loops are compiled here, and llvm-mca tells the cycles of a turn when all data
+lies in the nearest cache. llama.cpp's kernels are compiled by aarch64-linux-gnu-g++ from its sources; of its
+loop nests only the loop with the dot products counts, of ours the work of a whole block.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from kit.forms import form
+from kit.loops import hot_loop, loop_spans, matmul_assembly
+
+from lumen_backend_arm.backend import BACKEND
+from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.matmul import tile_columns
+from lumen_core.target import Target
+
+# Which cores run which target; LLVM has one model for all of Apple's, that of an older core.
+CORES = {"arm-dotprod": ("neoverse-v2", "neoverse-n1", "apple-m1"), "arm-i8mm": ("neoverse-v2", "apple-m2")}
+DOTS = {"arm-dotprod": ("sdot", 16), "arm-i8mm": ("smmla", 32)}  # the instruction of wide tiles, its products
+FLAGS = {"arm-dotprod": "armv8.2-a+dotprod+fp16", "arm-i8mm": "armv8.2-a+dotprod+fp16+i8mm+bf16"}
+FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k")
+CLOCK = 3.0  # GHz, for bytes a second
+ROUNDS = 200
+ATTRIBUTES = "-mattr=+dotprod,+i8mm,+bf16"
+
+
+@dataclass
+class Analyser:
+    tool: str
+
+    def cycles(self, loop: Iterable[str], core: str) -> float:
+        """Cycles of one turn of a loop that runs for long."""
+        jumps = re.compile(r"^\s*(b|b\.\w+|cbn?z|tbn?z|ret|adrp)\s|<|\.inst")
+        text = "\n".join(line for line in loop if not jumps.search(line))
+        if not text:
+            return 0.0
+        options = ["-all-views=false", "-summary-view", ATTRIBUTES, f"-iterations={ROUNDS}"]
+        command = [self.tool, "-mtriple=aarch64-linux-gnu", f"-mcpu={core}", *options]
+        done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
+        match = re.search(r"Total Cycles:\s+(\d+)", done.stdout)
+        assert match is not None, done.stdout
+        return int(match[1]) / ROUNDS
+
+    def peak(self, target: str, core: str) -> float:
+        """Products a cycle that the model of a core can do with the target's instruction."""
+        name, count = DOTS[target]
+        loop = [f"\t{name} v{number}.4s, v16.16b, v17.16b" for number in range(16)]
+        return count * len(loop) / self.cycles(loop, core)
+
+
+def dots(loop: Sequence[str]) -> int:
+    """Byte products in a loop."""
+    names = [line.split()[0] for line in loop if line.split()]
+    return 16 * (names.count("sdot") + names.count("udot")) + 32 * names.count("smmla")
+
+
+def ours(
+    normal: NormalForm, target: Target, columns: int, core: str, analyser: Analyser
+) -> tuple[float, int]:
+    """Cycles and byte products of the work of one block."""
+    assembly = matmul_assembly(normal, target, columns)
+    hot = hot_loop(assembly)
+    turns = max(1, normal.block // 32)
+    cycles = turns * analyser.cycles(hot, core)
+    if turns > 1:
+        for lines, inside in around(assembly, hot):
+            # With minimums what is inside goes over them.
+            trips = normal.block // normal.sub if inside and normal.offset is not None else 1
+            cycles += trips * analyser.cycles(lines, core)
+    return cycles, turns * dots(hot)
+
+
+def around(assembly: str, hot: list[str]) -> list[tuple[list[str], bool]]:
+    """What the loop over blocks holds beside its hottest loop: other loops, and what is in none."""
+    lines, spans = assembly.splitlines(), loop_spans(assembly)
+
+    def code(first: int, last: int, without: Sequence[tuple[int, int]] = ()) -> list[str]:
+        numbers = (n for n in range(first, last + 1) if not any(a <= n <= b for a, b in without))
+        return [lines[n] for n in numbers if re.match(r"^\s+[a-z]", lines[n])]
+
+    own = next(span for span in spans if code(*span) == hot)
+    parent = min(
+        (s for s in spans if s[0] <= own[0] and own[1] <= s[1] and s != own), key=lambda s: s[1] - s[0]
+    )
+    inner = [s for s in spans if parent[0] <= s[0] and s[1] <= parent[1] and s != parent]
+    rest = [(code(*span), True) for span in inner if span != own]
+    return [*rest, (code(*parent, inner), False)]
+
+
+@cache
+def theirs(checkout: str, target: str) -> dict[str, list[str]]:
+    """The loop with the dot products of each of llama.cpp's repacked kernels, by the kernel's name."""
+    root = Path(checkout) / "ggml"
+    source = root / "src/ggml-cpu/arch/arm/repack.cpp"
+    includes = [f"-I{root / part}" for part in ("include", "src", "src/ggml-cpu")]
+    with tempfile.TemporaryDirectory() as folder:
+        made = str(Path(folder) / "repack.o")
+        flags = ["-std=c++17", "-O3", f"-march={FLAGS[target]}", "-mtune=neoverse-n2", *includes]
+        subprocess.run(["aarch64-linux-gnu-g++", *flags, "-c", str(source), "-o", made], check=True)
+        command = ["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", made]
+        text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    loops = {}
+    for part in re.split(r"\n(?=[0-9a-f]{16} <)", text):
+        name = re.search(r"(gem[mv]_\w+?_\dx\d)_q8_[0K]>:", part.splitlines()[0]) if part else None
+        if name is not None:
+            loops[name[1].lower()] = listed_loop(part)
+    return loops
+
+
+def listed_loop(listing: str) -> list[str]:
+    """The smallest loop of a disassembled function that holds dot products; none gives no line."""
+    addresses, lines = [], []
+    for line in listing.splitlines():
+        if found := re.match(r"^\s*([0-9a-f]+):\s+(.*)$", line):
+            addresses.append(int(found[1], 16))
+            lines.append("\t" + found[2].split("//")[0])
+    place = {address: number for number, address in enumerate(addresses)}
+    best: list[str] = []
+    for number, line in enumerate(lines):
+        back = re.search(r"^\s+(?:b|b\.\w+|cbn?z|tbn?z)\s.*?([0-9a-f]+) <", line)
+        start = place.get(int(back[1], 16), number) if back else number
+        loop = lines[start : number + 1]
+        if (
+            start < number
+            and dots(loop)
+            and (not best or len(loop) < len(best) or dots(loop) > 4 * dots(best))
+        ):
+            best = loop
+    return best
+
+
+def row(name: str, target: Target, core: str, analyser: Analyser, checkout: str | None) -> str:
+    normal, peak = form(name), analyser.peak(target.name, core)
+    cycles, count = ours(normal, target, tile_columns(target), core, analyser)
+    single, weights = ours(normal, target, 1, core, analyser)
+    bytes = normal.block_bytes / normal.block
+    wide, narrow = count / cycles, weights * bytes / single * CLOCK
+    cells = [name, core, f"{wide:.1f}", f"{100 * wide / peak:.0f} %", "", "", f"{narrow:.0f}", "", ""]
+    if checkout is not None:
+        for kind, own, at in (("gemm", wide, 4), ("gemv", narrow, 7)):
+            rates = []
+            for kernel, loop in theirs(checkout, target.name).items():
+                if kernel.startswith(f"{kind}_{name}_") and loop:
+                    each = dots(loop) / analyser.cycles(loop, core)
+                    rates.append(each if kind == "gemm" else each * bytes * CLOCK)
+            if rates:
+                cells[at : at + 2] = (
+                    f"{max(rates):.1f}" if kind == "gemm" else f"{max(rates):.0f}",
+                    f"{own / max(rates):.2f}x",
+                )
+    return "| " + " | ".join(cells) + " |"
+
+
+def page(analyser: Analyser, checkout: str | None) -> str:
+    parts = [
+        "# Loops of 64-bit ARM",
+        "Made by `python benchmarks/arm.py` with "
+        f"{version(analyser.tool)}; nothing here was measured on an ARM machine.\n"
+        "The models of cores are LLVM's: that of N1 takes in three operations a cycle, V2's six;\n"
+        "that of Apple's cores is of an older one, with three vector units for four.\n"
+        "GEMM: products of bytes a cycle in the wide tile, and their share of what the model can do with\n"
+        "nothing but that instruction. GEMV: GB of weights a second at 3 GHz. Data is in a near cache.\n"
+        "llama.cpp: the fastest of its repacked kernels for the format, only the loop with the dot products\n"
+        "(what it does once a block is left out; ours is counted).",
+    ]
+    for target in BACKEND.targets:
+        if target.name not in CORES:
+            continue
+        parts.append(f"## `{target.name}`: wide tiles by `{DOTS[target.name][0]}`")
+        head = "| format | core | GEMM | of the peak | llama.cpp | ratio | GEMV | llama.cpp | ratio |"
+        rows = [row(n, target, c, analyser, checkout) for n in FORMATS for c in CORES[target.name]]
+        parts.append("\n".join([head, "| --- " * 9 + "|", *rows]))
+    return "\n\n".join(parts) + "\n"
+
+
+def version(tool: str) -> str:
+    text = subprocess.run([tool, "--version"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"LLVM version ([\d.]+)", text)
+    return f"llvm-mca {found[1] if found else '?'}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--llvm-mca", default="llvm-mca")
+    parser.add_argument("--llama-cpp", default=None, help="a checkout of llama.cpp")
+    parser.add_argument("--output", default=str(ROOT / "docs/arm.md"))
+    given = parser.parse_args()
+    Path(given.output).write_text(page(Analyser(given.llvm_mca), given.llama_cpp))
+
+
+if __name__ == "__main__":
+    main()
