@@ -124,7 +124,10 @@ def main() -> None:
                 chosen.results.write_text(json.dumps(rows))
     count = sum(map(len, documents))
     table = [rows[name] for name in wanted if name in rows]
-    chosen.output.write_text(_page(table, len(documents), count, perplexity), encoding="utf-8")
+    page = _page(table, len(documents), count, perplexity)
+    if missing := [name for name in wanted if name not in rows]:
+        page += f"\nNot measured yet: {', '.join(missing)}.\n"
+    chosen.output.write_text(page, encoding="utf-8")
 
 
 def _row(name: str, bits: float, mine: Figures, other: Figures | None) -> str:
