@@ -34,7 +34,7 @@ def test_logits_are_those_of_the_decoded_weights(name: str, tmp_path: Path) -> N
     # The same program on the interpreter: rounding alone, activations that it puts into the next code, and
     # attention in bf16 where a target prefers that for quantized layers.
     assert np.median(errors(found, interpreted)) < (1e-4 if floats else 3e-2)
-    assert errors(found, interpreted).max() < (2e-4 if floats else 0.1)
+    assert errors(found, interpreted).max() < (2e-4 if floats else 0.15)
     # f32 weights: activations of integer codes have 8 bits; weights that are floats meet them as they are.
     with lumen.load(exact, context=128, threads=1) as model:
         wanted = model.logits(IDS)
