@@ -11,15 +11,16 @@ the limits that both reach. A row that was not measured anew stays as it is.
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
+import platform
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from machine import machine
-
+import lumen_core
 from lumen_core.engine.benchmark import Measurement, Test, benchmark
 from lumen_core.engine.model import load
 from lumen_core.engine.sources import open_model
@@ -112,6 +113,17 @@ second. Every model takes turns with Qwen3 0.6B, the limits are measured beside 
 {HEAD}
 {chr(10).join(rows)}
 """
+
+
+def machine() -> str:
+    """Day, processor, system and versions, for the head of a page."""
+    with open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
+    processor = f"{names[0] if names else platform.machine()}, {len(os.sched_getaffinity(0))} cores"
+    return (
+        f"{datetime.date.today().isoformat()}: {processor}, {platform.system()},\n"
+        f"Python {platform.python_version()}, lumen {lumen_core.__version__}"
+    )
 
 
 if __name__ == "__main__":

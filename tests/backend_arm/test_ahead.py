@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 from kit.emulator import EMULATOR, GCC, MISSING, PROCESSORS
 
@@ -47,8 +48,14 @@ def test_the_demo_model_says_the_same(target: str, tmp_path: Path) -> None:
         assert run_ahead("demo", target, ids, tmp_path, threads=3) == wanted
 
 
-@pytest.mark.parametrize("shape", ["llama-tiny", "qwen2-tiny", "qwen3-tiny"])
+@pytest.mark.parametrize("shape", ["llama-tiny", "qwen2-tiny", "qwen3-tiny", "qwen3moe-tiny"])
 def test_models_of_mixed_formats(shape: str, tmp_path: Path) -> None:
     path, ids = tmp_path / "model.gguf", list(range(3, 60))
     synthesize(shape, path, format="q4_k_m", seed=1)
-    assert run_ahead(str(path), "arm-dotprod", ids, tmp_path) == run_here(str(path), ids)
+    found = run_ahead(str(path), "arm-dotprod", ids, tmp_path)
+    with load(str(path), context=256, threads=1) as loaded:
+        logits = loaded.logits([*ids, *found])[len(ids) - 1 : -1]
+    # Random weights: rounding turns a close decision now and then, on two targets of x86 as well.
+    behind = logits.max(axis=1) - logits[np.arange(COUNT), found]
+    assert (behind > 0).sum() <= 2
+    assert (behind <= 0.25 * logits.std(axis=1)).all()

@@ -28,7 +28,7 @@ def test_attention_over_pages(target: Target) -> None:
 def test_rows_are_normalized_and_quantized(target: Target) -> None:
     for length, activation, columns in ((96, "i8g32", 1), (512, "i8g256", 4), (896, "i8g32", 4)):
         test_rowwise.test_normalized_and_quantized_rows(target, length, activation, columns)
-    test_rowwise.test_plain_rows_for_float_weights(target, 4)
+    test_rowwise.test_plain_rows_for_float_weights(target, "bf16", 64, 4)
     test_rowwise.test_gate_times_up_of_merged_heads(target)
     test_rowwise.test_one_region_serves_weights_of_every_kind(target)
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _COVERAGE = """# What is derived for every format
 
 Made by `lumen formats matrix --markdown`, which builds every kernel of every installed format for every
-target of the installed backends. "all" is {uses}.
+target of the installed backends. "all" is {uses}
+(keys and values, of heads that the blocks divide).
 
 {table}
 """
@@ -142,14 +143,15 @@ def coverage_page(rows: Sequence[Row]) -> str:
 
     targets = list(dict.fromkeys(row.target for row in rows))
     lines = [f"| format | {' | '.join(targets)} |", "| --- " * (len(targets) + 1) + "|"]
-    reasons: dict[str, None] = {}
+    reasons: dict[str, dict[str, None]] = {}
     for name in dict.fromkeys(row.format for row in rows):
         cells = []
         for row in (row for row in rows if row.format == name):
-            cells.append(
-                "all" if not row.missing else ", ".join(use for use in USES if use not in row.missing)
-            )
-            reasons |= dict.fromkeys(f"{name}, {use}: {reason}" for use, reason in row.missing.items())
+            cells.append(f"all but {', '.join(row.missing)}" if row.missing else "all")
+            for use, reason in row.missing.items():
+                reason = reason.replace(name, "the format").removeprefix("the format: ")
+                reasons.setdefault(f"{use}: {reason}", {})[name] = None
         lines.append(f"| {name} | {' | '.join(cells)} |")
+    missing = [f"- {reason}\n  ({', '.join(names)})\n" for reason, names in reasons.items()]
     page = _COVERAGE.format(uses=", ".join(USES), table="\n".join(lines))
-    return page + "".join(["\nNot derived:\n\n", *(f"- {reason}\n" for reason in reasons)]) * bool(reasons)
+    return page + "".join(["\nNot derived:\n\n", *missing]) * bool(missing)

@@ -13,6 +13,7 @@ from lumen_core.cli import options
 from lumen_core.cli.output import print_facts, print_json, print_table, size_text
 
 if TYPE_CHECKING:
+    from lumen_core.engine.identify import Identity
     from lumen_core.plugins.registry import Registry
     from lumen_core.weights.model_file import ModelFile
 
@@ -43,12 +44,13 @@ def inspect(
 
     registry = Registry.load()
     with open_model(options.valid_text(file, "the file name"), registry) as opened:
+        identity = identify(opened, registry)
         if json:
-            facts = _facts(opened) | {"memory": _memory(opened, registry, context, kv_format)}
-            facts["identity"] = asdict(identify(opened, registry))
+            facts = _facts(opened, identity) | {"memory": _memory(opened, registry, context, kv_format)}
+            facts["identity"] = asdict(identity)
             print_json(facts | {"metadata": dict(opened.metadata), "tensors": _tensors(opened)})
             return
-        facts = _facts(opened)
+        facts = _facts(opened, identity)
         facts["size"] = size_text(opened.size)
         facts |= {name: f"{facts[name]:,}" for name in ("parameters", _ACTIVE) if name in facts}
         facts["formats"] = ", ".join(f"{name} x {count}" for name, count in facts["formats"].items())
@@ -58,9 +60,8 @@ def inspect(
         else:
             facts["memory"] = (
                 f"{size_text(memory['weights'])} weights + {size_text(memory['cache'])} keys and values "
-                f"({memory['context']} tokens of context x {size_text(memory['cache_per_token'])})"
+                f"({memory['context']} tokens of context; one more: {size_text(memory['cache_per_token'])})"
             )
-        identity = identify(opened, registry)
         if identity.releases:
             one, names = identity.releases[0], " or ".join(release.name for release in identity.releases)
             facts["model"] = f"{names} by the number of parameters ({one.vendor}, {one.license})"
@@ -76,15 +77,14 @@ def inspect(
             print_table(["tensor", "format", ">shape", ">size"], rows)
 
 
-def _facts(file: ModelFile) -> dict[str, Any]:
+def _facts(file: ModelFile, identity: Identity) -> dict[str, Any]:
     tensors = file.tensors.values()
-    elements = sum(prod(tensor.shape) for tensor in tensors)
-    active = sum(file.used(tensor, prod(tensor.shape)) for tensor in tensors)
+    idle = sum(prod(tensor.shape) - file.used(tensor, prod(tensor.shape)) for tensor in tensors)
     return {
         "file": str(file.path),
         "architecture": file.architecture,
-        "parameters": elements,
-        **({_ACTIVE: active} if active < elements else {}),
+        "parameters": identity.parameters,
+        **({_ACTIVE: identity.parameters - idle} if idle else {}),
         "size": file.size,
         "formats": dict(Counter(tensor.format for tensor in file.tensors.values()).most_common()),
     }

@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import lcm
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.engine.encoders import encoder_kernels
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
+from lumen_core.quant.cache_layout import check_cache_format
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.encode_block import build_encode
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
 from lumen_core.schedule.rows import build_rows
 from lumen_core.target import Target
 
-USES = ("decode", "GEMV", "GEMM", "quantize")
+USES = ("decode", "GEMV", "GEMM", "quantize", "KV")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ def _missing(form: NormalForm, target: Target) -> dict[str, str]:
         "GEMV": lambda: [build_matmul(form, target, MatmulTile(1))],
         "GEMM": lambda: [build_matmul(form, target, wide)],
         "quantize": lambda: encoder_kernels(form, target),
+        "KV": lambda: _cache(form),
     }
     found = {}
     for use, build in kernels.items():
@@ -53,3 +57,9 @@ def _missing(form: NormalForm, target: Target) -> dict[str, str]:
         except LumenError as error:
             found[use] = str(error)
     return found
+
+
+def _cache(form: NormalForm) -> list[Kernel]:
+    """What writes keys and values of heads that the format's blocks divide; plain floats need nothing."""
+    check_cache_format(form, lcm(form.block, 128), "keys and values")
+    return [build_encode(form)] if form.kind == "integer" else []

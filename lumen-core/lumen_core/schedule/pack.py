@@ -7,6 +7,7 @@ declaration computes (vectors of a code book, signs, digits) are evaluated here 
 from __future__ import annotations
 
 from dataclasses import replace
+from math import gcd
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from lumen_core.schedule.weights import DotPlan, emit_group_bytes
 from lumen_core.target import Target
 
 CHUNK = 16  # codes that are read at a time
+UNROLL = 32  # codes that are looked up in one round of a loop, at most
 
 
 def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
@@ -131,10 +133,12 @@ def _load_codes(b: Builder, form: NormalForm, turned: bool, source: Value, codes
     if last is not None:  # what is looked up last, byte by byte, is a loop and not so much code
         entries = last.table.array.astype(np.uint8)
         data = b.data((entries ^ np.uint8(sign & 0xFF) if turned else entries).tobytes())
-        with b.loop(0, form.block) as element:
+        each = gcd(form.block, UNROLL)
+        with b.loop(0, form.block, each) as element:
             place = b.offset(codes, element.index)
-            index = b.convert(b.load(Type("i8"), place), "i64", signed=False)
-            b.store(b.load(Type("i8"), b.offset(data, index)), place)
+            for byte in range(each):
+                index = b.convert(b.load(Type("i8"), place, byte), "i64", signed=False)
+                b.store(b.load(Type("i8"), b.offset(data, index)), place, byte)
 
 
 def _pack_codes(

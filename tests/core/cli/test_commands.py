@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import resource
 import subprocess
 import sys
@@ -141,6 +142,19 @@ def test_a_bad_file_is_an_error_of_the_user(lumen: Any, tmp_path: Any, content: 
     assert done.err.startswith("error: ")
     assert "Traceback" not in done.err
     assert lumen("inspect", str(tmp_path)).code == 1
+
+
+def test_a_file_is_inspected(lumen: Any, tmp_path: Any) -> None:
+    path = str(tmp_path / "tiny.gguf")
+    assert lumen("synth", "exaone4-tiny", path).code == 0
+    found = json.loads(lumen("inspect", path, "--json", "-c", "100").out)
+    counted = sum(
+        math.prod(item["shape"]) for item in found["tensors"] if item["name"] != "rope_freqs.weight"
+    )
+    assert found["parameters"] == found["identity"]["parameters"] == counted  # frequencies are none
+    assert found["memory"]["context"] == 100 and found["identity"]["problems"] == []
+    text = lumen("inspect", path, "--no-tensors").out
+    assert f"{counted:,}" in text and "keys and values" in text and "blk.0" not in text
 
 
 def test_tokens_are_listed(engine: Any, lumen: Any) -> None:

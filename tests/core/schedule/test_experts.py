@@ -92,7 +92,7 @@ def test_rows_by_expert(tokens: int, seed: int, uneven: bool) -> None:
 GROUP = compiled(build_group(Grouping(experts=6, choices=3, tokens=20, batch=8)), TARGET)
 
 
-@pytest.mark.parametrize("activation", ["f32", "i8g32", "i8g32s16", "i8g256"])
+@pytest.mark.parametrize("activation", ["f32", "bf16", "i8g32", "i8g32s16", "i8g256"])
 @pytest.mark.parametrize("columns", [4, 8, 16])
 def test_gather(activation: str, columns: int) -> None:
     """A gathered column is the token's: every byte of it, and no byte of another."""
@@ -110,7 +110,7 @@ def test_gather(activation: str, columns: int) -> None:
     def column(memory: np.ndarray, token: int) -> bytes:
         here = memory.reshape(-1, panel)[token // columns].reshape(-1, layout.block_bytes)
         own = token % columns
-        if activation == "f32":
+        if layout.plain:
             return here.reshape(-1, columns, 4)[:, own].tobytes()
         codes = here[:, : layout.scales].reshape(len(here), -1, columns, 32)[:, :, own]
         words = here[:, layout.scales :].reshape(len(here), -1, columns, 4)[:, :, own]

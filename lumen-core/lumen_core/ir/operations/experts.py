@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from lumen_core.ir.core import REQUIRED, Definition, Operation
-from lumen_core.ir.operations.quantized import decoded, plain, product
+from lumen_core.ir.operations.quantized import PLAIN, decoded, plain, product
 from lumen_core.ir.operations.values import (
     Context,
     UnpackedRows,
@@ -90,7 +90,7 @@ def _expert_matmul_rule(operation: Operation) -> tuple[TensorType, ...]:
 
 def _fused_rule(operation: Operation) -> tuple[TensorType, ...]:
     _, x, weight = (value.type for value in operation.operands)
-    known = group_of(x.element) is not None or x.element == "f32"
+    known = group_of(x.element) is not None or x.element in PLAIN
     require(known, f"fused_expert_matmul needs activations, found {x}")
     require(is_weight(weight.element), f"fused_expert_matmul needs a weight, found {weight}")
     return _expert_rule("fused_expert_matmul", operation)
