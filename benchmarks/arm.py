@@ -148,9 +148,9 @@ def listed_loop(listing: str) -> list[str]:
 def row(name: str, target: Target, core: str, analyser: Analyser, checkout: str | None) -> str:
     normal, peak = form(name), analyser.peak(target.name, core)
     cycles, count = ours(normal, target, tile_columns(target), core, analyser)
-    single, weights = ours(normal, target, 1, core, analyser)
+    single, _ = ours(normal, target, 1, core, analyser)
     bytes = normal.block_bytes / normal.block
-    wide, narrow = count / cycles, weights * bytes / single * CLOCK
+    wide, narrow = count / cycles, target.lanes * max(32, normal.block) * bytes / single * CLOCK
     cells = [name, core, f"{wide:.1f}", f"{100 * wide / peak:.0f} %", "", "", f"{narrow:.0f}", "", ""]
     if checkout is not None:
         for kind, own, at in (("gemm", wide, 4), ("gemv", narrow, 7)):

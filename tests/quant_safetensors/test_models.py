@@ -31,14 +31,15 @@ def test_logits_are_those_of_the_decoded_weights(name: str, tmp_path: Path) -> N
         tokens = list(model.generate(IDS[:8], max_tokens=6, temperature=0.0, ignore_end=True).tokens)
         interpreted = oracle(model._session).step(IDS)
         again = model.logits([*IDS[:8], *tokens])[7:-1]
-    # The same program on the interpreter: rounding alone, and activations that it puts into the next code.
-    assert errors(found, interpreted).min() < 1e-5
-    assert errors(found, interpreted).max() < (2e-4 if floats else 4e-2)
+    # The same program on the interpreter: rounding alone, activations that it puts into the next code, and
+    # attention in bf16 where a target prefers that for quantized layers.
+    assert np.median(errors(found, interpreted)) < (1e-4 if floats else 3e-2)
+    assert errors(found, interpreted).max() < (2e-4 if floats else 0.15)
     # f32 weights: activations of integer codes have 8 bits; weights that are floats meet them as they are.
     with lumen.load(exact, context=128, threads=1) as model:
         wanted = model.logits(IDS)
-    assert np.median(errors(found, wanted)) < (1e-4 if floats else 4e-2)
+    assert np.median(errors(found, wanted)) < (1e-4 if floats else 5e-2)
     assert errors(found, wanted).max() < (2e-4 if floats else 0.2)
     # What decodes token by token is what reads a whole text.
     chosen = again[np.arange(len(tokens)), tokens]
-    assert (again.max(-1) - chosen <= 1e-4 * np.abs(again).max()).all()
+    assert (again.max(-1) - chosen <= (1e-4 if floats else 3e-2) * np.abs(again).max()).all()

@@ -223,23 +223,16 @@ class IntegerTile:
         if self.side > 1:
             self.dots_of_pairs(totals, columns, operands, quants, first)
             return
+        if self.layout.parts > 1:
+            for column in columns:
+                totals[column] = self.dots_alone(totals[column], operands, quants, first)
+            return
         b, type, count = self.builder, operands[0].type, len(operands)
         again = count < PIECE // 4 and self.m > 1
-        parts = self.layout.parts
-        kind = PairSpread if parts > 1 else Spread
         codes = {
-            column: kind(b, self.target, type, quants, self.activation.code(column, first), count, again)
+            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count, again)
             for column in columns
         }
-        if parts > 1:  # one column alone: a row has half of its sum in either of two lanes
-            for column in columns:
-                halves = [b.constant(self.lanes, 0)] * parts
-                for step, operand in enumerate(operands):
-                    own = step % parts
-                    halves[own] = self.dot(halves[own], [(operand, codes[column][step])])
-                even, odd = (b.shuffle(halves[0], halves[1], self.every_second(first)) for first in (0, 1))
-                totals[column] = b.add(totals[column], b.add(even, odd))
-            return
         link = self.plan.chain or 1
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))
@@ -260,6 +253,21 @@ class IntegerTile:
                 for part in range(self.side):
                     values = (totals[pair + part], operands[group + part], codes)
                     totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
+
+    def dots_alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
+        """The same for pairs of rows times one column: two k-groups of it stand for two columns.
+
+        Half of each product is of no use: of even k-groups what is in odd lanes, of odd ones the rest.
+        """
+        b, parts = self.builder, self.layout.parts
+        sums = {(part, odd): b.constant(self.lanes, 0) if odd else total for part in (0, 1) for odd in (0, 1)}
+        for step, operand in enumerate(operands):
+            group, part = divmod(step, parts)
+            codes = b.load(operand.type, quants, self.activation.code(0, first + 16 * (group // 2)), align=4)
+            place = (part, group % 2)
+            sums[place] = b.instruction("dot8_s8s8", (sums[place], operand, codes), self.lanes)
+        even, odd = (b.shuffle(sums[0, n], sums[1, n], self.every_second(n)) for n in (0, 1))
+        return b.add(even, odd)
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""

@@ -154,16 +154,13 @@ class _Planner(ExpertPlanner):
             return
         head = operation.attributes["space"] == "head"
         chains = {self.made_here[o] for o in operation.operands if o in self.made_here}
-        row_by_row = None if head else self._token_chain_of(operation)
-        joins = head and len(chains) == 1 and self._token_chain_of(operation) is None
-        if any(self._is_state(operation, result) for result in operation.results):
-            row_by_row = None
-        joins = joins or row_by_row is not None
+        final = any(self._is_state(operation, result) for result in operation.results)
+        # Work on heads goes on where a thread made their rows, work on tokens where it went token by token.
+        by_tokens = self._token_chain_of(operation) is not None
+        joins = len(chains) == 1 and head != by_tokens and (head or not final)
         if chains and not joins:
             self._close()
-            chains = set()
         self._read(operation)
-        final = any(self._is_state(operation, result) for result in operation.results)
         if final and not joins:  # nothing else of this phase may still read what it overwrites
             self._close()
             self._read(operation)

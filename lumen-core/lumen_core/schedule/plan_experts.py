@@ -178,7 +178,8 @@ class ExpertPlanner(Planner):
         (result,) = operation.results
         inside = all(self.is_of_batches(other) for other in self._readers(result))
         stored = self.places.of[result] = self.places.new_buffer(result, private=inside)
-        expert, start, count = (self._record(offset) for offset in (0, 4, 8))
+        places = (Grouping.EXPERT, Grouping.START, Grouping.COUNT)
+        expert, start, count = (self._record(place) for place in places)
         matrix, groups, length = self._matrix(weight, expert)
         arguments = (
             matrix,

@@ -166,7 +166,8 @@ def build_group(grouping: Grouping, name: str = "group") -> Kernel:
         with b.loop(start, end, grouping.batch, [made]) as part:
             record = b.offset(memory, b.add(b.mul(part.values[0], grouping.RECORD), grouping.batches))
             size = b.minimum(b.sub(end, part.index), grouping.batch)
-            for value, where in ((expert.index, 0), (part.index, 4), (size, 8)):
+            parts = {Grouping.EXPERT: expert.index, Grouping.START: part.index, Grouping.COUNT: size}
+            for where, value in parts.items():
                 b.store(b.convert(value, "i32"), record, where, align=4)
             part.next(b.add(part.values[0], 1))
         expert.next(end, part.results[0])

@@ -33,7 +33,7 @@ _STORED = {
 
 @dataclass(frozen=True)
 class _Part:
-    """A field and the tensor that holds it, its axes in the order N, K (0 where it has none)."""
+    """A field, the tensor that holds it, and the axes of that tensor."""
 
     field: ast.Field
     tensor: FileTensor
@@ -123,6 +123,15 @@ class _Part:
         if k is not None and k.packed:
             array = self._unpacked(array, k)[:, :count]
         return array[:, order] if order is not None and k is not None and k.divisor == 1 else array
+
+    def stream(self, rows: slice, order: np.ndarray | None) -> np.ndarray | None:
+        """Integers that lie along a row as a block wants them: uint8 [rows, bytes]; None if they do not."""
+        n, k = self.of("N"), self.of("K")
+        if order is not None or n is None or k is None or not k.packed or k.order:
+            return None
+        words = self.tensor.data.view(_WORDS[self.tensor.format]).reshape(self.shape())
+        words = words.T if self.axes.index(k) < self.axes.index(n) else words
+        return np.ascontiguousarray(words[rows]).view(np.uint8)
 
     def _unpacked(self, words: np.ndarray, axis: Axis) -> np.ndarray:
         """Values of words along the last axis."""
@@ -290,6 +299,11 @@ class _Gathering:
             place[where] += size
             part = held.get(field.name)
             if part is None:
+                continue
+            stream = None if self.stacked else part.stream(rows, self.order)
+            if stream is not None:
+                whole = stream[:, : blocks.shape[1] * size]
+                blocks[..., start : start + size] = whole.reshape(len(stream), -1, size)
                 continue
             if self.stacked:
                 per_row = np.repeat(part.tensor.data.view(_STORED[field.dtype][1]).reshape(-1), self.rows)
