@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ from kit import checkpoints, quantized
 from kit.engines import oracle
 
 import lumen_core as lumen
+from lumen_backend_x86.backend import BACKEND
+from lumen_core.codegen.objects import host_features
 
+# attention in pairs of bf16, which the interpreter does not know, rounds more than is told apart here
+EXACT = next(
+    target.name
+    for target in BACKEND.usable(platform.machine(), host_features())
+    if target.find("dot2_bf16") is None
+)
 IDS = np.random.default_rng(3).integers(0, 256, 40).tolist()
 
 
@@ -26,20 +35,19 @@ def test_logits_are_those_of_the_decoded_weights(name: str, tmp_path: Path) -> N
     stored, plain = quantized.quantized(checkpoints.weights(kind), scheme)
     directory = quantized.write(tmp_path / "quantized", kind, stored, scheme.config)
     exact = quantized.write(tmp_path / "plain", kind, {n: (a, "F32") for n, a in plain.items()}, None)
-    with lumen.load(directory, context=128, threads=2) as model:
+    with lumen.load(directory, context=128, threads=2, target=EXACT) as model:
         found = model.logits(IDS)
         tokens = list(model.generate(IDS[:8], max_tokens=6, temperature=0.0, ignore_end=True).tokens)
         interpreted = oracle(model._session).step(IDS)
         again = model.logits([*IDS[:8], *tokens])[7:-1]
-    # The same program on the interpreter: rounding alone, activations that it puts into the next code, and
-    # attention in bf16 where a target prefers that for quantized layers.
-    assert np.median(errors(found, interpreted)) < (1e-4 if floats else 3e-2)
-    assert errors(found, interpreted).max() < (2e-4 if floats else 0.15)
+    # The same program on the interpreter: rounding alone, and activations that it puts into the next code.
+    assert errors(found, interpreted).min() < 1e-5
+    assert errors(found, interpreted).max() < (2e-4 if floats else 4e-2)
     # f32 weights: activations of integer codes have 8 bits; weights that are floats meet them as they are.
     with lumen.load(exact, context=128, threads=1) as model:
         wanted = model.logits(IDS)
-    assert np.median(errors(found, wanted)) < (1e-4 if floats else 5e-2)
+    assert np.median(errors(found, wanted)) < (1e-4 if floats else 4e-2)
     assert errors(found, wanted).max() < (2e-4 if floats else 0.2)
     # What decodes token by token is what reads a whole text.
     chosen = again[np.arange(len(tokens)), tokens]
-    assert (again.max(-1) - chosen <= (1e-4 if floats else 3e-2) * np.abs(again).max()).all()
+    assert (again.max(-1) - chosen <= 1e-4 * np.abs(again).max()).all()

@@ -44,7 +44,7 @@ class Memory:
         self.layers = len(session.bound.layers)
         self._alive: list[np.ndarray] = []  # memory that only addresses refer to
         block = session.lowered.function("block")
-        self.cache = block_cache(block, session.cache_formats, session.target)
+        self.cache = block_cache(block, session.cache_formats, session.formats, session.target)
         windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
         self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk, sequences)
         records = session.records

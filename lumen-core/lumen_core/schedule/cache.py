@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lumen_core.ir.core import Function
@@ -16,6 +16,9 @@ from lumen_core.schedule.pack import emit_pack_block
 from lumen_core.target import Target
 
 
+FINE = 8  # bits of a weight's code that tell as much as the significand of a bf16 number
+
+
 @dataclass(frozen=True)
 class CacheFormats:
     """How a model's keys and values are kept."""
@@ -24,11 +27,13 @@ class CacheFormats:
     values: NormalForm
 
 
-def block_cache(function: Function, formats: CacheFormats, target: Target) -> CacheLayout:
+def block_cache(
+    function: Function, formats: CacheFormats, weights: Mapping[str, NormalForm], target: Target
+) -> CacheLayout:
     """Return the layout of the cache of a layer that runs `function`; raises UnsupportedFormatError.
 
-    Products round their factors to bf16 where that is faster and the layer's activations are quantized, which
-    loses more.
+    Products round their factors to bf16 where that is faster and weights of the layer have codes of fewer bits
+    than a bf16 number's significand, so that their own rounding outweighs it.
     """
     shapes = [op.operands[1].type.shape[1:] for op in function.operations if op.name == "attention"]
     heads, size = (size.value or 0 for size in shapes[0]) if shapes else (1, 1)
@@ -36,9 +41,8 @@ def block_cache(function: Function, formats: CacheFormats, target: Target) -> Ca
     check_cache_format(formats.values, size, "values")
     vector = f"<{target.lanes} x float>"
     pairs = any(row.op == "dot2_bf16" and row.types[0] == vector for row in target.instructions)
-    coarse = any(
-        op.operands[0].type.element != "f32" for op in function.operations if op.name == "fused_matmul"
-    )
+    used = {value.type.element for op in function.operations for value in op.operands} & weights.keys()
+    coarse = any(weights[name].kind == "integer" and weights[name].bits < FINE for name in used)
 
     def group(form: NormalForm, whole: bool) -> int:
         return 2 if pairs and coarse and whole and form.element != "f32" else 1

@@ -298,7 +298,7 @@ class _Planner(ExpertPlanner):
     def _cache_layout(self) -> CacheLayout:
         """The layout of the cache that this function's attention reads."""
         assert self.cache is not None
-        return block_cache(self.function, self.cache, self.target)
+        return block_cache(self.function, self.cache, self.formats, self.target)
 
     def plan_reorder(self, operation: Operation) -> None:
         """Gather activations into the order of a weight's columns."""
