@@ -118,8 +118,9 @@ def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.n
 
 def _set_float(field: FloatField, raw: np.ndarray, generator: np.random.Generator) -> None:
     """Moderate numbers, of both signs where there are two: bits that are neither huge nor tiny."""
-    middles = {"f16": 0x2400, "bf16": 0x3C00, "f32": 0x3C000000, "e8m0": 0x78, "ue4m3": 0x20}
-    spans = {"f16": 0x7FF, "bf16": 0x7F, "f32": 0x7FFFFF, "e8m0": 7, "ue4m3": 0x1F}
+    middles = {"f16": 0x2400, "bf16": 0x3C00, "f32": 0x3C000000, "e8m0": 0x78, "ue4m3": 0x20, "e4m3": 0x20,
+               "e5m2": 0x30}  # fmt: skip
+    spans = {"f16": 0x7FF, "bf16": 0x7F, "f32": 0x7FFFFF, "e8m0": 7, "ue4m3": 0x1F, "e4m3": 0x1F, "e5m2": 0xF}
     shape = (len(raw), field.count)
     contents = middles[field.element] + generator.integers(0, spans[field.element] + 1, shape, dtype=np.int64)
     if not is_small(field.element):

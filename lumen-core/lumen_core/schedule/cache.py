@@ -15,7 +15,6 @@ from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
 from lumen_core.target import Target
 
-
 FINE = 8  # bits of a weight's code that tell as much as the significand of a bf16 number
 
 
@@ -32,8 +31,8 @@ def block_cache(
 ) -> CacheLayout:
     """Return the layout of the cache of a layer that runs `function`; raises UnsupportedFormatError.
 
-    Products round their factors to bf16 where that is faster and weights of the layer have codes of fewer bits
-    than a bf16 number's significand, so that their own rounding outweighs it.
+    Products round their factors to bf16 where that is faster and weights of the layer have codes of fewer
+    bits than a bf16 number's significand, so that their own rounding outweighs it.
     """
     shapes = [op.operands[1].type.shape[1:] for op in function.operations if op.name == "attention"]
     heads, size = (size.value or 0 for size in shapes[0]) if shapes else (1, 1)
