@@ -22,14 +22,18 @@ def test_a_worker_may_be_the_one_that_closes(tmp_path: Path) -> None:
     threading.excepthook = failures.append
     try:
         event, wait = team._events[1], team._events[1].wait
+        done = threading.Event()  # a worker that sleeps between two steps must not close the team
 
         def closing(timeout: float | None = None) -> bool:
-            team.close()
+            if done.is_set():
+                team.close()
             return wait(timeout)
 
         event.wait = closing  # type: ignore[method-assign]
         workers = list(team._workers)
         model.generate("a", max_tokens=2)
+        done.set()
+        event.set()  # it may sleep already
         for worker in workers:
             worker.join(5)
     finally:
