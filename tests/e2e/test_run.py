@@ -213,18 +213,9 @@ def test_the_cache_directory_is_a_file(model, program, tmp_path, cache: Path) ->
 def test_interrupted(tmp_path, cache: Path) -> None:
     """Ctrl-C in the middle of an answer: what was written stays, exit code 130, nothing else is said."""
     path = synthesize("qwen3-tiny", tmp_path / "m.gguf", "q8_0")
-    command = [
-        sys.executable,
-        "-m",
-        "lumen_core.cli.main",
-        "run",
-        str(path),
-        "abc",
-        "-n",
-        "30000",
-        "-c",
-        "32768",
-    ]
+    # greedily it goes on for seconds; drawn tokens soon come upon the one that ends a text
+    command = [sys.executable, "-m", "lumen_core.cli.main", "run", str(path), "abc", "--temp", "0"]
+    command += ["-n", "30000", "-c", "32768"]
     environment = {**os.environ, "LUMEN_CACHE_DIR": str(cache)}
     with subprocess.Popen(
         [*command, "-t", "2", "-q"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
