@@ -36,11 +36,8 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
     """
     registry = registry or Registry.load()
     path = Path(path)
-    container = path.suffix.lower().removeprefix(".")
-    reader = registry.readers[container].value if container in registry.readers else None
-    if reader is None or reader.create is None:
-        writable = sorted(name for name, entry in registry.readers.items() if entry.value.create is not None)
-        raise ModelError(f"{path}: give a name that ends in {' or '.join('.' + name for name in writable)}")
+    reader = registry.container(path)
+    assert reader.create is not None
     if path.exists() and not force:
         raise LumenError(f"{path} exists; choose another name or give --force")
     with open_model(source, registry) as file:

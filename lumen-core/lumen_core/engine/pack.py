@@ -20,7 +20,7 @@ from lumen_core.engine.session import (
     packing_digests,
 )
 from lumen_core.engine.sources import open_model
-from lumen_core.errors import LumenError, ModelError
+from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object
@@ -57,11 +57,8 @@ def pack(
     """
     registry = registry or Registry.load()
     path = Path(path)
-    container = path.suffix.lower().removeprefix(".")
-    reader = registry.readers[container].value if container in registry.readers else None
-    if reader is None or reader.create is None:
-        writable = sorted(name for name, entry in registry.readers.items() if entry.value.create is not None)
-        raise ModelError(f"{path}: give a name that ends in {' or '.join('.' + name for name in writable)}")
+    reader = registry.container(path)
+    assert reader.create is not None
     chosen = choose_target(registry, target, run=False)
     threads = threads or available_threads()
     with open_model(source, registry, progress) as file:

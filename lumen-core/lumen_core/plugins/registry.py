@@ -234,6 +234,16 @@ class Registry:
         message = f"{path}: no installed package reads this kind of file"
         raise ModelFormatError(self._explained(message, self.readers))
 
+    def container(self, path: Path) -> Reader:
+        """Return the reader that also writes files named like this one; raises ModelError."""
+        entry = self.readers.get(path.suffix.lower().removeprefix("."))
+        if entry is None or entry.value.create is None:
+            writable = sorted(name for name, entry in self.readers.items() if entry.value.create is not None)
+            raise ModelError(
+                f"{path}: give a name that ends in {' or '.join('.' + name for name in writable)}"
+            )
+        return entry.value
+
     def _explained(self, message: str, known: Iterable[str]) -> str:
         """Add what is known, and plugins that failed: the missing thing may be theirs."""
         lines = [message, f"known: {', '.join(sorted(known)) or 'none'}"]

@@ -92,11 +92,6 @@ def exp2_negative(builder: Builder, x: Value, rough: bool = False) -> Value:
     return builder.select(builder.compare("lt", x, -126.0), builder.constant(type, 0.0), result)
 
 
-def sigmoid(builder: Builder, x: Value) -> Value:
-    """1 / (1 + e ** -x)."""
-    return builder.div(builder.constant(x.type, 1.0), builder.add(exp(builder, builder.neg(x)), 1.0))
-
-
 def silu(builder: Builder, x: Value) -> Value:
     """x / (1 + e ** -x)."""
     return builder.div(x, builder.add(exp(builder, builder.neg(x)), 1.0))
