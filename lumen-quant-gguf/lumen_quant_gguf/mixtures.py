@@ -102,7 +102,7 @@ def resolve(
     pure = mixture.startswith("pure-")
     mixture = mixture.removeprefix("pure-")
     usual = DIFFERENT_USUAL.get(mixture, mixture)
-    if pure and mixture in TENSOR_TYPES_BY_NAME:  # the format, where a mixture of that name is usually another
+    if pure and mixture in TENSOR_TYPES_BY_NAME:  # a mixture of that name may mostly be another
         usual = mixture
     if usual not in TENSOR_TYPES_BY_NAME:
         known = ", ".join(dict.fromkeys([*FILE_TYPES, *TENSOR_TYPES_BY_NAME]))
