@@ -12,7 +12,7 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.minimums import add_minimums, minimums_are_paired
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead
+from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, fetch_ahead
 from lumen_core.target import Target
 
 PIECE = 32  # elements of a loop iteration
@@ -53,16 +53,15 @@ class IntegerTile:
         """The sums over a whole row: of every column from `column` on, a vector of rows."""
         b, act = self.builder, self.activation
         blocks = b.div(length, self.form.block)
-        scales = b.offset(weights, b.mul(blocks, self.layout.code_bytes))
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
         stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
         zeros = [b.constant(self.vector, 0.0)] * self.m
 
-        def place(block: Value) -> tuple[Value, Value, Value, Value]:
-            codes = b.offset(weights, b.mul(block, self.layout.code_bytes))
-            base = b.offset(scales, b.mul(block, self.layout.scale_bytes))
+        def place(block: Value) -> tuple[Value, Value, Value, Value, Value]:
+            stream = b.offset(weights, b.mul(block, self.layout.block_bytes))
+            codes, base = emit_places(b, self.layout, weights, block)
             by = b.mul(block, stride)
-            return codes, base, b.offset(quants, by), b.offset(words, by)
+            return stream, codes, base, b.offset(quants, by), b.offset(words, by)
 
         if act.group == PIECE:
             with b.loop(0, blocks, 1, zeros) as loop:
@@ -73,8 +72,8 @@ class IntegerTile:
         for number in range(self.m):
             b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
         with b.loop(0, blocks) as loop:
-            codes, base, quants_of, words_of = place(loop.index)
-            sums = self.pieces(codes, base, quants_of, words_of, [self.totals.zero] * self.m)
+            stream, codes, base, quants_of, words_of = place(loop.index)
+            sums = self.pieces(stream, codes, base, quants_of, words_of, [self.totals.zero] * self.m)
             factors = self.parts(self.factor(base))
             sums = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(sums)]
             if self.paired:
@@ -90,25 +89,33 @@ class IntegerTile:
         )
 
     def pieces(
-        self, codes: Value, base: Value, quants: Value, words: Value, sums: list[Value]
+        self, stream: Value, codes: Value, base: Value, quants: Value, words: Value, sums: list[Value]
     ) -> list[Value]:
-        """Add a block's products to the sums."""
+        """Add a block's products to the sums; at `stream` its bytes begin, if all blocks lay one by one."""
         b = self.builder
         count = self.form.block // PIECE
         if count == 1:
-            return self.piece(codes, base, quants, words, b.i64(0), sums)
+            return self.piece(stream, codes, base, quants, words, b.i64(0), sums)
         with b.loop(0, count, 1, sums) as piece:
-            piece.next(*self.piece(codes, base, quants, words, piece.index, list(piece.values)))
+            piece.next(*self.piece(stream, codes, base, quants, words, piece.index, list(piece.values)))
         return list(piece.results)
 
     def piece(
-        self, codes: Value, base: Value, quants: Value, words: Value, index: Value, sums: list[Value]
+        self,
+        stream: Value,
+        codes: Value,
+        base: Value,
+        quants: Value,
+        words: Value,
+        index: Value,
+        sums: list[Value],
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
         units = PIECE // layout.unit
         codes = b.offset(codes, b.mul(index, units * layout.unit_bytes))
-        fetch_ahead(b, codes, units * layout.unit_bytes)
+        share = layout.block_bytes * PIECE // layout.form.block
+        fetch_ahead(b, b.offset(stream, b.mul(index, share)), share)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)

@@ -279,9 +279,26 @@ class WeightReader:
         return b.add(wide, bias) if bias else wide
 
 
+def emit_places(b: Builder, layout: WeightLayout, group: Value, block: Value) -> tuple[Value, Value]:
+    """Where a block's codes and its scales lie in the row group at `group`: `WeightLayout.places`."""
+    if layout.span == 1:
+        scales = b.offset(group, b.mul(block, layout.block_bytes))
+        return b.offset(scales, layout.scale_bytes), scales
+    own = b.rem(block, layout.span)
+    start = b.offset(group, b.mul(b.div(block, layout.span), layout.span * layout.block_bytes))
+    codes = b.offset(b.offset(start, b.mul(own, layout.code_bytes)), layout.span_scale_bytes)
+    return codes, b.offset(start, b.mul(own, layout.scale_bytes))
+
+
+def emit_blocks_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
+    """`WeightLayout.blocks_bytes` for a number of blocks known at run time."""
+    spans = b.div(b.add(blocks, layout.span - 1), layout.span)
+    return b.add(b.mul(blocks, layout.code_bytes), b.mul(spans, layout.span_scale_bytes))
+
+
 def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
     """`WeightLayout.group_bytes` for a number of blocks known at run time."""
-    bytes = b.add(b.mul(blocks, layout.code_bytes + layout.scale_bytes), layout.row_bytes)
+    bytes = b.add(emit_blocks_bytes(b, layout, blocks), layout.row_bytes)
     return b.bitand(b.add(bytes, ALIGNMENT - 1), -ALIGNMENT)
 
 
