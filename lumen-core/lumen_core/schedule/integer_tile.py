@@ -54,7 +54,7 @@ class IntegerTile:
         self.abreast = 4 if target.broadcast_memory else self.side
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
-        """The sums over a whole row: for each row group, of every column from `column` on, a vector of rows."""
+        """The sums over a whole row, by row group: of every column from `column` on, a vector of rows."""
         b, act = self.builder, self.activation
         blocks = b.div(length, self.form.block)
         code_bytes = b.mul(blocks, self.layout.code_bytes)
