@@ -295,7 +295,7 @@ class IntegerTile:
                 both = b.shuffle(column, b.constant(eight, 0), range(16))
                 codes = b.bitcast(both, operand.type)
             sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
-        return b.shuffle(*sums, self.every_second(0))
+        return b.shuffle(sums[0], sums[1], self.every_second(0))
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""
