@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.synth import synthesize
 
 
