@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import NamedTuple
 
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
@@ -279,15 +280,23 @@ class WeightReader:
         return b.add(wide, bias) if bias else wide
 
 
-def emit_places(b: Builder, layout: WeightLayout, group: Value, block: Value) -> tuple[Value, Value]:
-    """Where a block's codes and its scales lie in the row group at `group`: `WeightLayout.places`."""
+class Block(NamedTuple):
+    """Where a block of a row group lies; `begin` is where it would begin without spans."""
+
+    begin: Value
+    codes: Value
+    scales: Value
+
+
+def emit_places(b: Builder, layout: WeightLayout, group: Value, block: Value) -> Block:
+    """Where a block of the row group at `group` lies: `WeightLayout.places`."""
+    begin = b.offset(group, b.mul(block, layout.block_bytes))
     if layout.span == 1:
-        scales = b.offset(group, b.mul(block, layout.block_bytes))
-        return b.offset(scales, layout.scale_bytes), scales
+        return Block(begin, b.offset(begin, layout.scale_bytes), begin)
     own = b.rem(block, layout.span)
     start = b.offset(group, b.mul(b.div(block, layout.span), layout.span * layout.block_bytes))
     codes = b.offset(b.offset(start, b.mul(own, layout.code_bytes)), layout.span_scale_bytes)
-    return codes, b.offset(start, b.mul(own, layout.scale_bytes))
+    return Block(begin, codes, b.offset(start, b.mul(own, layout.scale_bytes)))
 
 
 def emit_blocks_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
