@@ -73,7 +73,7 @@ def dots(loop: Sequence[str]) -> int:
 def ours(
     normal: NormalForm, target: Target, columns: int, core: str, analyser: Analyser
 ) -> tuple[float, int]:
-    """Cycles and byte products of the work of one block."""
+    """Cycles and byte products of the work of one block of the rows that a turn of the loop takes."""
     assembly = matmul_assembly(normal, target, columns)
     hot = hot_loop(assembly)
     turns = max(1, normal.block // 32)
@@ -148,9 +148,10 @@ def listed_loop(listing: str) -> list[str]:
 def row(name: str, target: Target, core: str, analyser: Analyser, checkout: str | None) -> str:
     normal, peak = form(name), analyser.peak(target.name, core)
     cycles, count = ours(normal, target, tile_columns(target), core, analyser)
-    single, _ = ours(normal, target, 1, core, analyser)
+    single, products = ours(normal, target, 1, core, analyser)
     bytes = normal.block_bytes / normal.block
-    wide, narrow = count / cycles, target.lanes * max(32, normal.block) * bytes / single * CLOCK
+    # At depth 8 half of what is multiplied for one column are zeros.
+    wide, narrow = count / cycles, products / (target.depth // 4) * bytes / single * CLOCK
     cells = [name, core, f"{wide:.1f}", f"{100 * wide / peak:.0f} %", "", "", f"{narrow:.0f}", "", ""]
     if checkout is not None:
         for kind, own, at in (("gemm", wide, 4), ("gemv", narrow, 7)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
@@ -34,8 +36,9 @@ class FloatTile:
         self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
-    def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
+    def sums(self, groups: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums over a whole row: of every column from `column` on, a vector of rows."""
+        (weights,) = groups
         b, layout, form = self.builder, self.layout, self.layout.form
         panel = b.offset(panel, b.mul(column, 4))
         if form.scale is None:
