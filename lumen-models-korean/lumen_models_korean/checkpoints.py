@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-
-import numpy as np
+from typing import Any
 
 from lumen_core.weights.mapping import USUAL_KEYS, USUAL_REQUIREMENTS, Checkpoint, Words
 
@@ -101,11 +100,12 @@ _WHOLE_HEADS: Mapping[str, tuple[object, ...]] = {
 _SIGMOID: Mapping[str, tuple[object, ...]] = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)}
 
 
-def _windows_elsewhere(settings: Mapping[str, object]) -> list[str]:
+def _windows_elsewhere(settings: Mapping[str, Any]) -> list[str]:
     """llama.cpp takes the windows of EXAONE 4 from the number of its layers."""
-    window, local = settings.get("attention.sliding_window"), settings.get("attention.sliding_window_pattern")
-    usual = [layer % 4 < 3 for layer in range(64)]
-    if not window or (isinstance(local, np.ndarray) and (local.tolist() == usual or not local.any())):
+    local = [bool(one) for one in settings.get("attention.sliding_window_pattern", ())]
+    if not settings.get("attention.sliding_window") or not any(local):
+        return []
+    if local == [layer % 4 < 3 for layer in range(64)]:
         return []
     return ["llama.cpp computes windows in exaone4 only with 64 layers, three of four of them with a window"]
 
