@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -56,8 +58,7 @@ def test_closing_waits_for_the_step_that_runs(tmp_path: Path) -> None:
         closing = threading.Thread(target=model._team.close, daemon=True)
         closing.start()
         with pytest.raises(LumenError, match="was closed while it was in use"):
-            while True:
-                model.generate("a", max_tokens=64, ignore_end=True)
+            deque((model.generate("a", max_tokens=64, ignore_end=True) for _ in count()), maxlen=0)
         closing.join(10)
         assert not closing.is_alive()
         model.close()
