@@ -1,10 +1,11 @@
 """Where packed bytes lie: weights for the matmul tiles, activations beside them.
 
 Weights ("R layout"): R rows are packed together, R = 32-bit lanes of the target's vectors. A row group
-holds the codes of all its blocks and then, block by block, what scales them: the float fields (R values
-each, of every sub-block that has its own), the integer sub-scales and sub-offsets (one byte a row,
-[sub-block][row]). Behind them lies what multiplies whole rows, an f32 each. So every load of codes is a
-whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
+is read front to back, as one stream, which is what memory is fastest at: of every block what scales it, then
+its codes. What scales it: the float fields (R values each, of every sub-block that has its own), the integer
+sub-scales and sub-offsets (one byte a row, [sub-block][row]). Where that does not fill whole vectors, a span
+of blocks has its scales first and then its codes, so that every load of codes is a whole aligned vector.
+Behind the blocks lies what multiplies whole rows, an f32 each. Codes are cut in planes of 8, 4, 2 and 1 bits.
 A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
 Where the machine multiplies pairs of rows with pairs of columns, a k-group has 8 codes (the depth): a vector
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.normal_form import FloatField, NormalForm
@@ -131,9 +133,35 @@ class WeightLayout:
         """Bytes of what multiplies whole rows, f32 [row], behind the blocks of the row group."""
         return 4 * self.rows if self.form.row is not None else 0
 
+    @cached_property
+    def span(self) -> int:
+        """Blocks whose scales lie together, before their codes: as few as fill whole vectors."""
+        vector = 4 * self.rows
+        return vector // gcd(vector, self.scale_bytes)
+
+    @property
+    def span_scale_bytes(self) -> int:
+        """Bytes of the scales of a span; a last one of fewer blocks has them too."""
+        return self.span * self.scale_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block, R rows."""
+        return self.code_bytes + self.scale_bytes
+
+    def places(self, block: int) -> tuple[int, int]:
+        """Byte offsets of a block's codes and of its scales within the row group."""
+        span, own = divmod(block, self.span)
+        scales = span * self.span * self.block_bytes
+        return scales + self.span_scale_bytes + own * self.code_bytes, scales + own * self.scale_bytes
+
+    def blocks_bytes(self, blocks: int) -> int:
+        """Bytes of the blocks of a row group."""
+        return blocks * self.code_bytes + -(-blocks // self.span) * self.span_scale_bytes
+
     def group_bytes(self, columns: int) -> int:
         """Bytes of one row group of `columns` weights a row, a multiple of the alignment."""
-        bytes = columns // self.form.block * (self.code_bytes + self.scale_bytes) + self.row_bytes
+        bytes = self.blocks_bytes(columns // self.form.block) + self.row_bytes
         return -(-bytes // ALIGNMENT) * ALIGNMENT
 
     def groups(self, rows: int) -> int:

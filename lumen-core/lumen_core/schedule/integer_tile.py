@@ -14,7 +14,7 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead
+from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_places, fetch_ahead
 from lumen_core.target import Target
 
 PIECE = 32  # elements of a loop iteration
@@ -57,18 +57,15 @@ class IntegerTile:
         """The sums over a whole row, by row group: of every column from `column` on, a vector of rows."""
         b, act = self.builder, self.activation
         blocks = b.div(length, self.form.block)
-        code_bytes = b.mul(blocks, self.layout.code_bytes)
-        starts = [(codes, b.offset(codes, code_bytes)) for codes in weights]
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
         stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
         count = self.m * self.groups
         zeros = [b.constant(self.vector, 0.0)] * count
 
-        def place(block: Value) -> tuple[list[tuple[Value, Value]], Value, Value]:
-            codes, scales = b.mul(block, self.layout.code_bytes), b.mul(block, self.layout.scale_bytes)
+        def place(block: Value) -> tuple[list[Block], Value, Value]:
             by = b.mul(block, stride)
-            weights = [(b.offset(start, codes), b.offset(base, scales)) for start, base in starts]
-            return weights, b.offset(quants, by), b.offset(words, by)
+            meeting = [emit_places(b, self.layout, group, block) for group in weights]
+            return meeting, b.offset(quants, by), b.offset(words, by)
 
         if act.group == PIECE:
             with b.loop(0, blocks, 1, zeros) as loop:
@@ -82,7 +79,7 @@ class IntegerTile:
             meeting, quants_of, words_of = place(loop.index)
             sums = self.pieces(meeting, quants_of, words_of, [self.totals.zero] * count)
             by = self.spread(self.vector, words_of, act.scales)
-            for group, (_, base) in enumerate(meeting):
+            for group, (_, _, base) in enumerate(meeting):
                 factors = self.parts(self.factor(base))
                 own = sums[group * self.m : (group + 1) * self.m]
                 own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
@@ -97,10 +94,8 @@ class IntegerTile:
             [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
         )
 
-    def pieces(
-        self, weights: list[tuple[Value, Value]], quants: Value, words: Value, sums: list[Value]
-    ) -> list[Value]:
-        """Add a block's products to the sums; of each row group, where its codes and its scales lie."""
+    def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
+        """Add the products of a block, of each row group, to the sums."""
         b = self.builder
         count = self.form.block // PIECE
         if count == 1:
@@ -110,28 +105,24 @@ class IntegerTile:
         return list(piece.results)
 
     def piece(
-        self,
-        weights: list[tuple[Value, Value]],
-        quants: Value,
-        words: Value,
-        index: Value,
-        sums: list[Value],
+        self, weights: list[Block], quants: Value, words: Value, index: Value, sums: list[Value]
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
-        bytes = PIECE // layout.unit * layout.unit_bytes
-        weights = [(b.offset(codes, b.mul(index, bytes)), base) for codes, base in weights]
-        for codes, _ in weights:
-            fetch_ahead(b, codes, bytes)
+        share = layout.block_bytes * PIECE // self.form.block
+        for block in weights:
+            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), share)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)
         else:
             quants = b.offset(quants, b.mul(index, PIECE * act.columns))
         metadata = _Metadata(self, words, index)
-        for group, (codes, base) in enumerate(weights):
+        code_bytes = PIECE // layout.unit * layout.unit_bytes
+        for group, block in enumerate(weights):
+            codes = b.offset(block.codes, b.mul(index, code_bytes))
             own = slice(group * self.m, (group + 1) * self.m)
-            sums[own] = self.of_group(codes, base, quants, metadata, index, sums[own])
+            sums[own] = self.of_group(codes, block.scales, quants, metadata, index, sums[own])
         return sums
 
     def of_group(
