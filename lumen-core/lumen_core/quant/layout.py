@@ -13,8 +13,8 @@ holds it for the first half of the rows, the next vector for the second half.
 
 Activations: tokens are packed in panels of m columns; a block of a panel holds the codes
 [32-element piece][column][32] (at depth 8: [piece][pair of columns][8-element group][column of the pair][8]),
-then f32 scales, i32 seeds, f32 sums and pairs of i16 sums, [..][column]
-each.
+then f32 scales, i32 seeds and f32 sums, [..][column] each. Sums that meet integers of the weights (group 256)
+lie behind the codes as two more pieces, each as two digits: sum = 64 * high + low.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.normal_form import FloatField, NormalForm
 
 ALIGNMENT = 64
+DIGIT = 6  # bits of the low digit of a sum; the high one is within -64..63
 
 
 @dataclass(frozen=True)
@@ -176,7 +177,7 @@ class ActivationLayout:
 
     seeds  -128 * sum of the codes, i32, per 16 (group 256, and where the name ends in `s16`) and per 32
     sums   sum of the codes, f32, per 32 elements; times the scale where a scale is that fine
-    pairs  sums of the codes, two i16 side by side, per 16 and per 32 (group 256)
+    digits sums of the codes per 32 (8 high digits, 8 low ones) and per 16 (16 and 16), as codes (group 256)
     """
 
     name: str
@@ -217,8 +218,17 @@ class ActivationLayout:
         return self.group == 32
 
     @property
+    def codes(self) -> int:
+        """Bytes of a column's codes and digits."""
+        return self.group + 64 if self.group == 256 else self.group
+
+    def digits(self, sub: int) -> int:
+        """The place, counted as an element, of the digits of the sums of `sub` elements."""
+        return self.group + (0 if sub == 32 else 32)
+
+    @property
     def scales(self) -> int:
-        return self.group * self.columns
+        return self.codes * self.columns
 
     @property
     def seeds16(self) -> int:
@@ -233,18 +243,10 @@ class ActivationLayout:
         return self.seeds32 + 4 * self.pieces * self.columns
 
     @property
-    def pairs16(self) -> int:
-        return self.sums32 + 4 * self.pieces * self.columns
-
-    @property
-    def pairs32(self) -> int:
-        return self.pairs16 + 4 * self.pieces * self.columns
-
-    @property
     def block_bytes(self) -> int:
         if self.plain:
             return 4 * self.columns
-        return self.pairs32 + 2 * self.pieces * self.columns if self.group == 256 else self.pairs16
+        return self.sums32 + 4 * self.pieces * self.columns
 
     def code(self, column: int, element: int) -> int:
         """Byte offset of a code within the block."""
