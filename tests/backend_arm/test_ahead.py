@@ -10,7 +10,7 @@ import pytest
 from kit.emulator import EMULATOR, GCC, MISSING, PROCESSORS
 
 from lumen_core.engine.ahead import compile_ahead
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.synth import synthesize
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")

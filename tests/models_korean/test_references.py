@@ -17,7 +17,7 @@ from kit import plain_decoder
 from kit import tiny_models as tiny
 from kit.engines import Engine
 
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
 

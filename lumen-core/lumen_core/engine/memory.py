@@ -57,7 +57,7 @@ class Memory:
         self._place_cache()
         self._place_rotaries(context)
         self._place_weights(file, threads, progress)
-        self.set("counters", address(self._new(COUNTERS * COUNTER_BYTES, "work counters")))
+        self.set("counters", address(self._new(threads * COUNTERS * COUNTER_BYTES, "work counters")))
         kinds = len(session.records.profile.places) if session.records.profile else 0
         self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
         self.set("profile", address(self.profile))

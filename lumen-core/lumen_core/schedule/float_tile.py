@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.spread import Spread
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead, load_float
+from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, fetch_ahead, load_float
 from lumen_core.target import Target
 
 UNROLL = 4  # elements or pairs of a loop iteration
@@ -34,19 +36,18 @@ class FloatTile:
         self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
-    def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
+    def sums(self, groups: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums over a whole row: of every column from `column` on, a vector of rows."""
+        (weights,) = groups
         b, layout, form = self.builder, self.layout, self.layout.form
         panel = b.offset(panel, b.mul(column, 4))
         if form.scale is None:
             return self.plain(weights, panel, length)
         blocks = b.div(length, form.block)
-        scales = b.offset(weights, b.mul(blocks, layout.code_bytes))
         with b.loop(0, blocks, 1, [b.constant(self.vector, 0.0)] * self.columns) as loop:
-            codes = b.offset(weights, b.mul(loop.index, layout.code_bytes))
+            _, codes, base = emit_places(b, layout, weights, loop.index)
             meeting = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
             found = self.plain(codes, meeting, b.i64(form.block))
-            base = b.offset(scales, b.mul(loop.index, layout.scale_bytes))
             factor = self.reader.factor(form.scale, self.reader.floats(base), 1.0)
             loop.next(*(b.fma(part, factor, total) for part, total in zip(found, loop.values, strict=True)))
         return list(loop.results)

@@ -17,7 +17,7 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.float_tile import FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
-from lumen_core.schedule.weights import emit_group_bytes
+from lumen_core.schedule.weights import emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
 
 SHARED_GROUPS = 8  # row groups that use a panel while it is near, at most
@@ -70,11 +70,13 @@ class _Matmul:
         self.kernel = Kernel(name, parameters, doc=doc)
         self.b = Builder(self.kernel)
         self.vector = Type("f32", target.lanes)
-        kind = IntegerTile if form.kind == "integer" else FloatTile
         self.widths = [width for width in tile.widths if width % self.activation.side == 0]
-        self.tiles = {
-            width: kind(self.b, self.layout, self.activation, target, width) for width in self.widths
-        }
+        self.tiles = {width: self.tile_of(width) for width in self.widths}
+
+    def tile_of(self, columns: int, groups: int = 1) -> IntegerTile | FloatTile:
+        if self.form.kind == "integer":
+            return IntegerTile(self.b, self.layout, self.activation, self.target, columns, groups)
+        return FloatTile(self.b, self.layout, self.activation, self.target, columns)
 
     def build(self) -> Kernel:
         b = self.b
@@ -82,10 +84,16 @@ class _Matmul:
         group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
         row_bytes = 4 * self.target.lanes
         if self.tile.columns == 1:
-            with b.loop(first, last) as group:
-                base = b.offset(weights, b.mul(group.index, group_bytes))
-                (total,) = self.sums(1, base, activations, b.i64(0))
-                self.store(total, b.offset(output, b.mul(group.index, row_bytes)))
+            start = first
+            for groups in self.together():
+                stop = b.add(start, b.mul(b.div(b.sub(last, start), groups), groups)) if groups > 1 else last
+                with b.loop(start, stop, groups) as group:
+                    places = [b.add(group.index, number) for number in range(groups)]
+                    bases = [b.offset(weights, b.mul(place, group_bytes)) for place in places]
+                    totals = self.sums(self.tile_of(1, groups), bases, activations, b.i64(0))
+                    for place, total in zip(places, totals, strict=True):
+                        self.store(total, b.offset(output, b.mul(place, row_bytes)))
+                start = stop
             return self.kernel
         columns = self.tile.columns
         share = self.activation.group
@@ -105,6 +113,14 @@ class _Matmul:
                     where = b.offset(where, b.mul(token, stride))
                     self.cover(b.offset(weights, b.mul(group.index, group_bytes)), base, where, left)
         return self.kernel
+
+    def together(self) -> tuple[int, ...]:
+        """Row groups that one column meets at once, and one for the last.
+
+        Where activations take loads and registers of their own, two groups share them.
+        """
+        shared = self.form.kind == "integer" and not self.target.broadcast_memory
+        return (2, 1) if shared and self.target.registers >= 32 else (1,)
 
     def cover(self, weights: Value, panel: Value, output: Value, tokens: Value) -> None:
         """Multiply a row group with the first `tokens` columns of a panel, by one tile or narrower ones."""
@@ -135,20 +151,27 @@ class _Matmul:
         places = [b.offset(output, b.mul(stride, number)) for number in range(width)]
         for place in places:  # the sums shall not wait for these lines
             b.prefetch(place)
-        sums = self.sums(width, weights, panel, column)
+        sums = self.sums(self.tiles[width], [weights], panel, column)
         for number, place in enumerate(places):
             with b.when(b.compare("gt", left, number)):
                 self.store(sums[number], place)
 
-    def sums(self, width: int, weights: Value, panel: Value, column: Value) -> list[Value]:
+    def sums(
+        self, tile: IntegerTile | FloatTile, weights: list[Value], panel: Value, column: Value
+    ) -> list[Value]:
         """The sums of a tile, with what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
-        sums = self.tiles[width].sums(weights, panel, column, length)
+        sums = tile.sums(weights, panel, column, length)
         unit = WEIGHT_UNITS.get(form.element, 1.0)
         if form.row is not None:
-            where = b.mul(b.div(length, form.block), layout.code_bytes + layout.scale_bytes)
-            factor = b.load(self.vector, weights, where, align=4)
-            return [b.mul(total, b.mul(factor, unit) if unit != 1 else factor) for total in sums]
+            where = emit_blocks_bytes(b, layout, b.div(length, form.block))
+            columns = len(sums) // len(weights)
+            for group, base in enumerate(weights):
+                factor = b.load(self.vector, base, where, align=4)
+                by = b.mul(factor, unit) if unit != 1 else factor
+                own = slice(group * columns, (group + 1) * columns)
+                sums[own] = [b.mul(total, by) for total in sums[own]]
+            return sums
         return [b.mul(total, unit) for total in sums] if unit != 1 else sums
 
     def store(self, value: Value, where: Value) -> None:

@@ -28,7 +28,7 @@ EACH: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def models(tiny: Callable[..., Path], objects: Path) -> Any:
-    from lumen_core.engine.model import load
+    from lumen_core.engine.loading import load
 
     opened: dict[tuple[object, ...], Model] = {}
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lumen_core.engine.footprint import footprint
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.plugins.registry import Registry
