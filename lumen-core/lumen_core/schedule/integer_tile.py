@@ -319,13 +319,13 @@ class IntegerTile:
         """total + the dot product of one pair."""
         b = self.builder
         ((operand, activation),) = pairs
-        if self.plan.kind != "magnitude":
+        if self.plan.left != "magnitude":
             return b.dot4(total, operand, activation, self.plan.left)
         bytes = Type("i8", 4 * self.rows)
         signed = b.bitxor(b.bitcast(operand, bytes), -128)
         magnitude = b.bitcast(b.abs(signed), operand.type)
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
-        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), self.plan.left)
+        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), "unsigned")
 
     def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
         """What an integer sum starts from: the zero point's share, if it has one."""

@@ -24,6 +24,7 @@ def minimums_are_paired(form: NormalForm, activation: ActivationLayout) -> bool:
     if offset is None or offset.integer is None:
         return False
     every = form.sub in (16, _PIECE) and offset.integer.count * form.sub == form.block
+    every = every and max(-offset.integer.low, offset.integer.high) < 1 << 15
     return activation.group > _PIECE and every and all(field.count == 1 for field in offset.floats)
 
 
