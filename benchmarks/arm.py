@@ -79,28 +79,24 @@ def ours(
     turns = max(1, normal.block // 32)
     cycles = turns * analyser.cycles(hot, core)
     if turns > 1:
-        for lines, inside in around(assembly, hot):
-            # With minimums what is inside goes over them.
-            trips = normal.block // normal.sub if inside and normal.offset is not None else 1
-            cycles += trips * analyser.cycles(lines, core)
+        cycles += analyser.cycles(around(assembly, hot), core)
     return cycles, turns * dots(hot)
 
 
-def around(assembly: str, hot: list[str]) -> list[tuple[list[str], bool]]:
-    """What the loop over blocks holds beside its hottest loop: other loops, and what is in none."""
+def around(assembly: str, hot: list[str]) -> list[str]:
+    """What the loop over blocks holds beside its hottest loop."""
     lines, spans = assembly.splitlines(), loop_spans(assembly)
 
-    def code(first: int, last: int, without: Sequence[tuple[int, int]] = ()) -> list[str]:
-        numbers = (n for n in range(first, last + 1) if not any(a <= n <= b for a, b in without))
+    def code(numbers: Iterable[int]) -> list[str]:
         return [lines[n] for n in numbers if re.match(r"^\s+[a-z]", lines[n])]
 
-    own = next(span for span in spans if code(*span) == hot)
-    parent = min(
-        (s for s in spans if s[0] <= own[0] and own[1] <= s[1] and s != own), key=lambda s: s[1] - s[0]
-    )
-    inner = [s for s in spans if parent[0] <= s[0] and s[1] <= parent[1] and s != parent]
-    rest = [(code(*span), True) for span in inner if span != own]
-    return [*rest, (code(*parent, inner), False)]
+    def span(pair: tuple[int, int]) -> range:
+        return range(pair[0], pair[1] + 1)
+
+    own = next(pair for pair in spans if code(span(pair)) == hot)
+    outer = [pair for pair in spans if pair[0] <= own[0] and own[1] <= pair[1] and pair != own]
+    parent = min(outer, key=lambda pair: pair[1] - pair[0])
+    return code(n for n in span(parent) if n not in span(own))
 
 
 @cache

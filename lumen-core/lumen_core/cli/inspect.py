@@ -67,6 +67,7 @@ def inspect(
             facts["model"] = f"{names} by the number of parameters ({one.vendor}, {one.license})"
         facts["chat"] = identity.chat
         facts["will not work"] = "; ".join(identity.problems)
+        facts["note"] = "; ".join(identity.remarks)
         print_facts(facts)
         print_table(["key", "value"], [(key, _short(value)) for key, value in opened.metadata.items()])
         if tensors:

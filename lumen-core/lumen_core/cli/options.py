@@ -166,7 +166,7 @@ def opened(
     import gc
     from contextlib import nullcontext
 
-    from lumen_core.cli.output import progress_bar
+    from lumen_core.cli.output import note, progress_bar
 
     valid_text(name, "the file name")
     gc.disable()  # what loading makes stays: looking through it again and again takes a tenth of the time
@@ -178,6 +178,8 @@ def opened(
     finally:
         gc.enable()
     try:
+        for remark in model.remarks:
+            note(f"note: {remark}")
         yield model
     finally:
         model.close()

@@ -188,6 +188,11 @@ class Model:
         return recommended(self._file.metadata)
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """Settings of the file that nothing here computes with, in words."""
+        return self._session.bound.remarks
+
+    @property
     def target(self) -> Any:
         """The target that the programs were compiled for."""
         return self._session.target

@@ -13,6 +13,7 @@ from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
+from lumen_core.schedule.weights import emit_places
 from lumen_core.target import Target
 
 FINE = 8  # bits of a weight's code that tell as much as the significand of a bf16 number
@@ -94,18 +95,11 @@ class Append:
             return
         weights = WeightLayout(form, layout.rows)
         count = layout.size // form.block
-        scales = b.offset(tile, count * weights.code_bytes)
         emit_encode(b, form, self.scratch, self.blocks, count)
         with b.loop(0, count) as block:
-            emit_pack_block(
-                b,
-                weights,
-                b.offset(self.blocks, b.mul(block.index, form.block_bytes)),
-                b.offset(tile, b.mul(block.index, weights.code_bytes)),
-                b.offset(scales, b.mul(block.index, weights.scale_bytes)),
-                token,
-                self.codes,
-            )
+            source = b.offset(self.blocks, b.mul(block.index, form.block_bytes))
+            _, codes, scales = emit_places(b, weights, tile, block.index)
+            emit_pack_block(b, weights, source, codes, scales, token, self.codes)
 
     def _store_value(self, values: Value, place: Value) -> None:
         b, layout, form = self.b, self.layout, self.form

@@ -9,7 +9,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.spread import Spread
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead, load_float
+from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, fetch_ahead, load_float
 from lumen_core.target import Target
 
 UNROLL = 4  # elements or pairs of a loop iteration
@@ -44,12 +44,10 @@ class FloatTile:
         if form.scale is None:
             return self.plain(weights, panel, length)
         blocks = b.div(length, form.block)
-        scales = b.offset(weights, b.mul(blocks, layout.code_bytes))
         with b.loop(0, blocks, 1, [b.constant(self.vector, 0.0)] * self.columns) as loop:
-            codes = b.offset(weights, b.mul(loop.index, layout.code_bytes))
+            _, codes, base = emit_places(b, layout, weights, loop.index)
             meeting = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
             found = self.plain(codes, meeting, b.i64(form.block))
-            base = b.offset(scales, b.mul(loop.index, layout.scale_bytes))
             factor = self.reader.factor(form.scale, self.reader.floats(base), 1.0)
             loop.next(*(b.fma(part, factor, total) for part, total in zip(found, loop.values, strict=True)))
         return list(loop.results)

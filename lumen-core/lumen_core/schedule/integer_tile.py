@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.schedule.minimums import add_minimums, minimums_are_paired
+from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead
+from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_places, fetch_ahead
 from lumen_core.target import Target
 
 PIECE = 32  # elements of a loop iteration
@@ -44,8 +44,8 @@ class IntegerTile:
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
-        self.paired = minimums_are_paired(self.form, activation)
-        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.paired)
+        self.dotted = minimums_are_dotted(self.form, activation)
+        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
@@ -57,18 +57,15 @@ class IntegerTile:
         """The sums over a whole row, by row group: of every column from `column` on, a vector of rows."""
         b, act = self.builder, self.activation
         blocks = b.div(length, self.form.block)
-        code_bytes = b.mul(blocks, self.layout.code_bytes)
-        starts = [(codes, b.offset(codes, code_bytes)) for codes in weights]
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
         stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
         count = self.m * self.groups
         zeros = [b.constant(self.vector, 0.0)] * count
 
-        def place(block: Value) -> tuple[list[tuple[Value, Value]], Value, Value]:
-            codes, scales = b.mul(block, self.layout.code_bytes), b.mul(block, self.layout.scale_bytes)
+        def place(block: Value) -> tuple[list[Block], Value, Value]:
             by = b.mul(block, stride)
-            weights = [(b.offset(start, codes), b.offset(base, scales)) for start, base in starts]
-            return weights, b.offset(quants, by), b.offset(words, by)
+            meeting = [emit_places(b, self.layout, group, block) for group in weights]
+            return meeting, b.offset(quants, by), b.offset(words, by)
 
         if act.group == PIECE:
             with b.loop(0, blocks, 1, zeros) as loop:
@@ -82,12 +79,12 @@ class IntegerTile:
             meeting, quants_of, words_of = place(loop.index)
             sums = self.pieces(meeting, quants_of, words_of, [self.totals.zero] * count)
             by = self.spread(self.vector, words_of, act.scales)
-            for group, (_, base) in enumerate(meeting):
+            for group, (_, _, base) in enumerate(meeting):
                 factors = self.parts(self.factor(base))
                 own = sums[group * self.m : (group + 1) * self.m]
                 own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
-                if self.paired:
-                    own = add_minimums(self, base, words_of, own)
+                if self.dotted:
+                    own = add_minimums(self, base, quants_of, own)
                 for number, sum in enumerate(own):
                     where = 4 * self.rows * (group * self.m + number)
                     before = b.load(self.vector, waiting, where, align=64)
@@ -97,10 +94,8 @@ class IntegerTile:
             [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
         )
 
-    def pieces(
-        self, weights: list[tuple[Value, Value]], quants: Value, words: Value, sums: list[Value]
-    ) -> list[Value]:
-        """Add a block's products to the sums; of each row group, where its codes and its scales lie."""
+    def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
+        """Add the products of a block, of each row group, to the sums."""
         b = self.builder
         count = self.form.block // PIECE
         if count == 1:
@@ -110,28 +105,24 @@ class IntegerTile:
         return list(piece.results)
 
     def piece(
-        self,
-        weights: list[tuple[Value, Value]],
-        quants: Value,
-        words: Value,
-        index: Value,
-        sums: list[Value],
+        self, weights: list[Block], quants: Value, words: Value, index: Value, sums: list[Value]
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
-        bytes = PIECE // layout.unit * layout.unit_bytes
-        weights = [(b.offset(codes, b.mul(index, bytes)), base) for codes, base in weights]
-        for codes, _ in weights:
-            fetch_ahead(b, codes, bytes)
+        share = layout.block_bytes * PIECE // self.form.block
+        for block in weights:
+            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), share)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)
         else:
             quants = b.offset(quants, b.mul(index, PIECE * act.columns))
         metadata = _Metadata(self, words, index)
-        for group, (codes, base) in enumerate(weights):
+        code_bytes = PIECE // layout.unit * layout.unit_bytes
+        for group, block in enumerate(weights):
+            codes = b.offset(block.codes, b.mul(index, code_bytes))
             own = slice(group * self.m, (group + 1) * self.m)
-            sums[own] = self.of_group(codes, base, quants, metadata, index, sums[own])
+            sums[own] = self.of_group(codes, block.scales, quants, metadata, index, sums[own])
         return sums
 
     def of_group(
@@ -166,7 +157,7 @@ class IntegerTile:
                         for column in columns:
                             seed = self.seed(metadata, start, sub, column)
                             totals[column] = self.totals.start(seed)
-                    self.dots(totals, columns, operands, quants, part.start)
+                    self.dots(totals, columns, operands, quants, part.start, self.plan)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
@@ -201,7 +192,7 @@ class IntegerTile:
         """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
         b = self.builder
         beta: Value | None = None
-        if self.form.offset is not None and not self.paired:
+        if self.form.offset is not None and not self.dotted:
             offset = self.reader.factor(self.form.offset, self.reader.floats(base), 1.0)
             where = self.layout.minimum_offset
             number = self.sub_block(index, start)
@@ -226,8 +217,10 @@ class IntegerTile:
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""
-        if self.side == 1:
-            return [rows]
+        return [rows] if self.side == 1 else self.halves(rows)
+
+    def halves(self, rows: Value) -> list[Value]:
+        """Both halves of the rows, each row twice."""
         half = self.rows // 2
         masks = ([n // 2 for n in range(first, first + self.rows)] for first in (0, 2 * half))
         return [self.builder.shuffle(rows, None, mask) for mask in masks]
@@ -247,7 +240,13 @@ class IntegerTile:
         return range(first, 2 * self.rows, 2)
 
     def dots(
-        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
+        self,
+        totals: dict[int, Value],
+        columns: range,
+        operands: list[Value],
+        quants: Value,
+        first: int,
+        plan: DotPlan,
     ) -> None:
         """Add the dot products of the operands with the activations from element `first` on to the totals."""
         if self.side > 1:
@@ -258,18 +257,22 @@ class IntegerTile:
                 totals[column] = self.dots_alone(totals[column], operands, quants, first)
             return
         b, type, count = self.builder, operands[0].type, len(operands)
-        again = count < PIECE // 4 and self.m > 1
+        again = first < self.activation.group and count < PIECE // 4 and self.m > 1
+        skip = first % 16 // 4  # whole loads: they may start before `first` and end behind
+        start, whole = first - 4 * skip, -(-(skip + count) // 4) * 4
         codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count, again)
+            column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
             for column in columns
         }
-        link = self.plan.chain or 1
+        link = plan.chain or 1
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))
             for column in columns:
-                pairs = [(operands[step], codes[column][step]) for step in steps]
-                add = self.chained if self.plan.chain else self.dot
-                totals[column] = add(totals[column], pairs)
+                pairs = [(operands[step], codes[column][skip + step]) for step in steps]
+                if plan.chain:
+                    totals[column] = self.chained(totals[column], pairs)
+                else:
+                    totals[column] = self.dot(totals[column], pairs[0], plan)
 
     def dots_of_pairs(
         self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
@@ -287,7 +290,7 @@ class IntegerTile:
     def dots_alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
         """The same for pairs of rows times one column: beside it stands one of zeros."""
         b, parts, eight = self.builder, self.layout.parts, Type("i8", 8)
-        sums, codes = [total] * parts, total
+        sums, codes = self.halves(total), total
         for step, operand in enumerate(operands):
             group, part = divmod(step, parts)
             if part == 0:
@@ -315,12 +318,11 @@ class IntegerTile:
         even, odd = (b.shuffle(products, None, range(first, 4 * self.rows, 2)) for first in (0, 1))
         return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
 
-    def dot(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
+    def dot(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
         """total + the dot product of one pair."""
-        b = self.builder
-        ((operand, activation),) = pairs
-        if self.plan.left != "magnitude":
-            return b.dot4(total, operand, activation, self.plan.left)
+        b, (operand, activation) = self.builder, pair
+        if plan.left != "magnitude":
+            return b.dot4(total, operand, activation, plan.left)
         bytes = Type("i8", 4 * self.rows)
         signed = b.bitxor(b.bitcast(operand, bytes), -128)
         magnitude = b.bitcast(b.abs(signed), operand.type)

@@ -17,7 +17,7 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.float_tile import FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
-from lumen_core.schedule.weights import emit_group_bytes
+from lumen_core.schedule.weights import emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
 
 SHARED_GROUPS = 8  # row groups that use a panel while it is near, at most
@@ -164,7 +164,7 @@ class _Matmul:
         sums = tile.sums(weights, panel, column, length)
         unit = WEIGHT_UNITS.get(form.element, 1.0)
         if form.row is not None:
-            where = b.mul(b.div(length, form.block), layout.code_bytes + layout.scale_bytes)
+            where = emit_blocks_bytes(b, layout, b.div(length, form.block))
             columns = len(sums) // len(weights)
             for group, base in enumerate(weights):
                 factor = b.load(self.vector, base, where, align=4)

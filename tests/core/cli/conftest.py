@@ -63,6 +63,7 @@ class FakeModel:
     kept: ClassVar[int] = 0
     family: ClassVar[Any] = None
     recommended: ClassVar[dict[str, float]] = {}
+    remarks: ClassVar[tuple[str, ...]] = ()
 
     @property
     def tokenizer(self) -> SimpleNamespace:

@@ -93,11 +93,15 @@ def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: 
                     for half in range(2):
                         where = layout.seeds16 // 4 + (start // 16 + half) * step + column
                         assert words[where] == -128 * halves[half]
-                    pairs = block.view(np.int16)
-                    where = layout.pairs16 // 2 + 2 * (start // 32 * step + column)
-                    assert pairs[where : where + 2].tolist() == halves
-                    where = layout.pairs32 // 2 + 2 * (start // 64 * step + column) + start // 32 % 2
-                    assert pairs[where] == total
+                    digits = block.view(np.int8)
+                    for sub, sums in ((32, [total]), (16, halves)):
+                        for place, value in enumerate(sums, start // sub):
+                            high, low = (
+                                digits[layout.code(column, layout.digits(sub) + n)]
+                                for n in (place, layout.group // sub + place)
+                            )
+                            assert 64 * int(high) + int(low) == value
+                            assert 0 <= low < 64
     sums = codes.reshape(tokens, -1, 16).sum(axis=-1, dtype=np.int16)
     return QuantizedArray(codes, scales, sums)
 
