@@ -363,13 +363,13 @@ class IntegerTile:
     def dot(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
         """total + the dot product of one pair."""
         b, (operand, activation) = self.builder, pair
-        if plan.kind != "magnitude":
+        if plan.left != "magnitude":
             return b.dot4(total, operand, activation, plan.left)
         bytes = Type("i8", 4 * self.rows)
         signed = b.bitxor(b.bitcast(operand, bytes), -128)
         magnitude = b.bitcast(b.abs(signed), operand.type)
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
-        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), plan.left)
+        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), "unsigned")
 
     def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
         """What an integer sum starts from: the zero point's share, if it has one."""
