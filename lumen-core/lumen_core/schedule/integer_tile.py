@@ -7,7 +7,7 @@ up. Minimums that are integers times one float of the block come once per block 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
+from math import frexp, gcd
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
@@ -55,6 +55,11 @@ class IntegerTile:
         self.reader = WeightReader(builder, layout, self.plan, target)
         self.dotted = minimums_are_dotted(self.form, activation)
         alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)
+        assert self.form.scale is not None
+        self.constant = self.form.multiplier * 2.0**-self.plan.shift
+        # A power of two loses no bit, so whole rows are multiplied by it where it concerns all that they sum.
+        whole = self.form.scale.constant * self.constant
+        self.last = whole if self.form.offset is None and frexp(whole)[0] == 0.5 else 1.0
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
@@ -98,7 +103,7 @@ class IntegerTile:
             sums = run(whole, blocks, 1, sums)
         if waiting is not None:
             sums = [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
-        return self.by_column(list(sums))
+        return [sum if self.last == 1 else b.mul(sum, self.last) for sum in self.by_column(list(sums))]
 
     def block(self, meeting: list[Block], quants: Value, words: Value, waiting: Value) -> None:
         """Add the products of a block, of each row group, to the sums that wait in memory."""
@@ -220,8 +225,7 @@ class IntegerTile:
     def factor(self, base: Value) -> Value:
         """What scales the codes of a whole block."""
         assert self.form.scale is not None
-        extra = self.form.multiplier * 2.0**-self.plan.shift
-        return self.reader.factor(self.form.scale, self.reader.floats(base), extra)
+        return self.reader.factor(self.form.scale, self.reader.floats(base), self.constant / self.last)
 
     def sub_block(self, index: Value, start: int) -> Value:
         """The number, in its block, of the sub-block that holds element `start` of piece `index`."""
