@@ -45,7 +45,7 @@ class FloatTile:
             return self.plain(weights, panel, length)
         blocks = b.div(length, form.block)
         with b.loop(0, blocks, 1, [b.constant(self.vector, 0.0)] * self.columns) as loop:
-            _, codes, base = emit_places(b, layout, weights, loop.index)
+            codes, base = emit_places(b, layout, weights, loop.index)
             meeting = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
             found = self.plain(codes, meeting, b.i64(form.block))
             factor = self.reader.factor(form.scale, self.reader.floats(base), 1.0)
