@@ -12,7 +12,7 @@ from lumen_core.runtime.cores import kept_apart
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
 
 
-@pytest.mark.parametrize("threads", (1, 2, 3, 64))
+@pytest.mark.parametrize("threads", [1, 2, 3, 64])
 def test_threads_share_no_core(threads: int) -> None:
     before = os.sched_getaffinity(0)
     together = threading.Barrier(threads)
