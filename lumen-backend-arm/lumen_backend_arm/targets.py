@@ -37,7 +37,8 @@ def _target(
     attributes = [f"vscale_range({scale},{scale})"] if "sve" in features else []
     attributes += [TUNING] if scale == 1 else []
     if "sve2" in features:
-        attributes.append(f'"target-features"="{",".join(f"+{name}" for name in (*features, *SINGLE_LOADS))}"')
+        listed = ",".join(f"+{name}" for name in (*features, *SINGLE_LOADS))
+        attributes.append(f'"target-features"="{listed}"')
     return Target(
         name=name,
         triple="" if platform.machine().lower() in MACHINES else LINUX,
