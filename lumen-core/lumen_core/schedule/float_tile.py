@@ -6,6 +6,7 @@ from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.blocking import Part
 from lumen_core.schedule.spread import Spread
 from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead, load_float
 from lumen_core.target import Target
@@ -14,7 +15,7 @@ UNROLL = 4  # elements or pairs of a loop iteration
 
 
 class FloatTile:
-    """One row group times `columns` columns of a panel."""
+    """`groups` row groups times `columns` columns of a panel."""
 
     def __init__(
         self,
@@ -23,63 +24,89 @@ class FloatTile:
         activation: ActivationLayout,
         target: Target,
         columns: int,
+        groups: int = 1,
     ):
         self.builder = builder
         self.layout = layout
         self.activation = activation
         self.target = target
         self.columns = columns
+        self.groups = groups
         self.vector = Type("f32", layout.rows)
         # Bytes of what one vector of the activations meets.
         self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
-    def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
-        """The sums over a whole row: of every column from `column` on, a vector of rows."""
+    def sums(
+        self, weights: list[Value], panel: Value, column: Value, part: Part, ahead: Value
+    ) -> list[Value]:
+        """The sums over a part of the rows, of every column from `column` on a vector for each row group.
+
+        `weights` are the row groups, of which lines are asked for that lie so many bytes `ahead`.
+        """
         b, layout, form = self.builder, self.layout, self.layout.form
         panel = b.offset(panel, b.mul(column, 4))
         if form.scale is None:
-            return self.plain(weights, panel, length)
-        blocks = b.div(length, form.block)
-        scales = b.offset(weights, b.mul(blocks, layout.code_bytes))
-        with b.loop(0, blocks, 1, [b.constant(self.vector, 0.0)] * self.columns) as loop:
-            codes = b.offset(weights, b.mul(loop.index, layout.code_bytes))
+            return self.plain(weights, panel, part.start, part.stop, ahead)
+        scales = b.mul(b.div(part.length, form.block), layout.code_bytes)
+        first, last = (b.div(bound, form.block) for bound in (part.start, part.stop))
+        zeros = [b.constant(self.vector, 0.0)] * (self.groups * self.columns)
+        with b.loop(first, last, 1, zeros) as loop:
+            codes = [b.offset(group, b.mul(loop.index, layout.code_bytes)) for group in weights]
             meeting = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
-            found = self.plain(codes, meeting, b.i64(form.block))
-            base = b.offset(scales, b.mul(loop.index, layout.scale_bytes))
-            factor = self.reader.factor(form.scale, self.reader.floats(base), 1.0)
-            loop.next(*(b.fma(part, factor, total) for part, total in zip(found, loop.values, strict=True)))
+            found = self.plain(codes, meeting, b.i64(0), b.i64(form.block), ahead)
+            where = b.add(scales, b.mul(loop.index, layout.scale_bytes))
+            factors = [
+                self.reader.factor(form.scale, self.reader.floats(b.offset(group, where)), 1.0)
+                for group in weights
+            ]
+            loop.next(
+                *(
+                    b.fma(part, factors[number % self.groups], total)
+                    for number, (part, total) in enumerate(zip(found, loop.values, strict=True))
+                )
+            )
         return list(loop.results)
 
-    def plain(self, weights: Value, panel: Value, length: Value) -> list[Value]:
-        """The sums over `length` elements as they are stored."""
-        b, m, run = self.builder, self.columns, self.layout.run
+    def plain(
+        self, weights: list[Value], panel: Value, start: Value, stop: Value, ahead: Value
+    ) -> list[Value]:
+        """The sums over elements start .. stop as they are stored; `start` begins a vector."""
+        b, run = self.builder, self.layout.run
+        count = self.groups * self.columns
         # Independent sums hide the latency of the additions; every tile of a panel adds in the same order.
-        chains = UNROLL if m == 1 else 1
-        count = b.div(b.add(length, run - 1), run)
-        whole = b.mul(b.div(count, UNROLL), UNROLL)
-        zeros = [b.constant(self.vector, 0.0)] * (m * chains)
-        with b.loop(0, whole, UNROLL, zeros) as main:
-            fetch_ahead(b, b.offset(weights, b.mul(main.index, self.bytes)), UNROLL * self.bytes)
+        chains = UNROLL if self.activation.columns == 1 else 1
+        first, last = b.div(start, run), b.div(b.add(stop, run - 1), run)
+        whole = b.add(first, b.mul(b.div(b.sub(last, first), UNROLL), UNROLL))
+        zeros = [b.constant(self.vector, 0.0)] * (count * chains)
+        with b.loop(first, whole, UNROLL, zeros) as main:
+            for group in weights:
+                fetch_ahead(b, b.offset(group, b.mul(main.index, self.bytes)), UNROLL * self.bytes, ahead)
             sums = list(main.values)
             for number in range(UNROLL):
-                own = slice(number % chains * m, (number % chains + 1) * m)
+                own = slice(number % chains * count, (number % chains + 1) * count)
                 sums[own] = self.step(weights, panel, b.add(main.index, number), sums[own])
             main.next(*sums)
-        with b.loop(whole, count, 1, main.results) as rest:
-            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:m])), *rest.values[m:])
+        with b.loop(whole, last, 1, main.results) as rest:
+            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:count])), *rest.values[count:])
         sums = list(rest.results)
-        return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if m == 1 else sums
+        return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if chains > 1 else sums
 
-    def step(self, weights: Value, panel: Value, index: Value, sums: list[Value]) -> list[Value]:
+    def step(self, weights: list[Value], panel: Value, index: Value, sums: list[Value]) -> list[Value]:
         """Add the products of vector `index` of the weights."""
-        b, form = self.builder, self.layout.form
-        base, where = b.offset(weights, b.mul(index, self.bytes)), b.mul(index, self.activation.block_bytes)
-        columns = b.offset(panel, where)
-        if self.layout.run == 2:
-            pairs = Type("i32", self.layout.rows)
-            row, by = b.load(pairs, base, 0, align=4), Spread(b, self.target, pairs, columns, 0, self.columns)
-            return [b.dot2(total, row, by[column]) for column, total in enumerate(sums)]
-        row = load_float(b, form.element, self.layout.rows, base, 0)
-        by = Spread(b, self.target, self.vector, columns, 0, self.columns)
-        return [b.fma(row, by[column], total) for column, total in enumerate(sums)]
+        b, rows, pairs = self.builder, self.layout.rows, self.layout.run == 2
+        place = b.mul(index, self.bytes)
+        bases = [b.offset(group, place) for group in weights]
+        columns = b.offset(panel, b.mul(index, self.activation.block_bytes))
+        type = Type("i32", rows) if pairs else self.vector
+        if pairs:
+            vectors = [b.load(type, base, 0, align=4) for base in bases]
+        else:
+            vectors = [load_float(b, self.layout.form.element, rows, base, 0) for base in bases]
+        by = Spread(b, self.target, type, columns, 0, self.columns)
+        found: list[Value] = []
+        for column in range(self.columns):
+            other = by[column]
+            for vector, total in zip(vectors, sums[len(found) :], strict=False):
+                found.append(b.dot2(total, vector, other) if pairs else b.fma(vector, other, total))
+        return found

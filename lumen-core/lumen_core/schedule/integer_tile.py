@@ -9,6 +9,7 @@ from __future__ import annotations
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.blocking import Part
 from lumen_core.schedule.minimums import add_minimums, minimums_are_paired
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
@@ -49,30 +50,33 @@ class IntegerTile:
         # Columns whose dot products take turns, so that none waits for the one before it.
         self.abreast = 4 if target.broadcast_memory else self.side
 
-    def sums(self, weights: Value, panel: Value, column: Value, length: Value) -> list[Value]:
-        """The sums over a whole row: of every column from `column` on, a vector of rows."""
+    def sums(
+        self, weights: list[Value], panel: Value, column: Value, part: Part, ahead: Value
+    ) -> list[Value]:
+        """The sums over a part of the rows of the one group: of every column from `column` on, a vector."""
         b, act = self.builder, self.activation
-        blocks = b.div(length, self.form.block)
-        scales = b.offset(weights, b.mul(blocks, self.layout.code_bytes))
+        (group,) = weights
+        first, last = (b.div(bound, self.form.block) for bound in (part.start, part.stop))
+        scales = b.offset(group, b.mul(b.div(part.length, self.form.block), self.layout.code_bytes))
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
         stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
         zeros = [b.constant(self.vector, 0.0)] * self.m
 
         def place(block: Value) -> tuple[Value, Value, Value, Value]:
-            codes = b.offset(weights, b.mul(block, self.layout.code_bytes))
+            codes = b.offset(group, b.mul(block, self.layout.code_bytes))
             base = b.offset(scales, b.mul(block, self.layout.scale_bytes))
             by = b.mul(block, stride)
             return codes, base, b.offset(quants, by), b.offset(words, by)
 
         if act.group == PIECE:
-            with b.loop(0, blocks, 1, zeros) as loop:
+            with b.loop(first, last, 1, zeros) as loop:
                 loop.next(*self.pieces(*place(loop.index), list(loop.values)))
             return self.by_column(list(loop.results))
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
         waiting = b.stack(4 * self.rows * self.m)
         for number in range(self.m):
             b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
-        with b.loop(0, blocks) as loop:
+        with b.loop(first, last) as loop:
             codes, base, quants_of, words_of = place(loop.index)
             sums = self.pieces(codes, base, quants_of, words_of, [self.totals.zero] * self.m)
             factors = self.parts(self.factor(base))

@@ -8,18 +8,23 @@ covered by narrower tiles, so that a step's time grows with its tokens.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import WEIGHT_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.blocking import Part, choose_blocking
 from lumen_core.schedule.float_tile import FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
-from lumen_core.schedule.weights import emit_group_bytes
+from lumen_core.schedule.weights import AHEAD, emit_group_bytes
 from lumen_core.target import Target
 
+Range: TypeAlias = tuple[Value, Value]  # from the first to before the last
 SHARED_GROUPS = 8  # row groups that use a panel while it is near, at most
 
 
@@ -62,6 +67,7 @@ class _Matmul:
         self.tile = tile
         self.layout = WeightLayout(form, target.lanes, target.depth)
         self.activation = ActivationLayout(form.activation, tile.columns, target.depth)
+        self.cut = choose_blocking(self.layout, self.activation, target)
         parameters = [("weights", PTR), ("activations", PTR), ("output", PTR)]
         parameters += [(label, I64) for label in ("stride", "length", "first", "last", "tokens")]
         added = ", added to the output" if tile.accumulate else ""
@@ -70,45 +76,100 @@ class _Matmul:
         self.kernel = Kernel(name, parameters, doc=doc)
         self.b = Builder(self.kernel)
         self.vector = Type("f32", target.lanes)
-        kind = IntegerTile if form.kind == "integer" else FloatTile
-        self.widths = [width for width in tile.widths if width % self.activation.side == 0]
-        self.tiles = {
-            width: kind(self.b, self.layout, self.activation, target, width) for width in self.widths
-        }
+        self.row_bytes = 4 * target.lanes
+        self.fetched = self.b.i64(AHEAD)
+
+    def make(self, columns: int, groups: int = 1) -> IntegerTile | FloatTile:
+        if self.form.kind == "integer":
+            return IntegerTile(self.b, self.layout, self.activation, self.target, columns)
+        return FloatTile(self.b, self.layout, self.activation, self.target, columns, groups)
 
     def build(self) -> Kernel:
         b = self.b
-        weights, activations, output, stride, length, first, last, tokens = self.kernel.parameters
-        group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
-        row_bytes = 4 * self.target.lanes
+        weights, activations, output, _, length, first, last, tokens = self.kernel.parameters
+        self.group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
+        self.whole = Part(b.i64(0), length, length)
         if self.tile.columns == 1:
+            one = self.make(1)
             with b.loop(first, last) as group:
-                base = b.offset(weights, b.mul(group.index, group_bytes))
-                (total,) = self.sums(1, base, activations, b.i64(0))
-                self.store(total, b.offset(output, b.mul(group.index, row_bytes)))
+                base = b.offset(weights, b.mul(group.index, self.group_bytes))
+                (total,) = self.scaled(
+                    one.sums([base], activations, b.i64(0), self.whole, self.fetched), [base]
+                )
+                self.store(total, b.offset(output, b.mul(group.index, self.row_bytes)))
             return self.kernel
-        columns = self.tile.columns
-        share = self.activation.group
-        panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
-        panels = b.div(b.add(tokens, columns - 1), columns)
-        # Their weights stay in half of the second cache until the last panel has met them.
-        room = b.div(b.i64(self.target.cache_bytes[1] // 2), group_bytes)
-        shared = b.maximum(b.minimum(room, SHARED_GROUPS), 1)
-        with b.loop(first, last, shared) as outer:
-            stop = b.minimum(b.add(outer.index, shared), last)
-            with b.loop(0, panels) as panel:
-                token = b.mul(panel.index, columns)
-                base = b.offset(activations, b.mul(panel.index, panel_bytes))
-                left = b.minimum(b.sub(tokens, token), columns)
-                with b.loop(outer.index, stop) as group:
-                    where = b.offset(output, b.mul(group.index, row_bytes))
-                    where = b.offset(where, b.mul(token, stride))
-                    self.cover(b.offset(weights, b.mul(group.index, group_bytes)), base, where, left)
+        columns, share = self.tile.columns, self.activation.group
+        self.panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
+        panels = (b.i64(0), b.div(b.add(tokens, columns - 1), columns))
+        room = b.i64(self.target.cache_bytes[1] // 2)
+        if self.cut.part:
+            self.past_weights((first, last), panels, room)
+        else:
+            self.past_panels((first, last), panels, room)
         return self.kernel
 
-    def cover(self, weights: Value, panel: Value, output: Value, tokens: Value) -> None:
-        """Multiply a row group with the first `tokens` columns of a panel, by one tile or narrower ones."""
-        b, widths = self.b, self.widths
+    def past_panels(self, groups: Range, panels: Range, room: Value) -> None:
+        """Take the weights past each panel, so many row groups that they stay in `room` for the next one."""
+        b = self.b
+        shared = b.maximum(b.minimum(b.div(room, self.group_bytes), SHARED_GROUPS), 1)
+        with self.shares(groups, shared) as share, b.loop(*panels) as panel:
+            self.row_groups(share, (panel.index, b.add(panel.index, 1)), self.whole)
+
+    def past_weights(self, groups: Range, panels: Range, room: Value) -> None:
+        """Take the panels past each tile's weights, so many that a part of them stays in `room` for the next.
+
+        Where they stay there whole they are few: the weights come as they lie, a row group after the other.
+        """
+        b, length = self.b, self.kernel.parameters[4]
+        (first, last), count = groups, panels[1]
+        few = b.compare("le", b.mul(count, self.panel_bytes), room)
+        rows = b.select(few, b.i64(1), b.maximum(b.sub(last, first), 1))
+        part = b.minimum(b.select(few, length, b.i64(self.cut.part)), length)
+        self.ahead = b.select(few, b.i64(AHEAD), b.mul(self.group_bytes, self.cut.groups))
+        together = b.maximum(b.div(room, b.div(b.mul(self.panel_bytes, part), length)), 1)
+        with (
+            self.shares(groups, rows) as own,
+            self.shares(panels, together) as share,
+            self.shares((b.i64(0), length), part) as (start, stop),
+        ):
+            self.row_groups(own, share, Part(start, stop, length))
+
+    @contextmanager
+    def shares(self, range: Range, together: Value) -> Iterator[Range]:
+        """Go through a range, so many `together`."""
+        b = self.b
+        with b.loop(*range, together) as share:
+            yield share.index, b.minimum(b.add(share.index, together), range[1])
+
+    def row_groups(self, groups: Range, panels: Range, part: Part) -> None:
+        """Multiply row groups with panels: as many groups as a tile has together, the rest one by one."""
+        b, together = self.b, self.cut.groups
+        first, last = groups
+        if together > 1:
+            whole = b.add(first, b.mul(b.div(b.sub(last, first), together), together))
+            with b.loop(first, whole, together) as group:
+                self.tiles(together, group.index, panels, part)
+            first = whole
+        with b.loop(first, last) as group:
+            self.tiles(1, group.index, panels, part)
+
+    def tiles(self, groups: int, group: Value, panels: Range, part: Part) -> None:
+        """Multiply some row groups with panels."""
+        b, columns = self.b, self.tile.columns
+        weights, activations, output, stride, _, _, _, tokens = self.kernel.parameters
+        bases = [b.offset(weights, b.mul(b.add(group, own), self.group_bytes)) for own in range(groups)]
+        output = b.offset(output, b.mul(group, self.row_bytes))
+        with b.loop(*panels) as panel:
+            token = b.mul(panel.index, columns)
+            base = b.offset(activations, b.mul(panel.index, self.panel_bytes))
+            left = b.minimum(b.sub(tokens, token), columns)
+            if self.cut.part:  # they are asked for while the first panel is there
+                self.fetched = b.select(b.compare("eq", panel.index, panels[0]), self.ahead, b.i64(0))
+            self.cover(bases, base, b.offset(output, b.mul(token, stride)), left, part)
+
+    def cover(self, weights: list[Value], panel: Value, output: Value, tokens: Value, part: Part) -> None:
+        """Multiply row groups with the first `tokens` columns of a panel, by wide tiles and narrower ones."""
+        b, widths = self.b, self.widths(len(weights))
         with b.repeat([b.i64(0)]) as covered:
             (column,) = covered.values
             left = b.sub(tokens, column)
@@ -119,39 +180,63 @@ class _Matmul:
                 if place > 0:
                     fits = b.bitand(fits, b.compare("le", left, sum(widths[place:])))
                 with b.when(fits):
-                    self.multiply(widths[place], weights, panel, output, column, left)
+                    self.multiply(widths[place], weights, panel, output, column, left, part)
                 width = b.select(fits, b.i64(widths[place]), width)
             after = b.add(column, width)
             covered.condition = b.compare("lt", after, tokens)
             covered.next(after)
 
     def multiply(
-        self, width: int, weights: Value, panel: Value, output: Value, column: Value, left: Value
+        self,
+        width: int,
+        weights: list[Value],
+        panel: Value,
+        output: Value,
+        column: Value,
+        left: Value,
+        part: Part,
     ) -> None:
-        """Multiply a row group with `width` columns from `column` on, of which `left` are tokens."""
-        b = self.b
+        """Multiply row groups with `width` columns from `column` on, of which `left` are tokens."""
+        b, groups = self.b, len(weights)
         stride = self.kernel.parameters[3]
         output = b.offset(output, b.mul(column, stride))
-        places = [b.offset(output, b.mul(stride, number)) for number in range(width)]
+        places = [
+            b.offset(b.offset(output, b.mul(stride, number)), self.row_bytes * own)
+            for number in range(width)
+            for own in range(groups)
+        ]
         for place in places:  # the sums shall not wait for these lines
             b.prefetch(place)
-        sums = self.sums(width, weights, panel, column)
-        for number, place in enumerate(places):
+        tile = self.make(width, groups)
+        sums = self.scaled(tile.sums(weights, panel, column, part, self.fetched), weights)
+        begun = b.compare("gt", part.start, 0) if self.cut.part else None
+        for number in range(width):
             with b.when(b.compare("gt", left, number)):
-                self.store(sums[number], place)
+                for own in range(groups):
+                    self.store(sums[number * groups + own], places[number * groups + own], begun)
 
-    def sums(self, width: int, weights: Value, panel: Value, column: Value) -> list[Value]:
-        """The sums of a tile, with what multiplies whole rows."""
+    def widths(self, groups: int) -> list[int]:
+        """Columns of the tiles of some row groups that cover a panel, widest first."""
+        least = self.activation.side
+        return [width for width in self.tile.widths if width >= least and width * groups <= self.cut.sums]
+
+    def scaled(self, sums: list[Value], weights: list[Value]) -> list[Value]:
+        """The sums of row groups with what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
-        sums = self.tiles[width].sums(weights, panel, column, length)
         unit = WEIGHT_UNITS.get(form.element, 1.0)
         if form.row is not None:
             where = b.mul(b.div(length, form.block), layout.code_bytes + layout.scale_bytes)
-            factor = b.load(self.vector, weights, where, align=4)
-            return [b.mul(total, b.mul(factor, unit) if unit != 1 else factor) for total in sums]
+            factors = [b.load(self.vector, group, where, align=4) for group in weights]
+            factors = [b.mul(factor, unit) if unit != 1 else factor for factor in factors]
+            return [b.mul(total, factors[number % len(weights)]) for number, total in enumerate(sums)]
         return [b.mul(total, unit) for total in sums] if unit != 1 else sums
 
-    def store(self, value: Value, where: Value) -> None:
+    def store(self, value: Value, where: Value, begun: Value | None = None) -> None:
+        """Store a sum; with `begun` its row has sums of parts in the output."""
+        b = self.b
         if self.tile.accumulate:
-            value = self.b.add(value, self.b.load(self.vector, where, 0, align=4))
-        self.b.store(value, where, 0, align=4)
+            value = b.add(value, b.load(self.vector, where, 0, align=4))
+        elif begun is not None:
+            before = b.load(self.vector, where, 0, align=4)
+            value = b.select(begun, b.add(value, before), value)
+        b.store(value, where, 0, align=4)

@@ -19,10 +19,10 @@ from lumen_core.target import Target
 AHEAD = 8192
 
 
-def fetch_ahead(b: Builder, weights: Value, bytes: int) -> None:
-    """Ask for the lines that lie `AHEAD` of the `bytes` in use."""
+def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value) -> None:
+    """Ask for the lines that lie so many bytes `ahead` of the `bytes` in use."""
     for offset in range(0, bytes, 64):
-        b.prefetch(weights, AHEAD + offset)
+        b.prefetch(weights, b.add(ahead, offset))
 
 
 @dataclass(frozen=True)
