@@ -73,34 +73,30 @@ def dots(loop: Sequence[str]) -> int:
 def ours(
     normal: NormalForm, target: Target, columns: int, core: str, analyser: Analyser
 ) -> tuple[float, int]:
-    """Cycles and byte products of the work of one block."""
+    """Cycles and byte products of the work of one block of the rows that a turn of the loop takes."""
     assembly = matmul_assembly(normal, target, columns)
     hot = hot_loop(assembly)
     turns = max(1, normal.block // 32)
     cycles = turns * analyser.cycles(hot, core)
     if turns > 1:
-        for lines, inside in around(assembly, hot):
-            # With minimums what is inside goes over them.
-            trips = normal.block // normal.sub if inside and normal.offset is not None else 1
-            cycles += trips * analyser.cycles(lines, core)
+        cycles += analyser.cycles(around(assembly, hot), core)
     return cycles, turns * dots(hot)
 
 
-def around(assembly: str, hot: list[str]) -> list[tuple[list[str], bool]]:
-    """What the loop over blocks holds beside its hottest loop: other loops, and what is in none."""
+def around(assembly: str, hot: list[str]) -> list[str]:
+    """What the loop over blocks holds beside its hottest loop."""
     lines, spans = assembly.splitlines(), loop_spans(assembly)
 
-    def code(first: int, last: int, without: Sequence[tuple[int, int]] = ()) -> list[str]:
-        numbers = (n for n in range(first, last + 1) if not any(a <= n <= b for a, b in without))
+    def code(numbers: Iterable[int]) -> list[str]:
         return [lines[n] for n in numbers if re.match(r"^\s+[a-z]", lines[n])]
 
-    own = next(span for span in spans if code(*span) == hot)
-    parent = min(
-        (s for s in spans if s[0] <= own[0] and own[1] <= s[1] and s != own), key=lambda s: s[1] - s[0]
-    )
-    inner = [s for s in spans if parent[0] <= s[0] and s[1] <= parent[1] and s != parent]
-    rest = [(code(*span), True) for span in inner if span != own]
-    return [*rest, (code(*parent, inner), False)]
+    def span(pair: tuple[int, int]) -> range:
+        return range(pair[0], pair[1] + 1)
+
+    own = next(pair for pair in spans if code(span(pair)) == hot)
+    outer = [pair for pair in spans if pair[0] <= own[0] and own[1] <= pair[1] and pair != own]
+    parent = min(outer, key=lambda pair: pair[1] - pair[0])
+    return code(n for n in span(parent) if n not in span(own))
 
 
 @cache
@@ -148,9 +144,10 @@ def listed_loop(listing: str) -> list[str]:
 def row(name: str, target: Target, core: str, analyser: Analyser, checkout: str | None) -> str:
     normal, peak = form(name), analyser.peak(target.name, core)
     cycles, count = ours(normal, target, tile_columns(target), core, analyser)
-    single, _ = ours(normal, target, 1, core, analyser)
+    single, products = ours(normal, target, 1, core, analyser)
     bytes = normal.block_bytes / normal.block
-    wide, narrow = count / cycles, target.lanes * max(32, normal.block) * bytes / single * CLOCK
+    # At depth 8 half of what is multiplied for one column are zeros.
+    wide, narrow = count / cycles, products / (target.depth // 4) * bytes / single * CLOCK
     cells = [name, core, f"{wide:.1f}", f"{100 * wide / peak:.0f} %", "", "", f"{narrow:.0f}", "", ""]
     if checkout is not None:
         for kind, own, at in (("gemm", wide, 4), ("gemv", narrow, 7)):

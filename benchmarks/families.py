@@ -22,7 +22,7 @@ from pathlib import Path
 
 import lumen_core
 from lumen_core.engine.benchmark import Measurement, Test, benchmark
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.sources import open_model
 from lumen_core.engine.synth import synthesize
 from lumen_core.plugins.registry import Registry

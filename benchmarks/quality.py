@@ -1,9 +1,11 @@
 """How much of a model each format keeps: writes docs/quality.md, for the demo model and its held-out text.
 
-    PYTHONPATH=tests python benchmarks/quality.py [--documents 30] [--results rows.json] [FORMAT ...]
+    PYTHONPATH=tests python benchmarks/quality.py [FORMAT ...]
 
 Every format (and the usual mixtures) is written by `lumen quantize`; Lumen and llama.cpp then read the same
 text with the same file. The yardstick is the source in f32, run by llama.cpp. Needs llama-cpp-python.
+Figures are kept in quality.json, one row after the other: without names, what is missing there is measured
+(`--all`: everything).
 """
 
 from __future__ import annotations
@@ -11,9 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from kit.llama import Llama, divergence, library, plain
@@ -28,7 +31,9 @@ from lumen_core.quant.encode import Encoder
 
 ROOT = Path(__file__).parent.parent
 SOURCE, TEXT, PAGE = ROOT / "demo/demo-f16.gguf", ROOT / "demo/heldout.txt", ROOT / "docs/quality.md"
+RESULTS = Path(__file__).parent / "quality.json"
 END = "<|endoftext|>"
+DOCUMENTS = 30
 MIXTURES = ("q2_k_s", "q3_k_m", "q4_k_m", "q5_k_m", "iq2_m", "iq3_m")
 Documents = Sequence[list[int]]
 
@@ -90,66 +95,79 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("formats", nargs="*")
-    parser.add_argument("--documents", type=int, default=30)
-    parser.add_argument("--results", type=Path, help="keeps the rows between runs")
+    parser.add_argument("--all", action="store_true", help="measure again what was measured")
+    parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument("--output", type=Path, default=PAGE)
     chosen = parser.parse_args()
-    library()
     registry = Registry.load()
+    wanted = [*formats(registry), *MIXTURES]
+    rows: dict[str, Any] = json.loads(chosen.results.read_text()) if chosen.results.exists() else {}
+    names = chosen.formats or [name for name in wanted if chosen.all or name not in rows]
+    for name, row in measured(names, registry):
+        rows[name] = row
+        print(_row(name, row), flush=True)
+        partial = chosen.results.with_suffix(".partial")
+        partial.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        partial.replace(chosen.results)
+    chosen.output.write_text(_page(rows, wanted), encoding="utf-8")
+
+
+def measured(names: Sequence[str], registry: Registry) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures of every format, one after the other."""
+    library()
     target = choose_target(registry, None)
     with tempfile.TemporaryDirectory() as folder, registry.reader(SOURCE).open(SOURCE) as file:
         with lumen.load(SOURCE) as model:
-            texts = TEXT.read_text(encoding="utf-8").split(f"{END}\n")[: chosen.documents]
+            texts = TEXT.read_text(encoding="utf-8").split(f"{END}\n")[:DOCUMENTS]
             documents = [
                 model.tokenizer.encode(text + END, parse_special=True)[:256] for text in texts if text.strip()
             ]
         reference = theirs(plain(SOURCE, Path(folder) / "plain.gguf"), documents)
         assert reference is not None
-        perplexity = Figures.of(documents, reference, reference).perplexity
-        wanted = [*formats(registry), *MIXTURES]
-        rows: dict[str, str] = {}
-        if chosen.results and chosen.results.exists():
-            rows = json.loads(chosen.results.read_text())
-        for name in chosen.formats or wanted:
+        for name in names:
             mixture = name if name in MIXTURES else f"pure-{name}"
             job = plan(file, mixture, registry=registry)
             path = write(job, Path(folder) / "quantized.gguf", target, 2)
-            bits = 8 * job.bytes / sum(change.elements for change in job.changes)
-            mine = Figures.of(documents, reference, ours(path, documents))
             other = theirs(path, documents)
-            beside = Figures.of(documents, reference, other) if other else None
-            rows[name] = _row(name, bits, mine, beside)
-            print(rows[name], flush=True)
-            if chosen.results:
-                chosen.results.write_text(json.dumps(rows))
-    count = sum(map(len, documents))
-    table = [rows[name] for name in wanted if name in rows]
-    page = _page(table, len(documents), count, perplexity)
-    if missing := [name for name in wanted if name not in rows]:
-        page += f"\nNot measured yet: {', '.join(missing)}.\n"
-    chosen.output.write_text(page, encoding="utf-8")
+            row = {
+                "bits": 8 * job.bytes / sum(change.elements for change in job.changes),
+                "documents": len(documents),
+                "tokens": sum(map(len, documents)),
+                "perplexity": Figures.of(documents, reference, reference).perplexity,
+                "lumen": asdict(Figures.of(documents, reference, ours(path, documents))),
+                "llama.cpp": asdict(Figures.of(documents, reference, other)) if other else None,
+            }
+            yield name, row
 
 
-def _row(name: str, bits: float, mine: Figures, other: Figures | None) -> str:
-    cells = [name, f"{bits:.2f}", f"{mine.perplexity:.4f}", f"{mine.divergence:.5f} ± {mine.error:.5f}"]
-    cells += [f"{other.perplexity:.4f}", f"{other.divergence:.5f}"] if other else ["unknown there", ""]
+def _row(name: str, row: dict[str, Any]) -> str:
+    mine, other = row["lumen"], row["llama.cpp"]
+    cells = [name, f"{row['bits']:.2f}", f"{mine['perplexity']:.4f}"]
+    cells += [f"{mine['divergence']:.5f} ± {mine['error']:.5f}"]
+    cells += [f"{other['perplexity']:.4f}", f"{other['divergence']:.5f}"] if other else ["unknown there", ""]
     return f"| {' | '.join(cells)} |"
 
 
-def _page(rows: list[str], documents: int, tokens: int, perplexity: float) -> str:
-    table = "\n".join(rows)
+def _page(rows: dict[str, Any], wanted: Sequence[str]) -> str:
+    table = "\n".join(_row(name, rows[name]) for name in wanted if name in rows)
+    missing = [name for name in wanted if name not in rows]
+    left = f"\nNot measured yet: {', '.join(missing)}.\n" if missing else ""
+    (documents, tokens, perplexity), *others = {
+        (row["documents"], row["tokens"], f"{row['perplexity']:.4f}") for row in rows.values()
+    }
+    assert not others, "rows were measured on different texts; measure all again (--all)"
     return f"""# Quality by format
 
 Made by `PYTHONPATH=tests python benchmarks/quality.py`: the demo model (5 million weights,
 `demo/demo-f16.gguf`) in every format, all matrices alike, then in the usual mixtures; {documents} documents
-of its held-out text, {tokens} tokens. No importance matrix. Perplexity is per token ({perplexity:.4f} in
+of its held-out text, {tokens} tokens. No importance matrix. Perplexity is per token ({perplexity} in
 f32), the KL divergence from the f32 model in nats with its standard error. Both engines read the same file,
 which `lumen quantize` wrote: what differs between them is arithmetic alone.
 
 | format | bits a weight | perplexity | KL divergence | llama.cpp: perplexity | KL divergence |
 | --- | --- | --- | --- | --- | --- |
 {table}
-"""
+{left}"""
 
 
 if __name__ == "__main__":

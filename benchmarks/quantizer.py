@@ -45,10 +45,10 @@ def main() -> None:
         form, kind = analyse(registry.format(name)), name.upper()
         some = rows[:FEW_ROWS] if name.startswith("iq") else rows
         matters = weight if chosen.importance else None
-        searcher = compile_encoder(form, target, ObjectCache(None), chosen.importance)
+        engine = compile_encoder(form, target, ObjectCache(None), chosen.importance)
         given = np.ones(COLUMNS, np.float32) if matters is None and kind in NEEDING else matters
         theirs, left = _timed(partial(quantizer, kind, some, given))
-        ours, right = _timed(partial(encode, form, some, matters, searcher))
+        ours, right = _timed(partial(encode, form, some, matters, engine))
         scale = np.sqrt(matters) if matters is not None else np.float32(1)
         lost = [relative_error(form.decode(item) * scale, some * scale) for item in (left, right)]
         times = [1e9 * seconds / some.size for seconds in (theirs, ours)]

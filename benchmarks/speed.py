@@ -38,7 +38,7 @@ import processes
 
 import lumen_core
 from lumen_core.engine.benchmark import Test, benchmark
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.shapes import shape
 from lumen_core.engine.synth import synthesize

@@ -30,16 +30,16 @@ from lumen_core.errors import (
 )
 
 if TYPE_CHECKING:
+    from lumen_core.engine.loading import load as load
+    from lumen_core.engine.loading import load_tokenizer as load_tokenizer
     from lumen_core.engine.model import Model as Model
-    from lumen_core.engine.model import load as load
-    from lumen_core.engine.model import load_tokenizer as load_tokenizer
 
 __version__ = "0.1.0"
 
 _LAZY = {
     "Model": "lumen_core.engine.model",
-    "load": "lumen_core.engine.model",
-    "load_tokenizer": "lumen_core.engine.model",
+    "load": "lumen_core.engine.loading",
+    "load_tokenizer": "lumen_core.engine.loading",
 }
 
 __all__ = [

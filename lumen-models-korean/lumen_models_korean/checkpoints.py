@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
-from lumen_core.weights.mapping import USUAL_KEYS, USUAL_REQUIREMENTS, Checkpoint
+from lumen_core.weights.mapping import USUAL_KEYS, USUAL_REQUIREMENTS, Checkpoint, Words
 
 _LAYER = "model.layers.{layer}."
 _OUTER = {
@@ -70,7 +71,12 @@ _PAIRED = {
     "blk.{layer}.attn_q.weight": "attention.head_count",
     "blk.{layer}.attn_k.weight": "attention.head_count_kv",
 }
-_WINDOWS = {"attention.sliding_window_pattern": ("layer_types", "sliding_attention")}
+_WINDOWS = {
+    "attention.sliding_window_pattern": Words(
+        "layer_types", "sliding_attention", "full_attention", "sliding_window_pattern"
+    )
+}
+_NO_WINDOW = ("sliding_window",)  # counts only where `use_sliding_window` is true
 _PLAIN = {**_OUTER, **_NORMS, **_ATTENTION, **_DENSE}
 _EXPERT_KEYS: Mapping[str, str | tuple[str, ...]] = {
     "expert_count": ("num_experts", "num_local_experts", "n_routed_experts"),
@@ -86,16 +92,50 @@ _ROUTED_KEYS: Mapping[str, str | tuple[str, ...]] = {
     "expert_group_count": "n_group",
     "expert_group_used_count": "topk_group",
 }
+_SILU: Mapping[str, tuple[object, ...]] = {"hidden_act": ("silu",)}
+_WHOLE_HEADS: Mapping[str, tuple[object, ...]] = {
+    name: USUAL_REQUIREMENTS[name]
+    for name in ("partial_rotary_factor", "rope_parameters.partial_rotary_factor")
+}
+_SIGMOID: Mapping[str, tuple[object, ...]] = {"scoring_func": ("sigmoid",), "topk_method": ("noaux_tc",)}
+
+
+def _windows_elsewhere(settings: Mapping[str, Any]) -> list[str]:
+    """llama.cpp takes the windows of EXAONE 4 from the number of its layers."""
+    local = [bool(one) for one in settings.get("attention.sliding_window_pattern", ())]
+    if not settings.get("attention.sliding_window") or not any(local):
+        return []
+    if local == [layer % 4 < 3 for layer in range(64)]:
+        return []
+    return ["llama.cpp computes windows in exaone4 only with 64 layers, three of four of them with a window"]
+
+
+def _shares_elsewhere(settings: Mapping[str, object]) -> list[str]:
+    if settings.get("expert_weights_norm", True):
+        return []
+    return [
+        "norm_topk_prob is false, but llama.cpp divides the shares of qwen3moe's experts by their sum anyway"
+    ]
+
+
+def _nowhere(settings: Mapping[str, object]) -> list[str]:
+    return ["llama.cpp does not know this architecture; forks of it or Lumen run the file"]
+
 
 LLAMA = Checkpoint("llama", ("llama",), _PLAIN, interleaved=_PAIRED)
-QWEN2 = Checkpoint("qwen2", ("qwen2",), {**_PLAIN, **_BIASES})
-QWEN3 = Checkpoint("qwen3", ("qwen3",), {**_PLAIN, **_HEAD_NORMS})
+QWEN2 = Checkpoint("qwen2", ("qwen2",), {**_PLAIN, **_BIASES}, unused=_NO_WINDOW)
+QWEN3 = Checkpoint(
+    "qwen3", ("qwen3",), {**_PLAIN, **_HEAD_NORMS}, defaults={"head_dim": 128}, unused=_NO_WINDOW
+)
 QWEN3_MOE = Checkpoint(
     "qwen3moe",
     ("qwen3_moe",),
     {**_OUTER, **_NORMS, **_ATTENTION, **_HEAD_NORMS, **_EXPERTS},
     keys={**USUAL_KEYS, **_EXPERT_KEYS},
-    required={**USUAL_REQUIREMENTS, "decoder_sparse_step": (1,), "mlp_only_layers": ([],)},
+    required={**USUAL_REQUIREMENTS, "decoder_sparse_step": (1,), "mlp_only_layers": ()},
+    defaults={"norm_topk_prob": False},
+    unused=_NO_WINDOW,
+    elsewhere=_shares_elsewhere,
 )
 EXAONE = Checkpoint(
     "exaone",
@@ -119,7 +159,7 @@ EXAONE = Checkpoint(
         "block_count": "num_layers",
         "attention.layer_norm_rms_epsilon": "layer_norm_epsilon",
     },
-    required={"activation_function": ("silu",)},
+    required={"activation_function": ("silu",), **_WHOLE_HEADS},
     ignored=("*.rotary.inv_freq", "*.attn.attention.rotary.*"),
 )  # fmt: skip
 EXAONE4 = Checkpoint(
@@ -132,7 +172,9 @@ EXAONE4 = Checkpoint(
     },
     keys={**USUAL_KEYS, "attention.sliding_window": "sliding_window"},
     flags=_WINDOWS,
-    required={"hidden_act": ("silu",)},
+    required={**_SILU, **_WHOLE_HEADS},
+    defaults={"sliding_window": 4096, "sliding_window_pattern": 4},
+    elsewhere=_windows_elsewhere,
 )  # fmt: skip
 EXAONE_MOE = Checkpoint(
     "exaone-moe",
@@ -143,13 +185,17 @@ EXAONE_MOE = Checkpoint(
         **_ROUTED_KEYS,
         "attention.sliding_window": "sliding_window",
     },
-    leading={"leading_dense_block_count": ("mlp_layer_types", "dense")},
+    leading={"leading_dense_block_count": Words("mlp_layer_types", "dense", "sparse")},
     values={"expert_gating_func": 2},
     optional=frozenset((*_DENSE, *_EXPERTS, *_ROUTED)),
     ignored=("mtp.*",),
     flags=_WINDOWS,
-    required={"hidden_act": ("silu",)},
-)
+    required={**_SILU, **_WHOLE_HEADS, **_SIGMOID},
+    defaults={  # the other name of dense layers is looked for first
+        "first_last_k_dense_replace": 1, "routed_scaling_factor": 2.5, "sliding_window": 4096,
+        "sliding_window_pattern": 4,
+    },
+)  # fmt: skip
 EXAONE4_5 = replace(
     EXAONE4,
     model_types=("exaone4_5",),
@@ -176,11 +222,13 @@ HYPERCLOVAX = Checkpoint(
         "logit_scale": "logits_scaling",
     },
     required={**USUAL_REQUIREMENTS, "use_post_norm": (True,)},
+    defaults={"rms_norm_eps": 1e-6},
     interleaved=_PAIRED,
+    elsewhere=_nowhere,
 )
 SOLAR_OPEN = Checkpoint(
     "glm4moe",
-    ("solar_open", "glm4_moe"),
+    ("solar_open",),
     {**_OUTER, **_ATTENTION, **_DENSE, **_EXPERTS, **_ROUTED,
      "blk.{layer}.attn_norm.weight": _LAYER + "input_layernorm.weight",
      "blk.{layer}.post_attention_norm.weight": _LAYER + "post_attention_layernorm.weight"},
@@ -188,13 +236,21 @@ SOLAR_OPEN = Checkpoint(
     values={"expert_gating_func": 2},
     optional=frozenset((*_DENSE, *_EXPERTS, *_ROUTED)),
     ignored=("*.rotary_emb.inv_freq", "model.layers.{beyond}.*"),
-    required={"hidden_act": ("silu",), "use_qk_norm": (False,), "attention_bias": (False,)},
+    required={**_SILU, **_SIGMOID, "use_qk_norm": (False,), "attention_bias": (False,)},
+    defaults={"rope_theta": 1e6, "head_dim": 128},
 )  # fmt: skip
+GLM4_MOE = replace(
+    SOLAR_OPEN,
+    model_types=("glm4_moe",),
+    defaults={"partial_rotary_factor": 0.5, "first_k_dense_replace": 1},
+)
 KANANA2_TINY = Checkpoint(
     "kanana2_tiny",
     ("kanana2_tiny",),
     {**_PLAIN, **_HEAD_NORMS},
     keys={**USUAL_KEYS, "attention.sliding_window": "sliding_window"},
     flags=_WINDOWS,
-    required={"hidden_act": ("silu",)},
+    required={**_SILU, **_WHOLE_HEADS},
+    local_rope=True,
+    elsewhere=_nowhere,
 )

@@ -109,7 +109,7 @@ def lumen_models() -> list[ModelSource]:
         ),
         _page(
             "glm4moe",
-            checkpoints=(checkpoints.SOLAR_OPEN,),
+            checkpoints=(checkpoints.SOLAR_OPEN, checkpoints.GLM4_MOE),
             releases=releases.SOLAR_OPEN,
             chats=(chats.SOLAR_OPEN,),
             family="Solar Open",

@@ -102,6 +102,8 @@ def resolve(
     pure = mixture.startswith("pure-")
     mixture = mixture.removeprefix("pure-")
     usual = DIFFERENT_USUAL.get(mixture, mixture)
+    if pure and mixture in TENSOR_TYPES_BY_NAME:  # a mixture of that name may mostly be another
+        usual = mixture
     if usual not in TENSOR_TYPES_BY_NAME:
         known = ", ".join(dict.fromkeys([*FILE_TYPES, *TENSOR_TYPES_BY_NAME]))
         raise UnsupportedFormatError(f"no tensor format or mixture {mixture!r}; GGUF knows {known}")

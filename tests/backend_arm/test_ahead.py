@@ -10,7 +10,7 @@ import pytest
 from kit.emulator import EMULATOR, GCC, MISSING, PROCESSORS
 
 from lumen_core.engine.ahead import compile_ahead
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.synth import synthesize
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
@@ -48,9 +48,18 @@ def test_the_demo_model_says_the_same(target: str, tmp_path: Path) -> None:
         assert run_ahead("demo", target, ids, tmp_path, threads=3) == wanted
 
 
-@pytest.mark.parametrize("shape", ["llama-tiny", "qwen2-tiny", "qwen3-tiny", "qwen3moe-tiny"])
-def test_models_of_mixed_formats(shape: str, tmp_path: Path) -> None:
-    path, ids = tmp_path / "model.gguf", list(range(3, 60))
+@pytest.mark.parametrize(
+    ("shape", "end"),
+    [
+        ("llama-tiny", 60),
+        ("qwen2-tiny", 60),
+        ("qwen3-tiny", 60),
+        ("qwen3moe-tiny", 60),
+        ("exaone4-tiny", 160),
+    ],
+)
+def test_models_of_mixed_formats(shape: str, end: int, tmp_path: Path) -> None:
+    path, ids = tmp_path / "model.gguf", list(range(3, end))
     synthesize(shape, path, format="q4_k_m", seed=1)
     found = run_ahead(str(path), "arm-dotprod", ids, tmp_path)
     with load(str(path), context=256, threads=1) as loaded:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.weights.model_file import TensorPlan

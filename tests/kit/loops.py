@@ -14,7 +14,8 @@ from lumen_core.target import Target
 
 _LABEL = re.compile(r"^(\.\w+):")
 _BRANCH = re.compile(r"^\s+(?:b|b\.\w+|cbn?z|tbn?z)\s.*?(\.LBB\w+)")
-_PRODUCT = re.compile(r"\s(?:[su]?dot|smmla|smlal2?|fmla|fmad|bfdot)\s")
+_DOT = re.compile(r"\s(?:[su]dot|smmla|bfdot|bfmmla)\s")
+_PRODUCT = re.compile(r"\s(?:[su]?dot|smmla|smlal2?|fmla|fmad|bfdot|bfmmla)\s")
 
 
 def matmul_assembly(form: NormalForm, target: Target, columns: int) -> str:
@@ -40,12 +41,12 @@ def inner_loops(assembly: str) -> list[list[str]]:
 
 
 def hot_loop(assembly: str) -> list[str]:
-    """The inner loop with the most multiplications."""
-    return max(inner_loops(assembly), key=products)
+    """The inner loop with the most dot products, or else multiplications."""
+    return max(inner_loops(assembly), key=lambda loop: (count(_DOT, loop), count(_PRODUCT, loop)))
 
 
-def products(loop: Sequence[str]) -> int:
-    return sum(bool(_PRODUCT.search(line)) for line in loop)
+def count(pattern: re.Pattern[str], loop: Sequence[str]) -> int:
+    return sum(bool(pattern.search(line)) for line in loop)
 
 
 def touches_stack(loop: Sequence[str]) -> list[str]:

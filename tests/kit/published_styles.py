@@ -79,6 +79,7 @@ EXAONE4 = r"""
     {%- if role == 'assistant' and '</think>' in content -%}
         {%- set content = content.split('</think>')[-1].strip() -%}
     {%- endif -%}
+    {%- if role == 'assistant' -%}{%- set content = '<think>\n\n</think>\n\n' + content -%}{%- endif -%}
     {{- turn(role, content) -}}
 {%- endfor -%}
 {%- if add_generation_prompt -%}

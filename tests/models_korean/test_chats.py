@@ -55,7 +55,7 @@ def test_other_vocabularies_have_no_family() -> None:
 
 def parts(family: ChatFamily, prompt: str, stream: str) -> list[tuple[str, str]]:
     channels = Channels(family.marks, prompt)
-    return [*channels.push(stream), *channels.finish()]
+    return [piece[:2] for piece in (*channels.push(stream), *channels.finish())]
 
 
 def test_hyperclova_x_goes_on_after_its_thoughts() -> None:
@@ -111,9 +111,9 @@ def test_what_ends_a_turn_of_a_loaded_model(
 
 SYSTEM, USER, ANSWER = ({"role": role, "content": text} for role, text in
                         (("system", "S"), ("user", "U"), ("assistant", "A")))  # fmt: skip
-_EXAONE4 = (
-    "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\nA[|endofturn|]\n"
-    "[|user|]\nU[|endofturn|]\n[|assistant|]\n"
+_EXAONE4 = (  # answers stand behind an empty thought, as they are asked for without thinking
+    "[|system|]\nS[|endofturn|]\n[|user|]\nU[|endofturn|]\n"
+    "[|assistant|]\n<think>\n\n</think>\n\nA[|endofturn|]\n[|user|]\nU[|endofturn|]\n[|assistant|]\n"
 )
 _K_EXAONE = _EXAONE4.replace("[|", "<|").replace("|]", "|>")
 _HYPERCLOVA_X = (
@@ -194,17 +194,20 @@ def test_exaone_3_begins_with_an_empty_system_turn(template: str) -> None:
     assert render(template, [USER]) == "[|system|][|endofturn|]\n[|user|]U\n[|assistant|]"
 
 
+CALLING = (chats.QWEN, chats.QWEN3, chats.EXAONE4, chats.K_EXAONE, chats.HYPERCLOVA_X, chats.SOLAR_OPEN,
+           chats.LLAMA3, chats.A_X, chats.KANANA2)  # fmt: skip
 FUNCTION = {"name": "날씨", "arguments": {"도시": "서울"}}
 CALLED = {"role": "assistant", "content": "",
           "tool_calls": [{"id": "c1", "type": "function", "function": FUNCTION}]}  # fmt: skip
 GIVEN = {"role": "tool", "content": "맑음", "tool_call_id": "c1", "name": "날씨"}
 _JSON = '{"name": "날씨", "arguments": {"도시": "서울"}}'
+_CALL = f"<tool_call>\n{_JSON}\n</tool_call>"
+_XML = "<tool_call>\n<function=날씨>\n<parameter=도시>\n서울\n</parameter>\n</function>\n</tool_call>"
+_RESPONSE = "<|im_start|>user\n<tool_response>\n맑음\n</tool_response><|im_end|>\n"
 # family -> our template, the published style's, how a call and its result stand in the prompt
 CALLS = {
     "Qwen": (
-        templates.CHATML, published_styles.QWEN3,
-        f"<|im_start|>assistant\n<tool_call>\n{_JSON}\n</tool_call><|im_end|>\n"
-        "<|im_start|>user\n<tool_response>\n맑음\n</tool_response><|im_end|>\n",
+        templates.CHATML, published_styles.QWEN3, f"<|im_start|>assistant\n{_CALL}<|im_end|>\n{_RESPONSE}",
     ),
     "HyperCLOVA X": (
         templates.HYPERCLOVA_X, published_styles.HYPERCLOVA_X,
@@ -216,11 +219,25 @@ CALLS = {
         "<|begin|>assistant<|tool_calls|><|tool_call:begin|>c1<|tool_call:name|>날씨<|tool_call:args|>"
         '{"도시": "서울"}<|tool_call:end|><|calls|>',
     ),
-    "Kanana-2": (
-        None, published_styles.KANANA2,
-        "<tool_call>\n<function=날씨>\n<parameter=도시>\n서울\n</parameter>\n</function>\n</tool_call><|im_end|>\n",
+    "Solar Open's result": (
+        templates.SOLAR_OPEN, None,
+        "<|begin|>tool<|tool_response:id|>c1<|tool_response:name|>날씨<|tool_response:result|>맑음"
+        "<|tool_response:end|><|end|>",
     ),
-    "Mi:dm": (None, published_styles.MIDM, f"<tool_call>{_JSON}</tool_call><|eot_id|>"),
+    "Kanana-2": (templates.KANANA2, published_styles.KANANA2, f"{_XML}<|im_end|>\n"),
+    "Kanana-2's result": (templates.KANANA2, None, f"{_XML}<|im_end|>\n{_RESPONSE}"),
+    "Mi:dm": (templates.LLAMA3, published_styles.MIDM, f"<tool_call>{_JSON}</tool_call><|eot_id|>"),
+    "A.X": (templates.A_X, None, f"<|im_start|><|assistant|>{_CALL}<|im_end|>"),
+    "EXAONE 4": (
+        templates.EXAONE4, None,
+        f"<think>\n\n</think>\n\n<tool_call>{_JSON}</tool_call>[|endofturn|]\n"
+        '[|tool|]\n<tool_result>{"result": "맑음"}</tool_result>[|endofturn|]\n',
+    ),
+    "K-EXAONE": (
+        templates.K_EXAONE, None,
+        f"<think>\n\n</think>\n\n<tool_call>{_JSON}</tool_call><|endofturn|>\n"
+        "<|tool|>\n<tool_result>맑음</tool_result><|endofturn|>\n",
+    ),
 }  # fmt: skip
 
 
@@ -234,13 +251,43 @@ def test_tool_calls_stand_in_the_prompt(name: str) -> None:
 def test_what_stands_in_the_prompt_is_read_back() -> None:
     """The text of a call, as a template writes it and a model repeats it, gives the call again."""
     call = ToolCall("날씨", {"도시": "서울"})
-    for family, template in ((chats.QWEN3, published_styles.QWEN3), (chats.LLAMA3, published_styles.MIDM),
-                             (chats.KANANA2, published_styles.KANANA2), (chats.EXAONE4, templates.EXAONE4),
-                             (chats.HYPERCLOVA_X, published_styles.HYPERCLOVA_X)):  # fmt: skip
+    published = ((chats.QWEN3, published_styles.QWEN3), (chats.LLAMA3, published_styles.MIDM),
+                 (chats.KANANA2, published_styles.KANANA2),
+                 (chats.HYPERCLOVA_X, published_styles.HYPERCLOVA_X))  # fmt: skip
+    for family, template in (*published, *((family, family.template) for family in CALLING)):
         begin = render(template, [USER])
         stream = render(template, [USER, CALLED], add_generation_prompt=False)
         texts = [text for channel, text in parts(family, begin, stream) if channel == "tool"]
-        assert [parse_calls(family.tools, text) for text in texts] == [[call]], family.name
+        read = [(one.name, one.arguments) for text in texts for one in parse_calls(family.tools, text)]
+        assert read == [(call.name, call.arguments)], family.name
+
+
+RESULTS = [CALLED, GIVEN, {**GIVEN, "tool_call_id": "c2", "content": "비"}]
+TOOLS = [{"type": "function", "function": {"name": "날씨", "description": "말한다"}}]
+
+
+@pytest.mark.parametrize("family", CALLING, ids=lambda family: family.name)
+def test_every_family_with_a_form_of_calls_shows_the_tools(family: ChatFamily) -> None:
+    """The list stands once, in front of the conversation, with the system's message or without."""
+    shown = json.dumps(TOOLS[0] if family is not chats.SOLAR_OPEN else TOOLS[0]["function"],
+                       ensure_ascii=False)  # fmt: skip
+    system, user = {"role": "system", "content": "친절하게"}, {"role": "user", "content": "서울은?"}
+    for messages in ([system, user], [user], [system, user, *RESULTS]):
+        prompt = render(family.template, messages, tools=TOOLS)
+        assert prompt.count(shown) == prompt.count("서울은?") == 1
+        assert prompt.index(shown) < prompt.index("서울은?")
+        assert prompt.count("친절하게") == (messages[0] is system)
+        assert shown not in render(family.template, messages)
+
+
+def test_results_of_one_step_stand_together() -> None:
+    qwen = render(templates.CHATML, [USER, *RESULTS])
+    assert "\n맑음\n</tool_response>\n<tool_response>\n비\n</tool_response><|im_end|>\n" in qwen
+    exaone = render(templates.EXAONE4, [USER, *RESULTS])
+    assert (
+        '[|tool|]\n<tool_result>{"result": "맑음"}</tool_result>\n'
+        '<tool_result>{"result": "비"}</tool_result>[|endofturn|]\n'
+    ) in exaone
 
 
 def test_published_styles_with_tools_dates_and_thoughts() -> None:

@@ -17,7 +17,7 @@ from kit import plain_decoder
 from kit import tiny_models as tiny
 from kit.engines import Engine
 
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
 
@@ -64,8 +64,7 @@ def test_logits(name: str, open_case: Callable[..., Engine]) -> None:
     if window:
         ring = pools[window]
         assert ring.layers == (0, 1, 2)
-        # what the first token of a step sees, the step, and the rest of a page at either end
-        assert ring.pages * 64 <= window + 256 + 2 * 64
+        assert ring.pages * 64 <= window + 2 * 64 - 1  # in whole pages, and a page
         assert ring.pages * 64 < len(ids)
 
 
@@ -83,7 +82,7 @@ def test_a_prompt_that_the_ring_has_lost_is_read_again(open_case: Callable[..., 
         assert sequence.rewind(470) == 470
         model.runner.prefill(sequence, ids[470:])
         assert sequence.rewind(100) == 0  # keys before 100 stood where later ones stand now
-        model.runner.prefill(sequence, ids[:150])
+        model.runner.prefill(sequence, ids[:120])
         assert sequence.rewind(100) == 100  # nothing is lost so far
         np.testing.assert_array_equal(model.runner.logits(sequence, ids[:50]), straight[100:])
 

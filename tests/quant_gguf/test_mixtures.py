@@ -45,9 +45,10 @@ def test_every_mixture_has_a_number() -> None:
     assert set(MIXTURES.split()) <= FILE_TYPES.keys()
 
 
-def test_pure() -> None:
+@pytest.mark.parametrize("name", ["q4_0", "iq2_s", "iq2_xs"])  # the mixture iq2_s is mostly iq2_xs
+def test_pure(name: str) -> None:
     shape = SHAPES["llama"]
-    assert set(resolve("pure-q4_0", shape.tensors(), shape.layers).values()) == {"q4_0", "f32"}
+    assert set(resolve(f"pure-{name}", shape.tensors(), shape.layers).values()) == {name, "f32"}
 
 
 def test_coarse_formats_want_importances() -> None:

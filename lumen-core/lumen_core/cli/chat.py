@@ -15,10 +15,12 @@ from lumen_core.errors import LumenError
 
 if TYPE_CHECKING:
     from lumen_core.engine.model import Model
+    from lumen_core.text.tools import ToolCall
 
 HELP = """/bye            leave (also Ctrl-D)
 /clear          forget the conversation
 /system TEXT    set the system message and start anew
+/result TEXT    what a tool that the model called gave back; after the last one the model goes on
 /think, /nothink  turn thinking on or off, where the model has it; `/think 200`: so many tokens at most
 /stats          how fast the last answer was
 /help           this list
@@ -28,6 +30,7 @@ EPILOG = """Examples:
 
   lumen chat                                    talk to the embedded model
   lumen chat model.gguf --system "너는 친절한 도우미야." --temp 0.7
+  lumen chat model.gguf --tools tools.json      calls of tools are shown; /result TEXT answers one
 """
 
 
@@ -37,6 +40,7 @@ def chat(
     max_tokens: options.MaxTokens = 1024,
     think: options.Think = None,
     think_budget: options.ThinkBudget = None,
+    tools: options.ToolsFile = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -59,6 +63,7 @@ def chat(
         repeat_penalty=repeat_penalty,
         seed=seed,
     )
+    functions = options.tools_of(tools)
     with (
         options.opened(model, threads, context, target, kv_format=kv_format) as loaded,
         options.speculating(lookup, draft, threads, context, target) as guesses,
@@ -68,7 +73,8 @@ def chat(
             note("/help lists the commands, /bye leaves.")
         thinking = options.given(think=think if think_budget is None else think_budget)
         sampling = loaded.recommended | sampling
-        Conversation(loaded, system, {"max_tokens": max_tokens, **thinking, **sampling, **guesses}).talk()
+        more = {"max_tokens": max_tokens, **thinking, **sampling, **guesses}
+        Conversation(loaded, system, more | ({"tools": functions} if functions else {})).talk()
 
 
 class Conversation:
@@ -77,11 +83,13 @@ class Conversation:
     def __init__(self, model: Model, system: str | None, sampling: dict[str, Any]):
         self.model = model
         self.sampling = sampling
-        self.messages: list[dict[str, str]] = []
+        self.messages: list[dict[str, Any]] = []
+        self.calls: list[ToolCall] = []  # those that wait for their results
         self.start(system)
 
     def start(self, system: str | None) -> None:
         self.system = system
+        self.calls = []
         self.messages = [{"role": "system", "content": system}] if system else []
 
     def talk(self) -> None:
@@ -98,7 +106,8 @@ class Conversation:
             if line.startswith("/"):
                 self.command(line)
             elif line.strip():
-                self.answer(line)
+                self.calls = []
+                self.answer({"role": "user", "content": line})
 
     def command(self, line: str) -> None:
         name, _, rest = line.strip().partition(" ")
@@ -106,6 +115,8 @@ class Conversation:
             self.start(self.system)
         elif name == "/system":
             self.start(rest.strip() or None)
+        elif name == "/result":
+            self.result(rest)
         elif name in ("/think", "/nothink"):
             self.think(name == "/think", rest.strip())
         elif name == "/stats":
@@ -123,17 +134,30 @@ class Conversation:
         else:
             self.sampling["think"] = int(budget) if budget else wanted
 
-    def answer(self, text: str) -> None:
+    def result(self, text: str) -> None:
+        """Take what the first tool that waits gave back; the model goes on when none waits any more."""
+        if not self.calls:
+            note("no tool was called")
+            return
+        call, *others = self.calls
+        given = {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": text}
+        if others:
+            self.calls = others
+            self.messages.append(given)
+            note(f"/result TEXT answers the call of {others[0].name}")
+        else:
+            self.answer(given)
+
+    def answer(self, message: dict[str, Any]) -> None:
         """Stream the model's answer; what was stopped or failed leaves the conversation usable."""
-        warn_of_decomposed(text, self.model.tokenizer)
-        asked = [*self.messages, {"role": "user", "content": text}]
-        pieces: list[str] = []
+        warn_of_decomposed(message["content"], self.model.tokenizer)
+        asked = [*self.messages, message]
+        turn = self.model.stream_parts(asked, **self.sampling)
         speech = Speech()
         try:
-            for part in self.model.stream_parts(asked, **self.sampling):
+            for part in turn:
                 speech.write(part.channel, part.text)
-                if part.channel == "answer":  # earlier thoughts are no part of the conversation
-                    pieces.append(part.text)
+            speech.calls(turn.reply())
         except KeyboardInterrupt:
             note(" (stopped)")
         except LumenError as error:
@@ -141,7 +165,13 @@ class Conversation:
             return
         finally:
             speech.end()
-        self.messages = [*asked, {"role": "assistant", "content": "".join(pieces)}]
+        if turn.run is None:  # stopped before it began
+            return
+        reply = turn.reply()
+        self.messages = [*asked, reply.message]
+        self.calls = list(reply.tool_calls)
+        if self.calls:
+            note(f"/result TEXT answers the call of {self.calls[0].name}")
 
 
 def read_message() -> str:

@@ -62,11 +62,17 @@ def inspect(
                 f"{size_text(memory['weights'])} weights + {size_text(memory['cache'])} keys and values "
                 f"({memory['context']} tokens of context; one more: {size_text(memory['cache_per_token'])})"
             )
+            facts["windows"] = "; ".join(
+                f"{ring['layers']} layers see {ring['window']} tokens and keep {ring['tokens']}: "
+                f"{size_text(ring['bytes'])}"
+                for ring in memory["rings"]
+            )
         if identity.releases:
             one, names = identity.releases[0], " or ".join(release.name for release in identity.releases)
             facts["model"] = f"{names} by the number of parameters ({one.vendor}, {one.license})"
         facts["chat"] = identity.chat
         facts["will not work"] = "; ".join(identity.problems)
+        facts["note"] = "; ".join(identity.remarks)
         print_facts(facts)
         print_table(["key", "value"], [(key, _short(value)) for key, value in opened.metadata.items()])
         if tensors:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -91,11 +91,34 @@ ThinkBudget = Annotated[
     int | None,
     typer.Option("--think-budget", min=1, help="Think for at most so many tokens; implies --think."),
 ]
+ToolsFile = Annotated[
+    Path | None,
+    typer.Option("--tools", metavar="<FILE>",
+                 help="Functions that the model may call, a JSON list as in OpenAI's API; implies --chat."),
+]  # fmt: skip
 
 
 def given(**options: Any) -> dict[str, Any]:
     """Return the options that have a value, so that the engine's own defaults hold for the others."""
     return {name: value for name, value in options.items() if value is not None}
+
+
+def tools_of(path: Path | None) -> list[Mapping[str, Any]]:
+    """Read the descriptions of tools in a file; none without one."""
+    if path is None:
+        return []
+    import json
+
+    from lumen_core.text.tools import described
+
+    try:
+        return described(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise LumenError(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:  # of UTF-8 or of JSON
+        raise LumenError(f"{path} is no JSON: {error}") from None
+    except LumenError as error:
+        raise LumenError(f"{path}: {error}") from None
 
 
 def valid_text(text: str, what: str = "the prompt") -> str:
@@ -143,18 +166,20 @@ def opened(
     import gc
     from contextlib import nullcontext
 
-    from lumen_core.cli.output import progress_bar
+    from lumen_core.cli.output import note, progress_bar
 
     valid_text(name, "the file name")
     gc.disable()  # what loading makes stays: looking through it again and again takes a tenth of the time
     try:
-        from lumen_core.engine.model import load
+        from lumen_core.engine.loading import load
 
         with nullcontext() if quiet else progress_bar() as progress:
             model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
     finally:
         gc.enable()
     try:
+        for remark in model.remarks:
+            note(f"note: {remark}")
         yield model
     finally:
         model.close()

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lumen_core.engine.chat import Reply
 
 ProgressCallback = Callable[[str, int, int], None]
 
@@ -26,13 +29,18 @@ def write(text: str) -> None:
 
 
 class Speech:
-    """Writes an answer to standard output and the thoughts before it, dimmed, to standard error."""
+    """Writes an answer to standard output and the thoughts before it, dimmed, to standard error.
+
+    Calls of tools are shown as JSON, one a line, when the turn is over.
+    """
 
     def __init__(self) -> None:
         self._channel = ""
         self._dim = sys.stderr.isatty()
 
     def write(self, channel: str, text: str) -> None:
+        if channel == "tool":
+            return
         if channel != self._channel:
             if self._channel:
                 self.end()
@@ -45,12 +53,23 @@ class Speech:
         else:
             write(text)
 
+    def calls(self, reply: Reply) -> None:
+        """Show the calls of a turn."""
+        if reply.tool_calls:
+            if self._channel:
+                self.end()
+            self._channel = "calls"
+        for call in reply.tool_calls:
+            write(json.dumps(asdict(call), ensure_ascii=False) + "\n")
+        for text in reply.unread:
+            note(f"the model wrote a tool call that cannot be read: {text}")
+
     def end(self) -> None:
         """Close what was begun, so that the next words stand on a line of their own."""
         if self._channel == "reasoning":
             sys.stderr.write("\x1b[0m\n\n" if self._dim else "\n\n")
             sys.stderr.flush()
-        else:
+        elif self._channel != "calls":
             write("\n")
         self._channel = ""
 

@@ -21,6 +21,7 @@ EPILOG = """Examples:
   lumen run model.gguf "대한민국의 수도는" --temp 0.7 --seed 1
   lumen run model.gguf "한 문장으로 자기소개를 해 줘." --chat
   lumen run Qwen/Qwen3-0.6B "17 x 23?" --think
+  lumen run model.gguf "서울 날씨는?" --tools tools.json       calls of tools are printed as JSON
   lumen run model.gguf "<|im_start|>user..." --parse-special    a prompt with control tokens of its own
   cat letter.txt | lumen run model.gguf -       the prompt from standard input
 """
@@ -37,6 +38,7 @@ def run(
     parse_special: options.ParseSpecial = False,
     think: options.Think = None,
     think_budget: options.ThinkBudget = None,
+    tools: options.ToolsFile = None,
     temperature: options.Temperature = None,
     top_k: options.TopK = None,
     top_p: options.TopP = None,
@@ -54,6 +56,7 @@ def run(
 ) -> None:
     """Continue a prompt; the answer alone goes to standard output, statistics to standard error."""
     text = options.text_or_stdin(prompt)
+    functions = options.tools_of(tools)
     sampling = options.given(
         temperature=temperature,
         top_k=top_k,
@@ -74,11 +77,13 @@ def run(
             options.valid_text(system, "the system message")
             messages.insert(0, {"role": "system", "content": system})
         thinking = think if think_budget is None else think_budget
-        with_template = chat or system is not None or thinking is not None
+        with_template = chat or system is not None or thinking is not None or tools is not None
         if with_template:
             sampling = loaded.recommended | sampling
-        if with_template and thinking is not None:
+        if thinking is not None:
             sampling["think"] = thinking
+        if functions:
+            sampling["tools"] = functions
         if with_template and parse_special:
             raise typer.BadParameter("--parse-special is for plain prompts; a chat template writes its own")
         warn_of_decomposed(text, loaded.tokenizer)
@@ -91,8 +96,10 @@ def run(
         speech = Speech()
         try:
             if with_template:
-                for part in loaded.stream_parts(messages, max_tokens=max_tokens, **sampling):
+                turn = loaded.stream_parts(messages, max_tokens=max_tokens, **sampling)
+                for part in turn:
                     speech.write(part.channel, part.text)
+                speech.calls(turn.reply())
             else:
                 if sys.stdout.isatty():  # people want the sentence, pipes the answer
                     write(text)

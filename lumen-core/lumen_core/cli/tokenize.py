@@ -34,7 +34,7 @@ def tokenize(
     json: options.Json = False,
 ) -> None:
     """Show a text's tokens; a file with only a vocabulary will do."""
-    from lumen_core.engine.model import load_tokenizer
+    from lumen_core.engine.loading import load_tokenizer
 
     content = options.text_or_stdin(text, "the text")
     if compare:

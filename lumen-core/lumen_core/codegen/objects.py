@@ -6,6 +6,8 @@ No middle-end passes: kernels are emitted in final form, and the pipeline would 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 
 import llvmlite.binding as llvm
@@ -50,15 +52,30 @@ def _module(text: str) -> llvm.ModuleRef:
     return module
 
 
-def compile_object(text: str, target: Target) -> bytes:
-    """Return the object file of an LLVM module."""
+@contextmanager
+def _code_generator(target: Target) -> Iterator[llvm.TargetMachine]:
+    """Give LLVM's machine for a target, for one thread at a time, with its settings as kernels need them.
+
+    Loop strength reduction looks for cheaper addresses. Kernels have them already (a pointer a stream,
+    constants behind it), the search takes half of all compile time, and the counters that it adds take
+    registers. The option is the whole process's, so it is put back for others who use LLVM in it.
+    """
     with _lock:
         machine = target_machine(target.triple, target.cpu, target.feature_string)
+        llvm.set_option("lumen", "-disable-lsr=true")
+        try:
+            yield machine
+        finally:
+            llvm.set_option("lumen", "-disable-lsr=false")
+
+
+def compile_object(text: str, target: Target) -> bytes:
+    """Return the object file of an LLVM module."""
+    with _code_generator(target) as machine:
         return machine.emit_object(_module(text))
 
 
 def compile_assembly(text: str, target: Target) -> str:
     """Return the assembly listing of an LLVM module."""
-    with _lock:
-        machine = target_machine(target.triple, target.cpu, target.feature_string)
+    with _code_generator(target) as machine:
         return machine.emit_assembly(_module(text))

@@ -23,6 +23,8 @@ _OPERATORS: Mapping[str, Callable[[Number, Number], Number]] = {
     ">": operator.gt, ">=": operator.ge, "|": operator.or_, "&": operator.and_,
 }  # fmt: skip
 OPERATORS = frozenset(_OPERATORS)
+SCALING_KEYS = ("type", "factor", "original_context_length", "yarn_attn_factor", "yarn_beta_fast",
+                "yarn_beta_slow")  # fmt: skip
 LAYER = "layer"  # in the default of a setting per layer: the layer's number
 
 

@@ -30,6 +30,7 @@ from lumen_core.quant.cache_layout import PAGE
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.runtime.memory import address
 from lumen_core.schedule.places import token_stride
+from lumen_core.schedule.segments import DIRECT
 
 MAGIC = 0x4E454D554C  # "LUMEN"
 IMAGE, HEADER = "model.image", "model.h"
@@ -168,7 +169,8 @@ def _header(session: Session, memory: Memory, image: _Image, model: str, threads
         "MEMORY": image.memory,
         "FRAME": image.place(memory.frame),
         "CONTEXT": memory.context,
-        "CHUNK": session.chunk,
+        # The programs' host in C does not know of staging (schedule/segments.py).
+        "CHUNK": min(session.chunk, DIRECT if any(pool.window for pool in memory.pools) else session.chunk),
         "THREADS": threads,
         "VOCABULARY": head.results[0].type.shape[-1].value or 0,
         "STATE_BYTES": token_stride(head.arguments[0].type.shape[-1].value or 0),

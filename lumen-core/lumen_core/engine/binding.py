@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_core.dsl.configuration import Configuration, configure
+from lumen_core.dsl.configuration import SCALING_KEYS, Configuration, configure
 from lumen_core.dsl.library import load
 from lumen_core.dsl.typed import TypedModel, TypedModule, TypedWeight
 from lumen_core.errors import LumenError, ModelError
@@ -18,6 +18,12 @@ from lumen_core.weights.model_file import FileTensor, ModelFile
 
 DEFAULT_CONTEXT = 4096  # tokens, where nobody asks for more: keys and values cost memory
 LARGEST_LAYERS = 1000
+# Keys below "<architecture>." that no step computes with, or that tensors say as well.
+_WITHOUT_EFFECT = frozenset((
+    "context_length", "vocab_size", "attention.value_length", "attention.causal", "tensor_data_layout",
+    "rope.dimension_count", "rope.dimension_sections", "rope.scaling.finetuned", "pooling_type",
+    "use_parallel_residual", "nextn_predict_layers",
+))  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -26,12 +32,14 @@ class BoundModel:
 
     weights  model weights by name
     layers   weights of every layer by name; a weight that only some layers have is missing in the others
+    remarks  settings of the file that nothing computes with
     """
 
     configuration: Configuration
     weights: Mapping[str, FileTensor]
     layers: tuple[Mapping[str, FileTensor], ...]
     context: int
+    remarks: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> int:
@@ -87,7 +95,7 @@ def bind(model: TypedModel, file: ModelFile) -> BoundModel:
         )
     context = _metadata(file, "context_length")
     limit = int(context) if isinstance(context, int | np.integer) and int(context) > 0 else 2048
-    return BoundModel(configuration, weights, tuple(found), limit)
+    return BoundModel(configuration, weights, tuple(found), limit, _remarks(model, file))
 
 
 def _unused(name: str, patterns: tuple[str, ...], layers: int) -> bool:
@@ -98,6 +106,19 @@ def _unused(name: str, patterns: tuple[str, ...], layers: int) -> bool:
         if found and all(int(number) >= layers for number in found.groups()):
             return True
     return False
+
+
+def _remarks(model: TypedModel, file: ModelFile) -> tuple[str, ...]:
+    """Settings that have a value, and that neither the page reads nor is known to change nothing."""
+    keys = {str(entry.key) for entry in model.config}
+    read = keys | _WITHOUT_EFFECT | {f"{key}.{part}" for key in keys for part in SCALING_KEYS}
+    start = f"{file.architecture}."
+    left = []
+    for name, value in file.metadata.items():
+        key = name.removeprefix(start)
+        if key != name and key not in read and np.any(value):  # type: ignore[call-overload]
+            left.append(f"{name} = {str(value)[:60]} is not used")
+    return (*file.remarks, *left)
 
 
 def _metadata(file: ModelFile, key: str) -> object:

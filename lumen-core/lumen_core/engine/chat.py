@@ -1,36 +1,29 @@
 """Conversations: thoughts, answers and tool calls apart, as the model's family writes them.
 
-In: a model and messages.  Out: `Part`s while they come, or a whole `Reply`.
+In: a model and messages.  Out: a `Turn` to be read while it comes, then its `Reply`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lumen_core.engine.generation import Completion, Run
 from lumen_core.engine.sampling import Sampling
 from lumen_core.errors import LumenError, TemplateError
-from lumen_core.text.chat import ANSWER, REASONING, TOOL, Channels, ChatFamily
+from lumen_core.text.chat import ANSWER, REASONING, TOOL, Channels, ChatFamily, Piece
 from lumen_core.text.template import render
 from lumen_core.text.tokenizer import Tokenizer
-from lumen_core.text.tools import ToolCall, parse_calls
+from lumen_core.text.tools import ToolCall, as_message, described, for_template, parse_calls
 
 if TYPE_CHECKING:
     from lumen_core.engine.model import Model
 
 Messages = Sequence[Mapping[str, Any]]
 _PLAIN = ChatFamily("plain", ())
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some text of one channel: "answer", "reasoning" or "tool"."""
-
-    channel: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -43,25 +36,61 @@ class Reply:
     unread: tuple[str, ...]
     completion: Completion
 
+    @property
+    def message(self) -> dict[str, Any]:
+        """The turn as the conversation goes on with it; results of its calls follow as messages of `tool`."""
+        return as_message(self.text, self.tool_calls, self.reasoning)
+
 
 @dataclass
 class Turn:
-    """One turn while it goes on."""
+    """The next turn of a conversation: iterate over its parts while they come, then ask for the `reply`."""
 
     model: Model
     messages: Messages
     think: bool | int | None
-    tools: Sequence[Mapping[str, Any]] | None
+    tools: Sequence[Mapping[str, Any]]
     template: Mapping[str, Any]
     max_tokens: int | None
     options: dict[str, Any]
     run: Run | None = None
+    read: list[Piece] = field(default_factory=list)
+
+    def __iter__(self) -> Iterator[Piece]:
+        for part in self.parts():
+            self.read.append(part)
+            yield part
+
+    def reply(self) -> Reply:
+        """Return what was read of the turn so far, its tool calls taken apart."""
+        if self.run is None:
+            raise LumenError("the turn has not begun: read its parts first")
+        texts = {ANSWER: "", REASONING: ""}
+        written: list[str] = []
+        for (channel, _), parts in groupby(self.read, lambda part: (part.channel, part.section)):
+            text = "".join(part.text for part in parts)
+            if channel == TOOL:
+                written.append(text)
+            else:
+                texts[channel] += text
+        calls: list[ToolCall] = []
+        unread = []
+        for text in written:
+            try:
+                calls += parse_calls(self.family.tools, text, self.tools)
+            except TemplateError:
+                unread.append(text)
+        before = sum(len(message.get("tool_calls") or ()) for message in self.messages)
+        named = (replace(call, id=call.id or f"call_{n}") for n, call in enumerate(calls, before + 1))
+        run = self.run
+        completion = Completion(texts[ANSWER], tuple(run.tokens), run.finish_reason, run.statistics())
+        return Reply(texts[ANSWER], texts[REASONING], tuple(named), tuple(unread), completion)
 
     @property
     def family(self) -> ChatFamily:
         return self.model.family or _PLAIN
 
-    def parts(self) -> Iterator[Part]:
+    def parts(self) -> Iterator[Piece]:
         prompt = self.prompt()
         channels = Channels(self.family.marks, prompt)
         ids = self.model.tokenizer.encode(prompt, add_special=False, parse_special=True)
@@ -74,19 +103,19 @@ class Turn:
             written = self.run.tokens
             if channels.channel != REASONING or self.run.finish_reason == "stop":
                 if self.run.finish_reason == "stop" or limit == self.max_tokens:
-                    yield from (Part(*part) for part in channels.finish())
+                    yield from channels.finish()
                     return
             else:
                 closing = self.model.tokenizer.encode(
                     self.family.end_thinking, add_special=False, parse_special=True
                 )
-                yield from (Part(*part) for part in channels.push(self.family.end_thinking))
+                yield from channels.push(self.family.end_thinking)
                 written = written + closing
         rest = None if self.max_tokens is None else max(0, self.max_tokens - len(written))
         yield from self._some(ids + written, rest, channels)
         assert self.run is not None
         self.run.tokens[:0] = written
-        yield from (Part(*part) for part in channels.finish())
+        yield from channels.finish()
 
     def prompt(self) -> str:
         """Render the conversation, with what turns thinking on or off."""
@@ -103,14 +132,17 @@ class Turn:
             if self.family.budget and messages and isinstance(messages[-1].get("content"), str):
                 text = messages[-1]["content"] + self.family.budget.format(tokens=self.think)
                 messages[-1] = {**messages[-1], "content": text}
-        if self.tools:
-            variables["tools"] = list(self.tools)
-        return self.model.chat_prompt(messages, **variables)
+        if not self.tools:
+            return self.model.chat_prompt(messages, **variables)
+        prompt = self.model.chat_prompt(messages, **variables, tools=self.tools)
+        if prompt == self.model.chat_prompt(messages, **variables):
+            raise TemplateError(f"{self.model.path}: the model's chat template has no place for tools")
+        return prompt
 
-    def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Part]:
+    def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Piece]:
         run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
         for piece in self.model.pieces(run):
-            yield from (Part(*part) for part in channels.push(piece))
+            yield from channels.push(piece)
 
     def shown(self) -> frozenset[int]:
         """Control tokens that the family's marks are made of."""
@@ -126,33 +158,7 @@ def turn(model: Model, messages: Messages, *, think: bool | int | None = None,
     """Begin a turn; see `Model.stream_parts`."""
     Sampling(**sampling)  # what is wrong is said now
     options = {"stop": stop, "ignore_end": ignore_end, "speculate": speculate, **sampling}
-    return Turn(model, messages, think, tools, template or {}, max_tokens, options)
-
-
-def reply(one: Turn) -> Reply:
-    """Read a turn to its end."""
-    texts = {ANSWER: "", REASONING: "", TOOL: ""}
-    written: list[str] = []
-    previous = ""
-    for part in one.parts():
-        texts[part.channel] += part.text
-        if part.channel == TOOL:
-            if previous == TOOL and written:
-                written[-1] += part.text
-            else:
-                written.append(part.text)
-        previous = part.channel
-    calls: list[ToolCall] = []
-    unread = []
-    for text in written:
-        try:
-            calls += parse_calls(one.family.tools, text, one.tools or ())
-        except TemplateError:
-            unread.append(text)
-    assert one.run is not None
-    run = one.run
-    completion = Completion(texts[ANSWER], tuple(run.tokens), run.finish_reason, run.statistics())
-    return Reply(texts[ANSWER], texts[REASONING], tuple(calls), tuple(unread), completion)
+    return Turn(model, messages, think, described(tools or ()), template or {}, max_tokens, options)
 
 
 def chat_prompt(path: Path, tokenizer: Tokenizer, family: ChatFamily | None, messages: Messages,
@@ -169,7 +175,7 @@ def chat_prompt(path: Path, tokenizer: Tokenizer, family: ChatFamily | None, mes
     # of its family, which templates look for.
     marks = frozenset(family.marks) if family is not None else frozenset()
     try:
-        shielded = [_shielded(tokenizer, message, marks) for message in messages]
+        shielded = [for_template(_shielded(tokenizer, message, marks)) for message in messages]
         if variables.get("tools"):
             variables = {**variables, "tools": _texts(variables["tools"], tokenizer.shield)}
     except RecursionError:

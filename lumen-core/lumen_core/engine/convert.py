@@ -7,20 +7,20 @@ cannot say otherwise, such as how texts are composed, stays in it as the origina
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from lumen_core.engine.rewriting import Rewriting
 from lumen_core.engine.session import format_identities, load_formats
-from lumen_core.engine.sources import open_model
+from lumen_core.engine.sources import checkpoint_of, open_model
 from lumen_core.errors import LumenError, ModelError, TokenizerError
 from lumen_core.plugins.registry import Registry
 from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY
 from lumen_core.text.recognize import recognized
 from lumen_core.text.vocabulary import BYTE_LEVEL
-from lumen_core.weights.model_file import FileTensor, TensorPlan
+from lumen_core.weights.model_file import FileTensor, ModelFile, TensorPlan
 
 Progress = Callable[[str, int, int], None]
 ELEMENTS = ("f32", "f16", "bf16")
@@ -43,7 +43,7 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
     with open_model(source, registry) as file:
         if file.path.exists() and path.exists() and file.path.samefile(path):
             raise LumenError(f"{path} is what would be read; choose another name")
-        remarks: list[str] = []
+        remarks = [*file.remarks, *_elsewhere(file, registry)]
         metadata = portable(file.metadata, remarks)
         tensors = list(file.tensors.values())
         forms = load_formats(registry, {t.format for t in tensors})
@@ -73,6 +73,17 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
             writer.abort()
             raise
     return remarks
+
+
+def _elsewhere(file: ModelFile, registry: Registry) -> Sequence[str]:
+    """What other engines do not compute as the checkpoint's settings say."""
+    if not file.path.is_dir():
+        return ()
+    start = f"{file.architecture}."
+    settings = {
+        key.removeprefix(start): value for key, value in file.metadata.items() if key.startswith(start)
+    }
+    return checkpoint_of(file.path, registry).elsewhere(settings)
 
 
 def portable(metadata: Mapping[str, object], remarks: list[str]) -> dict[str, object]:

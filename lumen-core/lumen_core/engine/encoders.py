@@ -1,6 +1,6 @@
 """The compiled quantizer of a format: its kernels, built, compiled (or taken from the cache) and linked.
 
-In: a normal form, a target. Out: `weights.encoder.Functions`, which `quant.encode` takes as its searcher.
+In: a normal form, a target. Out: an engine of `weights.encoder`, which `quant.encode` takes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from lumen_core.engine.session import compile_request
 from lumen_core.ir.kernel import Kernel
 from lumen_core.quant.alphabet import fields_of
 from lumen_core.quant.encode import Encoder
+from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
-from lumen_core.runtime.link import Library
+from lumen_core.runtime.link import Function, Library
+from lumen_core.schedule.encode import build_blocks, build_floats, is_plain, room
 from lumen_core.schedule.phases import Request
 from lumen_core.schedule.search import (
     AFFINE_SUMS,
@@ -27,13 +29,13 @@ from lumen_core.schedule.search import (
     build_trial,
 )
 from lumen_core.target import Target
-from lumen_core.weights.encoder import Functions
+from lumen_core.weights.encoder import BlockEngine, CompiledEngine, FloatEngine, SearchEngine
 
 
 def compile_encoder(
     form: NormalForm, target: Target, cache: ObjectCache, weighted: bool = False
-) -> Functions | None:
-    """Return the compiled search of a format; None for one that is stored as plain floats.
+) -> CompiledEngine:
+    """Return the compiled engine of a format.
 
     Args:
         weighted: for weights that come with an importance.
@@ -41,44 +43,53 @@ def compile_encoder(
     Raises:
         UnsupportedFormatError: no quantizer is derived for the format.
     """
-    if form.kind == "float":
-        return None
-    encoder = Encoder(form)
-    form, builders = encoder.form, _builders(form, target, weighted)
+    form, builders = Encoder(form).form, _builders(form, target, weighted)
     content = f"weighted {weighted} {form!r}"
     requests = [Request(name, f"{name} {content}", build) for name, build in builders.items()]
     library = Library([compile_request(request, target, cache) for request in requests], list(builders))
-    sums = TRIAL_SUMS if form.offset is None else AFFINE_SUMS
-    counts = {"search": 1 if form.offset is None else 3, "trial": _scales(form) + len(sums),
-              "contents": _scales(form) + len(fields_of(encoder.alphabet))}  # fmt: skip
-    functions = {
-        name: library.function(name, None, *[ctypes.c_void_p] * (2 + count), *[ctypes.c_int64] * 3)
-        for name, count in counts.items()
-    }
-    functions["prepare"] = library.function("prepare", None, *[ctypes.c_void_p] * 4, *[ctypes.c_int64] * 3)
-    return Functions(target.lanes, sums, weighted, **functions)
 
+    def function(name: str, pointers: int, numbers: int) -> Function:
+        kinds = [*[ctypes.c_void_p] * pointers, *[ctypes.c_int64] * numbers]
+        return library.function(name, None, *kinds)
 
-def _scales(form: NormalForm) -> int:
-    return 1 if form.offset is None else 2
+    if form.kind == "float":
+        return FloatEngine(target.lanes, FLOAT_BYTES[form.element], function("floats", 3, 2))
+    if is_plain(form):
+        memory = room(form, target, weighted).bytes
+        return BlockEngine(target.lanes, form.block_bytes, memory, weighted, function("blocks", 5, 2))
+    affine = form.offset is not None
+    sums, given = (AFFINE_SUMS, 4) if affine else (TRIAL_SUMS, 3)  # weights, importance, scales (and offsets)
+    return SearchEngine(
+        target.lanes,
+        sums,
+        weighted,
+        prepare=function("prepare", 4, 3),
+        best=function("best", 5 if affine else 3, 3),
+        trial=function("trial", given + len(sums), 3),
+        contents=function("contents", given + len(fields_of(Encoder(form).alphabet)), 3),
+    )
 
 
 def encoder_kernels(form: NormalForm, target: Target) -> list[Kernel]:
-    """The kernels of a format's quantizer; none for one that is stored as plain floats."""
-    return [] if form.kind == "float" else [build() for build in _builders(form, target, False).values()]
+    """The kernels of a format's quantizer."""
+    return [build() for build in _builders(form, target, False).values()]
 
 
 def _builders(form: NormalForm, target: Target, weighted: bool) -> dict[str, Callable[[], Kernel]]:
     encoder = Encoder(form)
     form = encoder.form  # what it chooses, block by block
+    if form.kind == "float":
+        return {"floats": partial(build_floats, form, target, "floats")}
     effort = encoder.effort(weighted)
+    if is_plain(form):
+        return {"blocks": partial(build_blocks, form, target, weighted, encoder.signed, effort, "blocks")}
     if form.offset is None:
-        search = partial(build_scales, form, target, weighted, encoder.signed, effort)
+        best = partial(build_scales, form, target, weighted, encoder.signed, effort)
     else:
-        search = partial(build_affine, form, target, weighted, encoder.one_sign, effort)
+        best = partial(build_affine, form, target, weighted, encoder.one_sign, effort)
     builders: dict[str, Callable[..., Kernel]] = {
         "prepare": partial(build_prepare, form, target),
-        "search": search,
+        "best": best,
         "trial": partial(build_trial, form, target, weighted),
         "contents": partial(build_contents, form, target, weighted),
     }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, context_length, load_page
 from lumen_core.engine.cache_formats import cache_formats
-from lumen_core.engine.pools import CHUNK, plan_pools
+from lumen_core.engine.pools import CHUNK, cache_bytes, plan_pools
 from lumen_core.lower.model import lower_step
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
@@ -20,10 +20,21 @@ from lumen_core.weights.model_file import ModelFile
 
 
 @dataclass(frozen=True)
+class Ring:
+    """Layers that see `window` tokens keep `tokens` of a sequence, in `bytes` for all of these layers."""
+
+    window: int
+    layers: int
+    tokens: int
+    bytes: int
+
+
+@dataclass(frozen=True)
 class Footprint:
     """weights: as large packed as in the file, but for padding; cache: keys and values of a full context.
 
-    cache_per_token  what one more token takes: layers that see a window keep no more than that and a step
+    cache_per_token  what one more token takes
+    rings            what layers that see a window keep instead
     """
 
     context: int
@@ -31,6 +42,7 @@ class Footprint:
     weights: int
     cache_per_token: int
     cache: int
+    rings: tuple[Ring, ...]
 
 
 def footprint(
@@ -49,13 +61,18 @@ def footprint(
     check_cache_format(kept.values, size, "values")
     layer = CacheLayout(heads, size, 16, kept.keys, kept.values).layer_bytes
     wanted = context_length(context, bound.context)
-    pools = plan_pools(_windows(module, model, bound, registry), layer, wanted, CHUNK)
+    pools = plan_pools(_windows(module, model, bound, registry), layer, wanted)
     return Footprint(
         wanted,
         bound.context,
         sum(tensor.nbytes for tensor in file.tensors.values()),
         sum(pool.page_bytes // PAGE for pool in pools if not pool.window),
-        sum(min(pool.pages * PAGE, wanted) * (pool.page_bytes // PAGE) for pool in pools),
+        cache_bytes(pools, layer, CHUNK),
+        tuple(
+            Ring(pool.window, len(pool.layers), pool.pages * PAGE, pool.bytes)
+            for pool in pools
+            if pool.window
+        ),
     )
 
 

@@ -54,7 +54,7 @@ class Speed:
 def quality(form: NormalForm, target: Target) -> Quality:
     """Errors on Gaussian weights and on weights of a Student-t distribution with 3 degrees of freedom."""
     try:
-        searcher = compile_encoder(form, target, ObjectCache(None))
+        engine = compile_encoder(form, target, ObjectCache(None))
     except UnsupportedFormatError:
         return Quality(form.name, form.bits_per_weight, None, None, None)
     generator = np.random.default_rng(11)
@@ -65,7 +65,7 @@ def quality(form: NormalForm, target: Target) -> Quality:
     for sample in samples:
         rows = (sample * 0.02).astype(np.float32)
         started = time.perf_counter()
-        stored = encode(form, rows, None, searcher)
+        stored = encode(form, rows, None, engine)
         spent += time.perf_counter() - started
         found = form.decode(stored)
         lost = np.square(found.astype(np.float64) - rows).mean() / np.square(rows.astype(np.float64)).mean()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lumen_core.engine.binding import bind
+from lumen_core.engine.binding import BoundModel, bind
 from lumen_core.engine.session import load_formats, load_page
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
@@ -22,12 +22,16 @@ _FACTORS = "rope_freqs.weight"  # follows from settings and is in no count of pa
 
 @dataclass(frozen=True)
 class Identity:
-    """`releases` are those with this number of parameters; several may have one shape."""
+    """`releases` are those with this number of parameters; several may have one shape.
+
+    `problems` will not work, `remarks` are settings that nothing here computes with.
+    """
 
     parameters: int
     releases: tuple[Release, ...]
     chat: str
     problems: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 def identify(file: ModelFile, registry: Registry) -> Identity:
@@ -36,13 +40,14 @@ def identify(file: ModelFile, registry: Registry) -> Identity:
     entry = registry.architectures.get(file.architecture)
     known = entry.value.releases if entry is not None else ()
     releases = tuple(one for one in known if one.parameters == parameters)
+    bound: list[BoundModel] = []
     if file.tensors:
-        _run(problems, "weights", lambda: bind(load_page(registry, file.architecture)[1], file))
+        _run(problems, "weights", lambda: bound.append(bind(load_page(registry, file.architecture)[1], file)))
         formats = {tensor.format for tensor in file.tensors.values()}
         for name in sorted(formats):
             _run(problems, f"tensors of the format {name}", lambda name=name: load_formats(registry, {name}))
     chat = _chat(file, registry, problems)
-    return Identity(parameters, releases, chat, tuple(problems))
+    return Identity(parameters, releases, chat, tuple(problems), bound[0].remarks if bound else file.remarks)
 
 
 def _run(problems: list[str], what: str, trial: object) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from lumen_core.engine.pools import plan_pools
+from lumen_core.engine.pools import cache_bytes, plan_pools, staging_pages
 from lumen_core.engine.sequence import Pages, Sequence
 from lumen_core.engine.session import Session
 from lumen_core.engine.step_input import StepInput
@@ -46,7 +46,7 @@ class Memory:
         block = session.lowered.function("block")
         self.cache = block_cache(block, session.cache_formats, session.formats, session.target)
         windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
-        self.pools = plan_pools(windows, self.cache.layer_bytes, context, session.chunk, sequences)
+        self.pools = plan_pools(windows, self.cache.layer_bytes, context, sequences)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
         self._layer_words = len(records.layer)
@@ -57,7 +57,7 @@ class Memory:
         self._place_cache()
         self._place_rotaries(context)
         self._place_weights(file, threads, progress)
-        self.set("counters", address(self._new(COUNTERS * COUNTER_BYTES, "work counters")))
+        self.set("counters", address(self._new(threads * COUNTERS * COUNTER_BYTES, "work counters")))
         kinds = len(session.records.profile.places) if session.records.profile else 0
         self.profile = self._new(8 * (1 + kinds), "the profile").view("<i8")
         self.set("profile", address(self.profile))
@@ -106,7 +106,7 @@ class Memory:
     @property
     def cache_bytes(self) -> int:
         """Bytes of all keys and values that the context has room for."""
-        return sum(pool.bytes for pool in self.pools)
+        return cache_bytes(self.pools, self.cache.layer_bytes, self.session.chunk)
 
     @property
     def cache_bytes_per_token(self) -> int:
@@ -123,6 +123,8 @@ class Memory:
                 self._set_layer(layer, "cache.values", start + self.cache.value_offset)
                 self._set_layer(layer, "variant", self.session.lowered.layer_variants[layer])
                 start += self.cache.layer_bytes
+        staging = self._new(staging_pages(self.pools, self.session.chunk) * self.cache.layer_bytes, what)
+        self.set("staging", address(staging) + staging.nbytes)
         parts = -(-self.context // PART)
         self.set("attention.parts", parts)
         partials = self._new(self.session.needs.partials * parts, "parts of attention")

@@ -1,4 +1,4 @@
-"""The library's face: `load` a model, `stream`, `generate` or `chat` with it, ask for `logits`.
+"""The library's face: `stream`, `generate` or `chat` with a loaded model, ask for `logits`.
 
     model = load("file.gguf")
     for text in model.stream("옛날 옛적에"):
@@ -9,124 +9,33 @@ Several models may live in a process; one model serves one generation at a time 
 
 from __future__ import annotations
 
-import os
-import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from lumen_core.engine.batch import Batch
-from lumen_core.engine.binding import context_length
-from lumen_core.engine.chat import Part, Reply, chat_prompt, reply, turn
+from lumen_core.engine.chat import Reply, Turn, chat_prompt, turn
 from lumen_core.engine.facts import facts
 from lumen_core.engine.generation import Completion, Run, Statistics, find_tokens
 from lumen_core.engine.memory import Memory
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling, recommended
 from lumen_core.engine.sequence import check_length
-from lumen_core.engine.session import Session, choose_target, compile_model
-from lumen_core.engine.sources import open_model, read_vocabulary
+from lumen_core.engine.session import Session
 from lumen_core.engine.speculation import GREEDY, Speculation, speculation
 from lumen_core.engine.turns import Turns
 from lumen_core.errors import LumenError
-from lumen_core.plugins.registry import Registry
-from lumen_core.runtime.cache import ObjectCache, default_directory
-from lumen_core.runtime.team import Team, available_threads
+from lumen_core.runtime.team import Team
 from lumen_core.text.chat import ChatFamily
 from lumen_core.text.stream import StreamDecoder
-from lumen_core.text.tokenizer import Tokenizer, build
+from lumen_core.text.tokenizer import Tokenizer
 from lumen_core.weights.model_file import ModelFile
 
-Progress = Callable[[str, int, int], None]
 Prompt = str | Sequence[int]
-
-
-def load(
-    path: str | Path,
-    *,
-    threads: int | None = None,
-    context: int | None = None,
-    sequences: int = 1,
-    kv_format: str | None = None,
-    target: str | None = None,
-    progress: Progress | None = None,
-    profile: bool = False,
-    registry: Registry | None = None,
-    cache: Path | None = None,
-    revision: str | None = None,
-) -> Model:
-    """Open a model file, compile its programs and pack its weights.
-
-    Args:
-        path: a model file, a checkpoint directory, the name of a shipped model (`demo`), or of one on the hub
-            (`org/name`, `hf:org/name:Q4_K_M`).
-        threads: native threads; None takes the cores that this process may use.
-        context: tokens that prompt and answer together may have; None takes the model's own, at most 4096.
-        sequences: answers of that length that the cache has room for at once (`Model.batch`); shorter ones
-            share the room of one.
-        kv_format: how keys and values are kept (`q8_0`, or `q8_0:q4_0`); None: as the model's page says.
-        target: a target's name; None takes LUMEN_TARGET or the best that the machine runs.
-        progress: called with (what, done, total) while loading.
-        profile: compile programs that measure where their time goes (`Model.profile`).
-        cache: directory of compiled objects; None takes the user's.
-        revision: branch, tag or commit of a model on the hub.
-
-    Raises:
-        ModelFormatError, ModelError, UnsupportedFormatError, TargetError, OutOfMemoryError.
-    """
-    registry = registry or Registry.load()
-    threads = available_threads() if threads is None else _counted("threads", threads)
-    _counted("sequences", sequences)
-    chosen = choose_target(registry, target or os.environ.get("LUMEN_TARGET") or None)
-    file = open_model(path, registry, progress, revision)
-    try:
-        objects = ObjectCache(cache or default_directory())
-        tokenizer = build(file.metadata)
-        # The merge tables take as long as packing a small model: build them meanwhile.
-        preparing = threading.Thread(target=_prepare, args=(tokenizer,), name="lumen-tokenizer")
-        preparing.start()
-        try:
-            (progress or _silent)("compiling", 0, 1)
-            session = compile_model(
-                registry, file, chosen, threads, objects, profile=profile, kv_format=kv_format
-            )
-            team = Team(threads, session.library)
-            window = context_length(context, session.bound.context)
-            memory = Memory(
-                session, file, window, threads, team.yield_function, progress or _silent, sequences
-            )
-        finally:
-            preparing.join()
-        family = registry.chat_family(file.architecture, frozenset(tokenizer.vocabulary))
-        return Model(file, session, memory, team, tokenizer, family)
-    except BaseException:
-        file.close()
-        raise
-
-
-def load_tokenizer(path: str | Path) -> Tokenizer:
-    """Return the tokenizer of a model; a file or directory without weights will do."""
-    return build(read_vocabulary(path, Registry.load()))
-
-
-def _prepare(tokenizer: Tokenizer) -> None:
-    with suppress(LumenError):  # raised again, in the caller's thread, by the first text
-        tokenizer.prepare()
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    pass
-
-
-def _counted(what: str, asked: int) -> int:
-    if not isinstance(asked, int) or not 1 <= asked <= 1024:
-        raise LumenError(f"{what} must be a whole number from 1 to 1024, found {asked!r}")
-    return asked
 
 
 class Model:
@@ -225,20 +134,25 @@ class Model:
         """Return the whole answer to a conversation; options as for `stream_chat`."""
         return self.generate(self.chat_ids(messages, **(template or {})), max_tokens=max_tokens, **options)
 
-    def stream_parts(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[Part]:
-        """Yield the next turn of a conversation in parts: "reasoning", "answer" and "tool" apart.
+    def stream_parts(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Turn:
+        """Return the next turn of a conversation, to be read in parts: "reasoning", "answer", "tool" apart.
 
         Args:
             think: True or False turns thinking on or off, a number limits it to so many tokens;
                 None leaves it to the model.
-            tools: descriptions of functions that the model may call, for its chat template.
+            tools: functions that the model may call, described as in OpenAI's chat API. The calls stand in
+                the turn's `reply()`; its `message` and one of {"role": "tool", "tool_call_id": ...,
+                "name": ..., "content": ...} for every result go on with the conversation.
             template, max_tokens, and others as for `stream_chat`.
         """
-        return turn(self, messages, **options).parts()
+        return turn(self, messages, **options)
 
     def reply(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Reply:
         """Return the whole next turn, its tool calls read; options as for `stream_parts`."""
-        return reply(turn(self, messages, **options))
+        whole = turn(self, messages, **options)
+        for _ in whole:
+            pass
+        return whole.reply()
 
     def chat_ids(self, messages: Sequence[Mapping[str, Any]], **variables: Any) -> list[int]:
         """Return the prompt that the file's chat template makes of a conversation, as token ids."""
@@ -272,6 +186,11 @@ class Model:
     def recommended(self) -> dict[str, float]:
         """Settings of `Sampling` that the model's authors advise for conversations."""
         return recommended(self._file.metadata)
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """Settings of the file that nothing here computes with, in words."""
+        return self._session.bound.remarks
 
     @property
     def target(self) -> Any:

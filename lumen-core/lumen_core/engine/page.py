@@ -67,7 +67,7 @@ def _setting(entry: ast.Config, source: ModelSource) -> Setting:
             names: str | Sequence[str] = checkpoint.keys[key]
             theirs += [names] if isinstance(names, str) else names
         elif key in checkpoint.flags:
-            theirs.append(checkpoint.flags[key][0])
+            theirs.append(checkpoint.flags[key].setting)
     otherwise = "" if entry.default is None else print_expression(entry.default)
     if entry.type == "scaling":
         otherwise = "none"

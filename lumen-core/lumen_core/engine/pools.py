@@ -1,6 +1,10 @@
 """Which cache pages a model needs: a pool for the layers that keep all tokens, and one per window.
 
 In: the window of every layer (0: it sees all tokens), the size of a page, the context. Out: `Pool`s.
+
+Layers with a window keep their pages as rings: the window, rounded up to whole pages, and one page. So the
+next `DIRECT` tokens of a sequence overwrite none that the first of them sees, and may be taken back again.
+What more a step has lies in staging until a layer's attention is done (`schedule/segments.py`).
 """
 
 from __future__ import annotations
@@ -9,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lumen_core.quant.cache_layout import PAGE
+from lumen_core.schedule.segments import DIRECT
 
 CHUNK = 256  # tokens of a prefill step
-SLACK = 16  # tokens that may be taken back at any time: guesses that proved wrong
 
 
 @dataclass(frozen=True)
@@ -43,18 +47,28 @@ class Pool:
 
 
 def plan_pools(
-    windows: Sequence[int], layer_bytes: int, context: int, chunk: int, sequences: int = 1
+    windows: Sequence[int], layer_bytes: int, context: int, sequences: int = 1
 ) -> tuple[Pool, ...]:
-    """Return the pools for sequences of at most `context` tokens each.
-
-    A ring has room for what the first of `chunk` new tokens sees, and for them.
-    """
+    """Return the pools for sequences of at most `context` tokens each."""
     whole = -(-context // PAGE)
     members: dict[int, list[int]] = {}
     for layer, window in enumerate(windows):
         members.setdefault(window, []).append(layer)
     pools = []
     for window, layers in members.items():
-        count = min(whole, (window + max(chunk, SLACK) - 2) // PAGE + 2) if window else whole
+        count = min(whole, -(-window // PAGE) + 1) if window else whole
         pools.append(Pool(window, tuple(layers), count, layer_bytes, sequences))
     return tuple(pools)
+
+
+def staging_pages(pools: Sequence[Pool], chunk: int) -> int:
+    """The most pages that the segments of a step of `chunk` tokens have in staging."""
+    if not any(pool.window for pool in pools):
+        return 0
+    segments = chunk // (DIRECT + 1)  # of n tokens, each has at most (n + PAGE - 2) // PAGE
+    return (chunk + segments * (PAGE - 2)) // PAGE
+
+
+def cache_bytes(pools: Sequence[Pool], layer_bytes: int, chunk: int) -> int:
+    """Bytes of all keys and values that the context has room for."""
+    return sum(pool.bytes for pool in pools) + staging_pages(pools, chunk) * layer_bytes

@@ -23,8 +23,9 @@ from lumen_core.engine.encoders import compile_encoder
 from lumen_core.engine.session import file_formats, format_identities, load_formats
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
-from lumen_core.quant.encode import Searcher, encode
+from lumen_core.quant.encode import encode
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.search import Engine
 from lumen_core.quant.transcode import in_order
 from lumen_core.runtime.cache import ObjectCache, default_directory
 from lumen_core.target import Target
@@ -222,7 +223,7 @@ def write(
     objects = ObjectCache(default_directory())
 
     @cache
-    def searcher(format: str, weighted: bool) -> Searcher | None:
+    def engine(format: str, weighted: bool) -> Engine:
         return compile_encoder(job.forms[format], target, objects, weighted)
 
     try:
@@ -230,7 +231,7 @@ def write(
             for change in job.changes:
                 if progress is not None:
                     progress("quantizing", done, total)
-                for data in _converted(job, change, searcher, pool, threads):
+                for data in _converted(job, change, engine, pool, threads):
                     writer.write(data)
                 job.file.release(change.tensor)
                 done += change.elements
@@ -257,7 +258,7 @@ def _metadata(job: Job) -> dict[str, object]:
 def _converted(
     job: Job,
     change: Change,
-    searchers: Callable[[str, bool], Searcher | None],
+    engines: Callable[[str, bool], Engine],
     pool: ThreadPoolExecutor,
     threads: int,
 ) -> Iterator[np.ndarray]:
@@ -269,14 +270,14 @@ def _converted(
     source, form = job.forms[tensor.format], job.forms[change.format]
     matrix = tensor.data.reshape(-1, source.row_bytes(tensor.shape[-1]))
     importance = job.importance.of(tensor.name, tensor.shape[-1]) if job.importance is not None else None
-    searcher = searchers(change.format, importance is not None)
+    engine = engines(change.format, importance is not None)
     step = max(1, _PIECE // tensor.shape[-1])
 
     def piece(first: int) -> np.ndarray:
         rows = matrix[first : first + step]
         matters = _of_rows(importance, len(matrix), first, len(rows))
         try:
-            return encode(form, in_order(source.decode(rows), tensor.order), matters, searcher)
+            return encode(form, in_order(source.decode(rows), tensor.order), matters, engine)
         except UnsupportedFormatError as error:
             raise ModelFormatError(f"tensor {tensor.name} (rows from {first}): {error}") from None
 

@@ -13,6 +13,7 @@ import numpy as np
 from lumen_core.engine.pools import Pool
 from lumen_core.errors import ContextLengthError
 from lumen_core.quant.cache_layout import PAGE
+from lumen_core.schedule.segments import DIRECT
 
 
 def check_length(tokens: int, context: int) -> None:
@@ -67,7 +68,9 @@ class Sequence:
         self.context = context
         self.tokens: list[int] = []  # tokens whose keys and values are in the cache
         self._pools = tuple(pools)
-        self._written = 0  # tokens that the rings have seen since they were last right from the beginning
+        self._written = (
+            0  # tokens that rings have had places for since they were last right from the beginning
+        )
         self._held = [0] * len(self._pools)  # pages of each table that are its own, from the front
         whole = -(-context // PAGE)
         self.pages = {pages.pool.suffix: np.zeros(whole, np.int32) for pages in self._pools}
@@ -75,7 +78,10 @@ class Sequence:
     def extend(self, tokens: Many[int]) -> None:
         """Note tokens whose keys and values a step has written."""
         self.tokens.extend(tokens)
-        self._written = max(self._written, len(self.tokens))
+        end = len(self.tokens)
+        if len(tokens) > DIRECT:  # whole pages came back from staging
+            end = -(-end // PAGE) * PAGE
+        self._written = max(self._written, end)
 
     def rewind(self, length: int) -> int:
         """Forget all tokens from `length` on and give back their pages; return how many tokens stay.
@@ -84,11 +90,11 @@ class Sequence:
         that other sequences hold go too, since the next token would be written there.
         """
         length = min(length, len(self.tokens))
-        newest = max(self._written - 1, 0) // PAGE
         for pages in self._pools:
             window = pages.pool.window
-            oldest = max(length + 1 - window, 0) // PAGE
-            if window and newest - oldest >= pages.pool.pages:
+            gone = self._written - pages.pool.pages * PAGE
+            gone += gone % 2  # the first of a pair clears the second
+            if window and gone > max(length + 1 - window, 0):
                 length = 0
             elif length % PAGE and pages.shared(int(self.pages[pages.pool.suffix][length // PAGE])):
                 length -= length % PAGE

@@ -10,10 +10,10 @@ from collections.abc import Sequence as Many
 
 import numpy as np
 
-from lumen_core.engine.pools import Pool
+from lumen_core.engine.pools import Pool, staging_pages
 from lumen_core.quant.cache_layout import PAGE
 from lumen_core.runtime.memory import address
-from lumen_core.schedule.segments import RECORD
+from lumen_core.schedule.segments import DIRECT, RECORD
 
 
 class StepInput:
@@ -32,16 +32,29 @@ class StepInput:
         self.segments = table("segments", RECORD * tokens, "<i8").reshape(tokens, -1)
         self.slots = {pool.suffix: table(f"slots{pool.suffix}", 4 * tokens, "<i4") for pool in pools}
         self.pages = {pool.suffix: table(f"pages{pool.suffix}", 8 * tokens, "<i8") for pool in pools}
+        staged = staging_pages(pools, tokens)
+        self.returns = {
+            pool: table(f"returns{pool.suffix}", 8 * staged, "<i4").reshape(-1, 2)
+            for pool in pools
+            if pool.window
+        }
+        self._tables: list[Mapping[str, np.ndarray]] = []  # of this step's segments with pages in staging
 
     def write(self, work: Many[tuple[int, Many[int], Mapping[str, np.ndarray]]]) -> int:
         """Take segments (tokens in the cache, new ids, pages of every pool); return how many tokens.
 
         Of a windowed pool the pages are a ring; they must stay alive until the step has run.
         """
-        first = 0
+        first = staged = 0
+        counts = dict.fromkeys(self.returns, 0)
+        self._tables.clear()
         for number, (position, ids, pages) in enumerate(work):
             count = len(ids)
             self.segments[number] = first, count, position
+            if count > DIRECT and counts:
+                begin, end = position // PAGE + 1, -(-(position + count) // PAGE)
+                pages = self._stage(pages, begin, end, staged, counts)
+                staged += end - begin
             for suffix, table in pages.items():
                 self.pages[suffix][number] = address(table)
             if count == 1:  # a token at a time is common, and numpy is slow at it
@@ -54,6 +67,27 @@ class StepInput:
                 for suffix, table in pages.items():
                     self.slots[suffix][here] = table[where // PAGE] * PAGE + where % PAGE
             first += count
+        for pool, number in counts.items():
+            self._set(f"return_count{pool.suffix}", number)
         self._set("segment_count", len(work))
         self._set("tokens", first)
         return first
+
+    def _stage(self, pages: Mapping[str, np.ndarray], begin: int, end: int, staged: int,
+               counts: dict[Pool, int]) -> Mapping[str, np.ndarray]:  # fmt: skip
+        """Return tables in which pages begin .. end of rings lie in staging, and note where they return to.
+
+        Of those that share a place in the ring the last does.
+        """
+        found = dict(pages)
+        numbers = -1 - staged - np.arange(end - begin, dtype=np.int32)
+        for pool, returns in self.returns.items():
+            table = found[pool.suffix] = pages[pool.suffix].copy()
+            table[begin:end] = numbers
+            kept = min(end - begin, pool.pages)
+            here = slice(counts[pool], counts[pool] + kept)
+            returns[here, 0] = numbers[-kept:]
+            returns[here, 1] = pages[pool.suffix][end - kept : end]
+            counts[pool] += kept
+        self._tables.append(found)
+        return found

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lumen_core.engine.model import Model, load
+from lumen_core.engine.loading import load
+from lumen_core.engine.model import Model
 from lumen_core.errors import LumenError
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.weights.model_file import FileTensor, ModelFile

@@ -130,14 +130,14 @@ def _places(field: BitField) -> Iterator[str]:
 def layout_text(form: NormalForm, rows: int) -> str:
     """Return how one block of `rows` rows lies in packed memory."""
     layout = WeightLayout(form, rows)
-    total = layout.code_bytes + layout.scale_bytes
+    total = layout.block_bytes
     bits = 8 * total / (rows * form.block)
     count = "1 weight" if form.block == 1 else f"{form.block} weights"
     head = f"{rows} rows x {count} in {total} bytes, {bits:g} bits each"
     last = f"  {layout.row_bytes} bytes behind the last block: what multiplies whole rows, {rows} x f32"
     if form.kind == "float":
         lines = [f"{head}\n  elements as in the file, {rows} rows side by side"]
-        lines += [f"  scales: {layout.scale_bytes} bytes, after all elements"] if layout.scale_bytes else []
+        lines += [f"  scales: {layout.scale_bytes} bytes, before the elements"] if layout.scale_bytes else []
         return "\n".join(lines + [last] * (form.row is not None))
     lines = [head, f"  codes: {layout.code_bytes} bytes, in units of {layout.unit} weights a row"]
     for plane in layout.planes:
@@ -146,7 +146,8 @@ def layout_text(form: NormalForm, rows: int) -> str:
         shared = f"{per} groups of 4 weights in each" if per > 1 else "one group of 4 weights in each"
         vectors = f"{plane.vectors} vector{'s' if plane.vectors > 1 else ''} of {4 * rows} bytes"
         lines.append(f"    unit byte {plane.offset}: {which} of every code, {vectors}, {shared}")
-    lines.append(f"  scales: {layout.scale_bytes} bytes, after the codes of all blocks of the row group")
+    before = "the codes" if layout.span == 1 else f"the codes of {layout.span} blocks, theirs together"
+    lines.append(f"  scales: {layout.scale_bytes} bytes, before {before}")
     for field in layout.floats:
         place, each = layout.float_offsets[field.name], field.count * rows
         lines.append(f"    byte {place}: {field.name}, {each} x {field.packed}")

@@ -1,46 +1,44 @@
 """The quantizer: f32 rows -> the bytes of a format, derived from the normal form alone.
 
 In: a normal form, rows of weights and (optionally) how much each column matters. Out: the bytes of the rows.
-Chunks of blocks that fit the cache are encoded one after the other. What is done for every weight is a
-`Search`: numpy's, or the compiled one that `weights/encoder.py` gives.
+Chunks of blocks that fit the cache are encoded one after the other. What is done for every weight is an
+`Engine`: numpy, or the compiled one that `weights/encoder.py` gives.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant import stored_floats
-from lumen_core.quant.alphabet import Values, alphabet
+from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.choices import Choice, choice
 from lumen_core.quant.fit import round_integers, solve
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, bit_sources
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.quant.row_factor import RowFactor
-from lumen_core.quant.search import NumpySearch, Search
+from lumen_core.quant.search import Engine, NumpyEngine, Search
 from lumen_core.quant.store import float_bytes, store_bits
 
 _CHUNK = 1 << 18  # weights at a time: enough for numpy, and little enough for the cache
 Contents = dict[BitField, np.ndarray]
-Searcher = Callable[[NormalForm, Values, np.ndarray, np.ndarray | None], Search]
 
 
 def encode(
     form: NormalForm,
     rows: np.ndarray,
     importance: np.ndarray | None = None,
-    searcher: Searcher | None = None,
+    engine: Engine | None = None,
 ) -> np.ndarray:
     """Quantize rows of weights.
 
     Args:
         rows: f32 [R, K]; K is a multiple of the format's block.
         importance: f32 [K] or [R, K], not negative: how much a squared error of each column costs.
-        searcher: what searches the scales of some blocks; None: numpy.
+        engine: what is done for every weight; None: numpy.
 
     Returns:
         uint8 [R, row_bytes].
@@ -55,7 +53,7 @@ def encode(
     result = np.empty((count, form.row_bytes(columns)), np.uint8)
     if importance is not None:
         importance = _checked(importance, columns)
-    encoder = Encoder(form, searcher)
+    encoder = Encoder(form, engine)
     step = max(1, _CHUNK // max(columns, 1))
     for first in range(0, count, step):
         last = min(first + step, count)
@@ -93,13 +91,13 @@ class _NotHeld(Exception):
 class Encoder:
     """Encodes blocks of one format; a normal form that it does not understand is refused at once."""
 
-    def __init__(self, form: NormalForm, searcher: Searcher | None = None):
+    def __init__(self, form: NormalForm, engine: Engine | None = None):
         whole = form
         self.row: RowFactor | None = None
         form = self.form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
         if _is_optional(form):
             form = self.form = replace(form, offset=None)
-        self.searcher = searcher or NumpySearch
+        self.engine = engine or NumpyEngine()
         if form.kind == "float":
             if is_small(form.element) or form.scale is not None or whole.row is not None:
                 raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
@@ -125,6 +123,13 @@ class Encoder:
             raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
         for scale in (form.scale, form.offset):
             self._require_understood(scale)
+        if self.offset is not None and form.block > form.sub:
+            counts = [scale.count if scale.integer is None else 0 for scale in (self.scale, self.offset)]
+            if counts[0] != counts[1]:
+                raise UnsupportedFormatError(
+                    f"{form.name}: no quantizer is derived for scales and offsets of which one has integers "
+                    "or floats of its own in each sub-block and the other has not"
+                )
         self.limit = min(self._largest_weight(), float(np.finfo(np.float32).max))
         if whole.header_bytes:
             ends = self.alphabet.ends
@@ -182,13 +187,18 @@ class Encoder:
 
     def _blocks(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
         form = self.form
+        blocks = rows.reshape(-1, form.block)
+        weight = importance.reshape(-1, form.block) if importance is not None else None
+        made = self.engine.blocks(blocks, weight)
+        if made is not None:
+            self._require_held(made[1])
+            return made[0].reshape(len(rows), -1)
         if form.kind == "float":
             self._require_held(np.abs(rows))
             return float_bytes(rows, form.element).reshape(len(rows), -1)
-        blocks, effort = rows.reshape(-1, form.block), self.effort(importance is not None)
-        weight = importance.reshape(-1, form.block) if importance is not None else None
+        effort = self.effort(importance is not None)
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
-            search = self.searcher(form, self.alphabet, blocks, weight)
+            search = self.engine.search(form, self.alphabet, blocks, weight)
             self._require_held(search.unit)
             stored = np.zeros((form.block_bytes, len(search.unit)), np.uint8)
             if self.offset is None:
@@ -256,7 +266,7 @@ class Encoder:
             sign = np.where(search.least > 0, np.float32(1), np.float32(-1))
         scale, offset = search.affine(sign, effort)
         whole = least = np.ones_like(scale)
-        block, base = scale[0], offset[0]
+        block, base = scale, offset  # as they are, where no integers are to be found
         if integer is not None:
             block, whole = round_integers(scale, search.trial(scale, offset).vv, integer)
         if minimum is not None:

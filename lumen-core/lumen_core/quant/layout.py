@@ -1,10 +1,11 @@
 """Where packed bytes lie: weights for the matmul tiles, activations beside them.
 
 Weights ("R layout"): R rows are packed together, R = 32-bit lanes of the target's vectors. A row group
-holds the codes of all its blocks and then, block by block, what scales them: the float fields (R values
-each, of every sub-block that has its own), the integer sub-scales and sub-offsets (one byte a row,
-[sub-block][row]). Behind them lies what multiplies whole rows, an f32 each. So every load of codes is a
-whole aligned vector. Codes are cut in planes of 8, 4, 2 and 1 bits.
+is read front to back, as one stream, which is what memory is fastest at: of every block what scales it, then
+its codes. What scales it: the float fields (R values each, of every sub-block that has its own), the integer
+sub-scales and sub-offsets (one byte a row, [sub-block][row]). Where that does not fill whole vectors, a span
+of blocks has its scales first and then its codes, so that every load of codes is a whole aligned vector.
+Behind the blocks lies what multiplies whole rows, an f32 each. Codes are cut in planes of 8, 4, 2 and 1 bits.
 A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
 at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
 Where the machine multiplies pairs of rows with pairs of columns, a k-group has 8 codes (the depth): a vector
@@ -12,19 +13,21 @@ holds it for the first half of the rows, the next vector for the second half.
 
 Activations: tokens are packed in panels of m columns; a block of a panel holds the codes
 [32-element piece][column][32] (at depth 8: [piece][pair of columns][8-element group][column of the pair][8]),
-then f32 scales, i32 seeds, f32 sums and pairs of i16 sums, [..][column]
-each.
+then f32 scales, i32 seeds and f32 sums, [..][column] each. Sums that meet integers of the weights (group 256)
+lie behind the codes as two more pieces, each as two digits: sum = 64 * high + low.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import gcd
 
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.normal_form import FloatField, NormalForm
 
 ALIGNMENT = 64
+DIGIT = 6  # bits of the low digit of a sum; the high one is within -64..63
 
 
 @dataclass(frozen=True)
@@ -130,9 +133,35 @@ class WeightLayout:
         """Bytes of what multiplies whole rows, f32 [row], behind the blocks of the row group."""
         return 4 * self.rows if self.form.row is not None else 0
 
+    @cached_property
+    def span(self) -> int:
+        """Blocks whose scales lie together, before their codes: as few as fill whole vectors."""
+        vector = 4 * self.rows
+        return vector // gcd(vector, self.scale_bytes)
+
+    @property
+    def span_scale_bytes(self) -> int:
+        """Bytes of the scales of a span; a last one of fewer blocks has them too."""
+        return self.span * self.scale_bytes
+
+    @property
+    def block_bytes(self) -> int:
+        """Bytes of one block, R rows."""
+        return self.code_bytes + self.scale_bytes
+
+    def places(self, block: int) -> tuple[int, int]:
+        """Byte offsets of a block's codes and of its scales within the row group."""
+        span, own = divmod(block, self.span)
+        scales = span * self.span * self.block_bytes
+        return scales + self.span_scale_bytes + own * self.code_bytes, scales + own * self.scale_bytes
+
+    def blocks_bytes(self, blocks: int) -> int:
+        """Bytes of the blocks of a row group."""
+        return blocks * self.code_bytes + -(-blocks // self.span) * self.span_scale_bytes
+
     def group_bytes(self, columns: int) -> int:
         """Bytes of one row group of `columns` weights a row, a multiple of the alignment."""
-        bytes = columns // self.form.block * (self.code_bytes + self.scale_bytes) + self.row_bytes
+        bytes = self.blocks_bytes(columns // self.form.block) + self.row_bytes
         return -(-bytes // ALIGNMENT) * ALIGNMENT
 
     def groups(self, rows: int) -> int:
@@ -148,7 +177,7 @@ class ActivationLayout:
 
     seeds  -128 * sum of the codes, i32, per 16 (group 256, and where the name ends in `s16`) and per 32
     sums   sum of the codes, f32, per 32 elements; times the scale where a scale is that fine
-    pairs  sums of the codes, two i16 side by side, per 16 and per 32 (group 256)
+    digits sums of the codes per 32 (8 high digits, 8 low ones) and per 16 (16 and 16), as codes (group 256)
     """
 
     name: str
@@ -189,8 +218,17 @@ class ActivationLayout:
         return self.group == 32
 
     @property
+    def codes(self) -> int:
+        """Bytes of a column's codes and digits."""
+        return self.group + 64 if self.group == 256 else self.group
+
+    def digits(self, sub: int) -> int:
+        """The place, counted as an element, of the digits of the sums of `sub` elements."""
+        return self.group + (0 if sub == 32 else 32)
+
+    @property
     def scales(self) -> int:
-        return self.group * self.columns
+        return self.codes * self.columns
 
     @property
     def seeds16(self) -> int:
@@ -205,18 +243,10 @@ class ActivationLayout:
         return self.seeds32 + 4 * self.pieces * self.columns
 
     @property
-    def pairs16(self) -> int:
-        return self.sums32 + 4 * self.pieces * self.columns
-
-    @property
-    def pairs32(self) -> int:
-        return self.pairs16 + 4 * self.pieces * self.columns
-
-    @property
     def block_bytes(self) -> int:
         if self.plain:
             return 4 * self.columns
-        return self.pairs32 + 2 * self.pieces * self.columns if self.group == 256 else self.pairs16
+        return self.sums32 + 4 * self.pieces * self.columns
 
     def code(self, column: int, element: int) -> int:
         """Byte offset of a code within the block."""

@@ -54,6 +54,36 @@ class Search(Protocol):
         """What the fields of codes hold for the nearest values, [count, n]."""
 
 
+class Engine(Protocol):
+    """What is done for every weight."""
+
+    def search(
+        self, form: NormalForm, values: Values, blocks: np.ndarray, importance: np.ndarray | None
+    ) -> Search:
+        """Take blocks of weights and their importance, f32 [n, block]."""
+
+    def blocks(
+        self, blocks: np.ndarray, importance: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Encode blocks at once: their bytes, uint8 [n, block_bytes], and the largest magnitude of each.
+
+        None: they are to be put together from a search. Where a weight is not finite, its block's magnitude
+        is not.
+        """
+
+
+class NumpyEngine:
+    """Everything in numpy."""
+
+    def search(
+        self, form: NormalForm, values: Values, blocks: np.ndarray, importance: np.ndarray | None
+    ) -> NumpySearch:
+        return NumpySearch(form, values, blocks, importance)
+
+    def blocks(self, blocks: np.ndarray, importance: np.ndarray | None) -> None:
+        return None
+
+
 class NumpySearch:
     """The search in numpy."""
 

@@ -11,11 +11,11 @@ from lumen_core.quant.normal_form import FloatField
 from lumen_core.quant.store import float_bytes, store_bits
 
 _LARGEST = {"f16": 65504.0, "bf16": 3.3895313892515355e38, "f32": 3.4028234663852886e38}
-_SMALLEST = {"f16": 2.0**-24, "bf16": 2.0**-133, "f32": 2.0**-149}
+SMALLEST = {"f16": 2.0**-24, "bf16": 2.0**-133, "f32": 2.0**-149}
 
 
 @cache
-def _held(element: str) -> tuple[np.ndarray, np.ndarray]:
+def held(element: str) -> tuple[np.ndarray, np.ndarray]:
     """The finite f32 numbers of a type of one byte, ascending, and the code of each."""
     with np.errstate(over="ignore"):
         numbers = small_floats(element).astype(np.float32)
@@ -26,11 +26,11 @@ def _held(element: str) -> tuple[np.ndarray, np.ndarray]:
 
 def largest(element: str, factor: float = 1.0) -> float:
     """The largest finite number of an element."""
-    return float(_held(element)[0][-1]) * factor if is_small(element) else _LARGEST[element]
+    return float(held(element)[0][-1]) * factor if is_small(element) else _LARGEST[element]
 
 
 def signed(element: str) -> bool:
-    return not is_small(element) or bool(_held(element)[0][0] < 0)
+    return not is_small(element) or bool(held(element)[0][0] < 0)
 
 
 def coarse(field: FloatField) -> bool:
@@ -42,8 +42,8 @@ def octaves(field: FloatField) -> bool:
     """Tell whether each number is twice the one before, or more."""
     if not is_small(field.element):
         return False
-    held = _held(field.element)[0]
-    return bool((held[1:] >= 2 * held[:-1]).all())
+    numbers = held(field.element)[0]
+    return bool((numbers[1:] >= 2 * numbers[:-1]).all())
 
 
 def rounded(field: FloatField, values: np.ndarray, up: int = 0) -> np.ndarray:
@@ -53,10 +53,10 @@ def rounded(field: FloatField, values: np.ndarray, up: int = 0) -> np.ndarray:
     """
     values = values.astype(np.float32)
     if is_small(field.element):
-        held = _held(field.element)[0]
+        numbers = held(field.element)[0]
         wanted = values / np.float32(field.factor)
-        places = np.searchsorted(held, wanted, "right") - 1 + up
-        return held[np.clip(places, 0, len(held) - 1)] * np.float32(field.factor)
+        places = np.searchsorted(numbers, wanted, "right") - 1 + up
+        return numbers[np.clip(places, 0, len(numbers) - 1)] * np.float32(field.factor)
     limit = np.float32(_LARGEST[field.element])
     kept = np.minimum(np.maximum(values, -limit), limit)
     if field.element == "f16":
@@ -65,17 +65,17 @@ def rounded(field: FloatField, values: np.ndarray, up: int = 0) -> np.ndarray:
         kept = (float_bytes(kept, "bf16").view("<u2").astype(np.uint32) << 16).view(np.float32)
     lost = (kept == 0) & (values != 0)
     if lost.any():
-        kept[lost] = np.copysign(np.float32(_SMALLEST[field.element]), values[lost])
+        kept[lost] = np.copysign(np.float32(SMALLEST[field.element]), values[lost])
     return kept
 
 
 def store(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:
     """Write numbers [count, n] that `rounded` gave into blocks that hold zeros there."""
     if is_small(field.element):
-        held, codes = _held(field.element)
+        numbers, codes = held(field.element)
         wanted = values / np.float32(field.factor)
-        places = np.searchsorted(held, wanted - np.abs(wanted) * np.float32(2**-20))
-        store_bits(field.source, codes[np.clip(places, 0, len(held) - 1)], blocks)
+        places = np.searchsorted(numbers, wanted - np.abs(wanted) * np.float32(2**-20))
+        store_bits(field.source, codes[np.clip(places, 0, len(numbers) - 1)], blocks)
         return
     size = FLOAT_BYTES[field.element]
     raw = float_bytes(np.ascontiguousarray(values), field.element).reshape(*values.shape, size)

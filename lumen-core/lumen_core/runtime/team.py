@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 
+from lumen_core.errors import LumenError
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule import team as layout
@@ -69,17 +70,24 @@ class Team:
         self._publish = library.function("publish", _NUMBER, _POINTER)
         self._serve = library.function("serve", _NUMBER, _POINTER, _NUMBER, _NUMBER)
         self._events = [threading.Event() for _ in range(threads)]
+        self._step = threading.Lock()  # held while a program runs: nobody may send workers home that it needs
         self._stopping = False
         self._workers: list[threading.Thread] = []
 
     def run(self, program: Callable[..., None], entry: int, frame: int) -> None:
-        """Run a program on all threads; returns when every thread is through its last barrier."""
-        if self.threads > 1:
-            self._start()
-            self._words[layout.PROGRAM // 8] = entry
-            self._words[layout.FRAME // 8] = frame
-            self._wake(self._publish(self._control))
-        program(frame, 0, self.threads)
+        """Run a program on all threads; returns when every thread is through its last barrier.
+
+        Raises LumenError if the team was closed.
+        """
+        with self._step:
+            if self._stopping:
+                raise LumenError("the model was closed while it was in use")
+            if self.threads > 1:
+                self._start()
+                self._words[layout.PROGRAM // 8] = entry
+                self._words[layout.FRAME // 8] = frame
+                self._wake(self._publish(self._control))
+            program(frame, 0, self.threads)
 
     def _start(self) -> None:
         while len(self._workers) < self.threads - 1:
@@ -105,14 +113,21 @@ class Team:
                 self._events[number].set()
 
     def close(self) -> None:
-        """Send the workers home and wait for them."""
-        if self._stopping:
+        """Send the workers home and wait for them, after the step that they may be in."""
+        mine = threading.current_thread() in self._workers  # a dropped model may be collected in any thread
+        if not self._step.acquire(blocking=not mine):
+            threading.Thread(target=self.close, daemon=True).start()  # the step needs this very worker
             return
-        self._stopping = True
-        self._words[layout.STOP // 8] = 1
-        self._publish(self._control)
-        for event in self._events:
-            event.set()
+        try:
+            if self._stopping:
+                return
+            self._stopping = True
+            self._words[layout.STOP // 8] = 1
+            self._publish(self._control)
+            for event in self._events:
+                event.set()
+        finally:
+            self._step.release()
         for worker in self._workers:
-            if worker is not threading.current_thread():  # a dropped model may be collected in any thread
+            if worker is not threading.current_thread():
                 worker.join()

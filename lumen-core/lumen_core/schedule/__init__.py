@@ -5,7 +5,7 @@ How the step program calls them (all pointers are `ptr`, all numbers `i64`, stri
 matmul     name(weights, activations, output, stride, length, first, last, tokens)      see matmul.py
 rows       name(table, ids, output, stride, length, first, last)                        see rows.py
 rowwise    name((operand, stride) of every operand, (output, stride) of every result,
-                cos, sin, slots, first, last, head_first, head_last)
+                cos, sin, slots, staging, first, last, head_first, head_last)
            works on tokens first <= t < last (and heads head_first <= h < head_last in head space).
            operand    token-wise f32 (first dimension T): stride is the distance between tokens, a head
                       lies at h * E * 4 within it; else shared by all tokens (weights, [D], [E], [H, E]):
@@ -16,13 +16,15 @@ rowwise    name((operand, stride) of every operand, (output, stride) of every re
                       a panel.
                       append: start of the layer's keys or values in page 0 (quant.cache_layout),
                       stride = bytes of a page (all layers); `slots` is i32 [T], page * 64 + place in
-                      the page of every token.
+                      the page of every token. `staging`: where page -1 ends, with this layer alone.
            cos, sin   f32 tables [context][R / 2], row = position; already divided by the factors.
 experts    topk, pick, group: see routing.py; gather, bytoken, blend: see experts.py
-attention  name(queries, output, stride, cache, page_bytes, pages, partials, parts, arrivals, segments,
-                segment_count, first, last)
+attention  name(queries, output, stride, cache, page_bytes, staging, pages, partials, parts, arrivals,
+                segments, segment_count, first, last)
            queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's part of
            page 0; pages, segments: see segments.py. New keys and values are already in the cache.
            Items first <= i < last as `segments.Items` cuts the segments. partials: room for `parts` parts of
            every token, arrivals: i64 [T][G], zeros; both are used between items of the same token.
+returns    name(cache, page_bytes, staging, returns, first, last)
+           copies pages of a layer from staging into the pool; returns: see segments.py.
 """

@@ -73,6 +73,7 @@ class Span:
         self.part = Type("f32", math.gcd(self.size, target.lanes))  # dimensions that are handled together
         parameters = [("queries", PTR), ("output", PTR), ("stride", I64), ("cache", PTR), ("page_bytes", I64)]
         parameters += [
+            ("staging", PTR),
             ("pages", PTR),
             ("partials", PTR),
             ("parts", I64),
@@ -175,7 +176,8 @@ class Span:
         """Pointers to this head's keys and values in the page of cached token `first`."""
         b, layout = self.b, self.layout
         number = b.load(I32, self.pages, b.mul(b.div(first, PAGE), 4), align=4)
-        page = emit_page(b, self.given["cache"], self.given["page_bytes"], b.convert(number, "i64"))
+        cache, stride, staging = (self.given[label] for label in ("cache", "page_bytes", "staging"))
+        page = emit_page(b, layout, cache, stride, staging, b.convert(number, "i64"))
         keys = b.offset(page, b.mul(self.head, layout.key_head_bytes))
         values = b.offset(page, b.add(b.mul(self.head, layout.value_head_bytes), layout.value_offset))
         return keys, values

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from lumen_core.ir.core import Function
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
+from lumen_core.quant.cache_layout import PAGE, CacheLayout, check_cache_format
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
+from lumen_core.schedule.weights import emit_places
 from lumen_core.target import Target
 
 FINE = 8  # bits of a weight's code that tell as much as the significand of a bf16 number
@@ -53,9 +54,18 @@ def block_cache(
     return CacheLayout(heads, size, target.lanes, formats.keys, formats.values, key_group, value_group)
 
 
-def emit_page(builder: Builder, part: Value, stride: Value, number: Value) -> Value:
-    """Pointer to `part` (of page 0) in the pool's page `number`."""
-    return builder.offset(part, builder.mul(number, stride))
+def emit_page(
+    b: Builder, layout: CacheLayout, part: Value, stride: Value, staging: Value, number: Value
+) -> Value:
+    """Pointer to `part` (of page 0) in the pool's page `number`; page -1 is the last before `staging`."""
+    staged = b.compare("lt", number, 0)
+    start = b.select(staged, staging, part)
+    return b.offset(start, b.mul(number, b.select(staged, b.i64(layout.layer_bytes), stride)))
+
+
+def emit_slot(b: Builder, slot: Value) -> tuple[Value, Value]:
+    """The number of a slot's page, which may be negative, and the place in it."""
+    return b.sar(slot, PAGE.bit_length() - 1), b.bitand(slot, PAGE - 1)
 
 
 class Append:
@@ -94,18 +104,11 @@ class Append:
             return
         weights = WeightLayout(form, layout.rows)
         count = layout.size // form.block
-        scales = b.offset(tile, count * weights.code_bytes)
         emit_encode(b, form, self.scratch, self.blocks, count)
         with b.loop(0, count) as block:
-            emit_pack_block(
-                b,
-                weights,
-                b.offset(self.blocks, b.mul(block.index, form.block_bytes)),
-                b.offset(tile, b.mul(block.index, weights.code_bytes)),
-                b.offset(scales, b.mul(block.index, weights.scale_bytes)),
-                token,
-                self.codes,
-            )
+            source = b.offset(self.blocks, b.mul(block.index, form.block_bytes))
+            _, codes, scales = emit_places(b, weights, tile, block.index)
+            emit_pack_block(b, weights, source, codes, scales, token, self.codes)
 
     def _store_value(self, values: Value, place: Value) -> None:
         b, layout, form = self.b, self.layout, self.form

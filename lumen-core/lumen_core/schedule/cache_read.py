@@ -15,7 +15,7 @@ from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.rows import emit_decode_block, looks_up_bytes
-from lumen_core.schedule.weights import DotPlan, WeightReader, load_float
+from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, load_float
 from lumen_core.target import Target
 
 _BYTES = 4  # of a lane
@@ -124,10 +124,8 @@ class Operands:
         with b.loop(0, vectors) as loop:
             tile, block = b.div(loop.index, blocks), b.rem(loop.index, blocks)
             start = b.offset(page, b.mul(tile, layout.key_tile_bytes))
-            codes = b.offset(start, b.mul(block, weights.code_bytes))
-            bytes = weights.code_bytes + weights.scale_bytes
-            fetch(b.mul(loop.index, bytes), bytes)
-            base = b.offset(start, b.add(b.mul(block, weights.scale_bytes), blocks * weights.code_bytes))
+            _, codes, base = emit_places(b, weights, start, block)
+            fetch(b.mul(loop.index, weights.block_bytes), weights.block_bytes)
             first = b.add(b.mul(tile, layout.size), b.mul(block, form.block))
             to = b.offset(self.scratch, b.mul(first, _BYTES * layout.rows // self.group))
             floats = reader.floats(base)

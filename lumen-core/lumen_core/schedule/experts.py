@@ -11,8 +11,6 @@ from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.quantize import column_codes
 from lumen_core.target import Target
 
-_PIECE = 32
-
 
 def _copy_column(
     b: Builder, source: ActivationLayout, column: Value, panel: Value,
@@ -37,7 +35,7 @@ def _copy_column(
     vector = Type("i8", run)
     with b.loop(0, b.div(length, source.group)) as block:
         here, there = (b.mul(block.index, layout.block_bytes) for layout in (source, target))
-        for first in range(0, source.pieces * _PIECE, run):
+        for first in range(0, source.codes, run):
             part = b.load(vector, b.offset(codes, here), source.code(0, first))
             b.store(part, b.offset(to_codes, there), target.code(0, first))
         for word in range((source.block_bytes - source.scales) // (4 * source.columns)):

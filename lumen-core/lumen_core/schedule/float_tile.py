@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import Part
 from lumen_core.schedule.spread import Spread
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead, load_float
+from lumen_core.schedule.weights import (
+    AHEAD,
+    DotPlan,
+    WeightReader,
+    emit_places,
+    fetch_ahead,
+    load_float,
+)
 from lumen_core.target import Target
 
 UNROLL = 4  # elements or pairs of a loop iteration
 
 
 class FloatTile:
-    """`groups` row groups times `columns` columns of a panel."""
+    """`groups` row groups times `columns` columns of a panel.
+
+    Lines of the weights are asked for that lie so many bytes `ahead` of those in use.
+    """
 
     def __init__(
         self,
@@ -25,6 +37,7 @@ class FloatTile:
         target: Target,
         columns: int,
         groups: int = 1,
+        ahead: Value | int = AHEAD,
     ):
         self.builder = builder
         self.layout = layout
@@ -32,45 +45,36 @@ class FloatTile:
         self.target = target
         self.columns = columns
         self.groups = groups
+        self.ahead = ahead
         self.vector = Type("f32", layout.rows)
         # Bytes of what one vector of the activations meets.
         self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
-    def sums(
-        self, weights: list[Value], panel: Value, column: Value, part: Part, ahead: Value
-    ) -> list[Value]:
-        """The sums over a part of the rows, of every column from `column` on a vector for each row group.
-
-        `weights` are the row groups, of which lines are asked for that lie so many bytes `ahead`.
-        """
+    def sums(self, weights: Sequence[Value], panel: Value, column: Value, part: Part) -> list[Value]:
+        """The sums over a part of the rows, by row group: of every column from `column` on, a vector."""
         b, layout, form = self.builder, self.layout, self.layout.form
         panel = b.offset(panel, b.mul(column, 4))
         if form.scale is None:
-            return self.plain(weights, panel, part.start, part.stop, ahead)
-        scales = b.mul(b.div(part.length, form.block), layout.code_bytes)
+            return self.plain(weights, panel, part.start, part.stop)
         first, last = (b.div(bound, form.block) for bound in (part.start, part.stop))
         zeros = [b.constant(self.vector, 0.0)] * (self.groups * self.columns)
         with b.loop(first, last, 1, zeros) as loop:
-            codes = [b.offset(group, b.mul(loop.index, layout.code_bytes)) for group in weights]
-            meeting = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
-            found = self.plain(codes, meeting, b.i64(0), b.i64(form.block), ahead)
-            where = b.add(scales, b.mul(loop.index, layout.scale_bytes))
+            meeting = [emit_places(b, layout, group, loop.index) for group in weights]
+            columns = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
+            found = self.plain([block.codes for block in meeting], columns, b.i64(0), b.i64(form.block))
             factors = [
-                self.reader.factor(form.scale, self.reader.floats(b.offset(group, where)), 1.0)
-                for group in weights
+                self.reader.factor(form.scale, self.reader.floats(block.scales), 1.0) for block in meeting
             ]
             loop.next(
                 *(
-                    b.fma(part, factors[number % self.groups], total)
-                    for number, (part, total) in enumerate(zip(found, loop.values, strict=True))
+                    b.fma(sum, factors[number // self.columns], total)
+                    for number, (sum, total) in enumerate(zip(found, loop.values, strict=True))
                 )
             )
         return list(loop.results)
 
-    def plain(
-        self, weights: list[Value], panel: Value, start: Value, stop: Value, ahead: Value
-    ) -> list[Value]:
+    def plain(self, weights: Sequence[Value], panel: Value, start: Value, stop: Value) -> list[Value]:
         """The sums over elements start .. stop as they are stored; `start` begins a vector."""
         b, run = self.builder, self.layout.run
         count = self.groups * self.columns
@@ -81,7 +85,9 @@ class FloatTile:
         zeros = [b.constant(self.vector, 0.0)] * (count * chains)
         with b.loop(first, whole, UNROLL, zeros) as main:
             for group in weights:
-                fetch_ahead(b, b.offset(group, b.mul(main.index, self.bytes)), UNROLL * self.bytes, ahead)
+                fetch_ahead(
+                    b, b.offset(group, b.mul(main.index, self.bytes)), UNROLL * self.bytes, self.ahead
+                )
             sums = list(main.values)
             for number in range(UNROLL):
                 own = slice(number % chains * count, (number % chains + 1) * count)
@@ -92,7 +98,7 @@ class FloatTile:
         sums = list(rest.results)
         return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if chains > 1 else sums
 
-    def step(self, weights: list[Value], panel: Value, index: Value, sums: list[Value]) -> list[Value]:
+    def step(self, weights: Sequence[Value], panel: Value, index: Value, sums: list[Value]) -> list[Value]:
         """Add the products of vector `index` of the weights."""
         b, rows, pairs = self.builder, self.layout.rows, self.layout.run == 2
         place = b.mul(index, self.bytes)
@@ -104,9 +110,10 @@ class FloatTile:
         else:
             vectors = [load_float(b, self.layout.form.element, rows, base, 0) for base in bases]
         by = Spread(b, self.target, type, columns, 0, self.columns)
-        found: list[Value] = []
+        found = list(sums)
         for column in range(self.columns):
             other = by[column]
-            for vector, total in zip(vectors, sums[len(found) :], strict=False):
-                found.append(b.dot2(total, vector, other) if pairs else b.fma(vector, other, total))
+            for group, vector in enumerate(vectors):
+                own = group * self.columns + column
+                found[own] = b.dot2(sums[own], vector, other) if pairs else b.fma(vector, other, sums[own])
         return found

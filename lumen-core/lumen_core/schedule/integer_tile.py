@@ -6,21 +6,23 @@ up. Minimums that are integers times one float of the block come once per block 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import Part
-from lumen_core.schedule.minimums import add_minimums, minimums_are_paired
+from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import DotPlan, WeightReader, fetch_ahead
+from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_places, fetch_ahead
 from lumen_core.target import Target
 
 PIECE = 32  # elements of a loop iteration
 
 
 class IntegerTile:
-    """One row group times `columns` columns of a panel."""
+    """`groups` row groups times `columns` columns of a panel; what they share is read once."""
 
     def __init__(
         self,
@@ -29,6 +31,7 @@ class IntegerTile:
         activation: ActivationLayout,
         target: Target,
         columns: int,
+        groups: int = 1,
     ):
         self.builder = builder
         self.layout = layout
@@ -36,13 +39,14 @@ class IntegerTile:
         self.activation = activation
         self.target = target
         self.m = columns
+        self.groups = groups
         self.rows = layout.rows
         self.vector = Type("f32", self.rows)
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
-        self.paired = minimums_are_paired(self.form, activation)
-        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.paired)
+        self.dotted = minimums_are_dotted(self.form, activation)
+        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
@@ -50,77 +54,91 @@ class IntegerTile:
         # Columns whose dot products take turns, so that none waits for the one before it.
         self.abreast = 4 if target.broadcast_memory else self.side
 
-    def sums(
-        self, weights: list[Value], panel: Value, column: Value, part: Part, ahead: Value
-    ) -> list[Value]:
-        """The sums over a part of the rows of the one group: of every column from `column` on, a vector."""
+    def sums(self, weights: Sequence[Value], panel: Value, column: Value, part: Part) -> list[Value]:
+        """The sums over a part of the rows, by row group: of every column from `column` on, a vector."""
         b, act = self.builder, self.activation
-        (group,) = weights
         first, last = (b.div(bound, self.form.block) for bound in (part.start, part.stop))
-        scales = b.offset(group, b.mul(b.div(part.length, self.form.block), self.layout.code_bytes))
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
         stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
-        zeros = [b.constant(self.vector, 0.0)] * self.m
+        count = self.m * self.groups
+        zeros = [b.constant(self.vector, 0.0)] * count
 
-        def place(block: Value) -> tuple[Value, Value, Value, Value]:
-            codes = b.offset(group, b.mul(block, self.layout.code_bytes))
-            base = b.offset(scales, b.mul(block, self.layout.scale_bytes))
+        def place(block: Value) -> tuple[list[Block], Value, Value]:
             by = b.mul(block, stride)
-            return codes, base, b.offset(quants, by), b.offset(words, by)
+            meeting = [emit_places(b, self.layout, group, block) for group in weights]
+            return meeting, b.offset(quants, by), b.offset(words, by)
 
         if act.group == PIECE:
             with b.loop(first, last, 1, zeros) as loop:
                 loop.next(*self.pieces(*place(loop.index), list(loop.values)))
             return self.by_column(list(loop.results))
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
-        waiting = b.stack(4 * self.rows * self.m)
-        for number in range(self.m):
+        waiting = b.stack(4 * self.rows * count)
+        for number in range(count):
             b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
         with b.loop(first, last) as loop:
-            codes, base, quants_of, words_of = place(loop.index)
-            sums = self.pieces(codes, base, quants_of, words_of, [self.totals.zero] * self.m)
-            factors = self.parts(self.factor(base))
-            sums = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(sums)]
-            if self.paired:
-                sums = add_minimums(self, base, words_of, sums)
+            meeting, quants_of, words_of = place(loop.index)
+            sums = self.pieces(meeting, quants_of, words_of, [self.totals.zero] * count)
             by = self.spread(self.vector, words_of, act.scales)
-            for number in range(self.m):
-                where = 4 * self.rows * number
-                before = b.load(self.vector, waiting, where, align=64)
-                b.store(b.fma(sums[number], by[number], before), waiting, where, align=64)
+            for group, (_, _, base) in enumerate(meeting):
+                factors = self.parts(self.factor(base))
+                own = sums[group * self.m : (group + 1) * self.m]
+                own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
+                if self.dotted:
+                    own = add_minimums(self, base, quants_of, own)
+                for number, sum in enumerate(own):
+                    where = 4 * self.rows * (group * self.m + number)
+                    before = b.load(self.vector, waiting, where, align=64)
+                    b.store(b.fma(sum, by[number], before), waiting, where, align=64)
             loop.next()
         return self.by_column(
-            [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(self.m)]
+            [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
         )
 
-    def pieces(
-        self, codes: Value, base: Value, quants: Value, words: Value, sums: list[Value]
-    ) -> list[Value]:
-        """Add a block's products to the sums."""
+    def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
+        """Add the products of a block, of each row group, to the sums."""
         b = self.builder
         count = self.form.block // PIECE
         if count == 1:
-            return self.piece(codes, base, quants, words, b.i64(0), sums)
+            return self.piece(weights, quants, words, b.i64(0), sums)
         with b.loop(0, count, 1, sums) as piece:
-            piece.next(*self.piece(codes, base, quants, words, piece.index, list(piece.values)))
+            piece.next(*self.piece(weights, quants, words, piece.index, list(piece.values)))
         return list(piece.results)
 
     def piece(
-        self, codes: Value, base: Value, quants: Value, words: Value, index: Value, sums: list[Value]
+        self, weights: list[Block], quants: Value, words: Value, index: Value, sums: list[Value]
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
-        units = PIECE // layout.unit
-        codes = b.offset(codes, b.mul(index, units * layout.unit_bytes))
-        fetch_ahead(b, codes, units * layout.unit_bytes)
+        share = layout.block_bytes * PIECE // self.form.block
+        for block in weights:
+            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), share)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)
         else:
             quants = b.offset(quants, b.mul(index, PIECE * act.columns))
+        metadata = _Metadata(self, words, index)
+        code_bytes = PIECE // layout.unit * layout.unit_bytes
+        for group, block in enumerate(weights):
+            codes = b.offset(block.codes, b.mul(index, code_bytes))
+            own = slice(group * self.m, (group + 1) * self.m)
+            sums[own] = self.of_group(codes, block.scales, quants, metadata, index, sums[own])
+        return sums
+
+    def of_group(
+        self,
+        codes: Value,
+        base: Value,
+        quants: Value,
+        metadata: _Metadata,
+        index: Value,
+        sums: list[Value],
+    ) -> list[Value]:
+        """The same for the codes of one row group."""
+        b = self.builder
         # Read anew for every piece: carried over the pieces it would cost registers that the sums need.
         factor = self.factor(base)
-        metadata = _Metadata(self, words, index)
         sub = min(self.form.sub, PIECE)
         for start in range(0, PIECE, sub):
             scale = self.totals.scale(self.sub_block(index, start), factor, base)
@@ -140,7 +158,7 @@ class IntegerTile:
                         for column in columns:
                             seed = self.seed(metadata, start, sub, column)
                             totals[column] = self.totals.start(seed)
-                    self.dots(totals, columns, operands, quants, part.start)
+                    self.dots(totals, columns, operands, quants, part.start, self.plan)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
@@ -175,7 +193,7 @@ class IntegerTile:
         """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
         b = self.builder
         beta: Value | None = None
-        if self.form.offset is not None and not self.paired:
+        if self.form.offset is not None and not self.dotted:
             offset = self.reader.factor(self.form.offset, self.reader.floats(base), 1.0)
             where = self.layout.minimum_offset
             number = self.sub_block(index, start)
@@ -200,8 +218,10 @@ class IntegerTile:
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""
-        if self.side == 1:
-            return [rows]
+        return [rows] if self.side == 1 else self.halves(rows)
+
+    def halves(self, rows: Value) -> list[Value]:
+        """Both halves of the rows, each row twice."""
         half = self.rows // 2
         masks = ([n // 2 for n in range(first, first + self.rows)] for first in (0, 2 * half))
         return [self.builder.shuffle(rows, None, mask) for mask in masks]
@@ -214,14 +234,20 @@ class IntegerTile:
             self.builder.shuffle(
                 sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2)
             )
-            for number in range(self.m)
+            for number in range(len(sums))
         ]
 
     def every_second(self, first: int) -> range:
         return range(first, 2 * self.rows, 2)
 
     def dots(
-        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
+        self,
+        totals: dict[int, Value],
+        columns: range,
+        operands: list[Value],
+        quants: Value,
+        first: int,
+        plan: DotPlan,
     ) -> None:
         """Add the dot products of the operands with the activations from element `first` on to the totals."""
         if self.side > 1:
@@ -232,18 +258,22 @@ class IntegerTile:
                 totals[column] = self.dots_alone(totals[column], operands, quants, first)
             return
         b, type, count = self.builder, operands[0].type, len(operands)
-        again = count < PIECE // 4 and self.m > 1
+        again = first < self.activation.group and count < PIECE // 4 and self.m > 1
+        skip = first % 16 // 4  # whole loads: they may start before `first` and end behind
+        start, whole = first - 4 * skip, -(-(skip + count) // 4) * 4
         codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, first), count, again)
+            column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
             for column in columns
         }
-        link = self.plan.chain or 1
+        link = plan.chain or 1
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))
             for column in columns:
-                pairs = [(operands[step], codes[column][step]) for step in steps]
-                add = self.chained if self.plan.chain else self.dot
-                totals[column] = add(totals[column], pairs)
+                pairs = [(operands[step], codes[column][skip + step]) for step in steps]
+                if plan.chain:
+                    totals[column] = self.chained(totals[column], pairs)
+                else:
+                    totals[column] = self.dot(totals[column], pairs[0], plan)
 
     def dots_of_pairs(
         self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
@@ -259,19 +289,17 @@ class IntegerTile:
                     totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
 
     def dots_alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
-        """The same for pairs of rows times one column: two k-groups of it stand for two columns.
-
-        Half of each product is of no use: of even k-groups what is in odd lanes, of odd ones the rest.
-        """
-        b, parts = self.builder, self.layout.parts
-        sums = {(part, odd): b.constant(self.lanes, 0) if odd else total for part in (0, 1) for odd in (0, 1)}
+        """The same for pairs of rows times one column: beside it stands one of zeros."""
+        b, parts, eight = self.builder, self.layout.parts, Type("i8", 8)
+        sums, codes = self.halves(total), total
         for step, operand in enumerate(operands):
             group, part = divmod(step, parts)
-            codes = b.load(operand.type, quants, self.activation.code(0, first + 16 * (group // 2)), align=4)
-            place = (part, group % 2)
-            sums[place] = b.instruction("dot8_s8s8", (sums[place], operand, codes), self.lanes)
-        even, odd = (b.shuffle(sums[0, n], sums[1, n], self.every_second(n)) for n in (0, 1))
-        return b.add(even, odd)
+            if part == 0:
+                column = b.load(eight, quants, self.activation.code(0, first + 8 * group), align=4)
+                both = b.shuffle(column, b.constant(eight, 0), range(16))
+                codes = b.bitcast(both, operand.type)
+            sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
+        return b.shuffle(sums[0], sums[1], self.every_second(0))
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""
@@ -291,17 +319,16 @@ class IntegerTile:
         even, odd = (b.shuffle(products, None, range(first, 4 * self.rows, 2)) for first in (0, 1))
         return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
 
-    def dot(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
+    def dot(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
         """total + the dot product of one pair."""
-        b = self.builder
-        ((operand, activation),) = pairs
-        if self.plan.kind != "magnitude":
-            return b.dot4(total, operand, activation, self.plan.left)
+        b, (operand, activation) = self.builder, pair
+        if plan.left != "magnitude":
+            return b.dot4(total, operand, activation, plan.left)
         bytes = Type("i8", 4 * self.rows)
         signed = b.bitxor(b.bitcast(operand, bytes), -128)
         magnitude = b.bitcast(b.abs(signed), operand.type)
         turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
-        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), self.plan.left)
+        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), "unsigned")
 
     def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
         """What an integer sum starts from: the zero point's share, if it has one."""

@@ -21,7 +21,7 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import Part, choose_blocking
 from lumen_core.schedule.float_tile import FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
-from lumen_core.schedule.weights import AHEAD, emit_group_bytes
+from lumen_core.schedule.weights import AHEAD, emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
 
 Range: TypeAlias = tuple[Value, Value]  # from the first to before the last
@@ -79,10 +79,9 @@ class _Matmul:
         self.row_bytes = 4 * target.lanes
         self.fetched = self.b.i64(AHEAD)
 
-    def make(self, columns: int, groups: int = 1) -> IntegerTile | FloatTile:
-        if self.form.kind == "integer":
-            return IntegerTile(self.b, self.layout, self.activation, self.target, columns)
-        return FloatTile(self.b, self.layout, self.activation, self.target, columns, groups)
+    def tile_of(self, columns: int, groups: int = 1) -> IntegerTile | FloatTile:
+        given = (self.b, self.layout, self.activation, self.target, columns, groups)
+        return IntegerTile(*given) if self.form.kind == "integer" else FloatTile(*given, self.fetched)
 
     def build(self) -> Kernel:
         b = self.b
@@ -90,13 +89,13 @@ class _Matmul:
         self.group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
         self.whole = Part(b.i64(0), length, length)
         if self.tile.columns == 1:
-            one = self.make(1)
-            with b.loop(first, last) as group:
-                base = b.offset(weights, b.mul(group.index, self.group_bytes))
-                (total,) = self.scaled(
-                    one.sums([base], activations, b.i64(0), self.whole, self.fetched), [base]
-                )
-                self.store(total, b.offset(output, b.mul(group.index, self.row_bytes)))
+            for groups, own in self.in_groups((first, last), self.together()):
+                with b.loop(*own, groups) as group:
+                    places = [b.add(group.index, number) for number in range(groups)]
+                    bases = [b.offset(weights, b.mul(place, self.group_bytes)) for place in places]
+                    totals = self.sums(self.tile_of(1, groups), bases, activations, b.i64(0), self.whole)
+                    for place, total in zip(places, totals, strict=True):
+                        self.store(total, b.offset(output, b.mul(place, self.row_bytes)))
             return self.kernel
         columns, share = self.tile.columns, self.activation.group
         self.panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
@@ -107,6 +106,23 @@ class _Matmul:
         else:
             self.past_panels((first, last), panels, room)
         return self.kernel
+
+    def together(self) -> int:
+        """Row groups that one column meets at once.
+
+        Where activations take loads and registers of their own, two groups share them.
+        """
+        shared = self.form.kind == "integer" and not self.target.broadcast_memory
+        return 2 if shared and self.target.registers >= 32 else 1
+
+    def in_groups(self, range: Range, together: int) -> Iterator[tuple[int, Range]]:
+        """Split a range in what can be done so many `together`, and the rest one by one."""
+        b, (first, last) = self.b, range
+        if together > 1:
+            whole = b.add(first, b.mul(b.div(b.sub(last, first), together), together))
+            yield together, (first, whole)
+            first = whole
+        yield 1, (first, last)
 
     def past_panels(self, groups: Range, panels: Range, room: Value) -> None:
         """Take the weights past each panel, so many row groups that they stay in `room` for the next one."""
@@ -143,15 +159,9 @@ class _Matmul:
 
     def row_groups(self, groups: Range, panels: Range, part: Part) -> None:
         """Multiply row groups with panels: as many groups as a tile has together, the rest one by one."""
-        b, together = self.b, self.cut.groups
-        first, last = groups
-        if together > 1:
-            whole = b.add(first, b.mul(b.div(b.sub(last, first), together), together))
-            with b.loop(first, whole, together) as group:
+        for together, own in self.in_groups(groups, self.cut.groups):
+            with self.b.loop(*own, together) as group:
                 self.tiles(together, group.index, panels, part)
-            first = whole
-        with b.loop(first, last) as group:
-            self.tiles(1, group.index, panels, part)
 
     def tiles(self, groups: int, group: Value, panels: Range, part: Part) -> None:
         """Multiply some row groups with panels."""
@@ -200,35 +210,38 @@ class _Matmul:
         b, groups = self.b, len(weights)
         stride = self.kernel.parameters[3]
         output = b.offset(output, b.mul(column, stride))
-        places = [
-            b.offset(b.offset(output, b.mul(stride, number)), self.row_bytes * own)
-            for number in range(width)
-            for own in range(groups)
-        ]
+        places = [b.offset(output, b.mul(stride, number)) for number in range(width)]
         for place in places:  # the sums shall not wait for these lines
-            b.prefetch(place)
-        tile = self.make(width, groups)
-        sums = self.scaled(tile.sums(weights, panel, column, part, self.fetched), weights)
+            for own in range(groups):
+                b.prefetch(place, own * self.row_bytes)
+        sums = self.sums(self.tile_of(width, groups), weights, panel, column, part)
         begun = b.compare("gt", part.start, 0) if self.cut.part else None
-        for number in range(width):
+        for number, place in enumerate(places):
             with b.when(b.compare("gt", left, number)):
                 for own in range(groups):
-                    self.store(sums[number * groups + own], places[number * groups + own], begun)
+                    self.store(sums[own * width + number], b.offset(place, own * self.row_bytes), begun)
 
     def widths(self, groups: int) -> list[int]:
         """Columns of the tiles of some row groups that cover a panel, widest first."""
         least = self.activation.side
         return [width for width in self.tile.widths if width >= least and width * groups <= self.cut.sums]
 
-    def scaled(self, sums: list[Value], weights: list[Value]) -> list[Value]:
-        """The sums of row groups with what multiplies whole rows."""
+    def sums(
+        self, tile: IntegerTile | FloatTile, weights: list[Value], panel: Value, column: Value, part: Part
+    ) -> list[Value]:
+        """The sums of a tile, with what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
+        sums = tile.sums(weights, panel, column, part)
         unit = WEIGHT_UNITS.get(form.element, 1.0)
         if form.row is not None:
-            where = b.mul(b.div(length, form.block), layout.code_bytes + layout.scale_bytes)
-            factors = [b.load(self.vector, group, where, align=4) for group in weights]
-            factors = [b.mul(factor, unit) if unit != 1 else factor for factor in factors]
-            return [b.mul(total, factors[number % len(weights)]) for number, total in enumerate(sums)]
+            where = emit_blocks_bytes(b, layout, b.div(length, form.block))
+            columns = len(sums) // len(weights)
+            for group, base in enumerate(weights):
+                factor = b.load(self.vector, base, where, align=4)
+                by = b.mul(factor, unit) if unit != 1 else factor
+                own = slice(group * columns, (group + 1) * columns)
+                sums[own] = [b.mul(total, by) for total in sums[own]]
+            return sums
         return [b.mul(total, unit) for total in sums] if unit != 1 else sums
 
     def store(self, value: Value, where: Value, begun: Value | None = None) -> None:

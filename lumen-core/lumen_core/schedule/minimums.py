@@ -1,72 +1,78 @@
 """Minimums of sub-blocks that are integers times one float of the block: added once per block.
 
-They meet the sums of the activations, in 16-bit integers two sub-blocks at a time where the machine has
-products of such pairs, else in floats.
+They meet the sums of the activations in byte dot products, as codes meet activations: a sum is two digits,
+and the products with the high ones are shifted by what these stand for before the low ones are added.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from lumen_core.ir.kernel import Value
-from lumen_core.quant.layout import ActivationLayout
+from lumen_core.ir.kernel import Type, Value
+from lumen_core.quant.layout import DIGIT, ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.weights import DotPlan
 
 if TYPE_CHECKING:
     from lumen_core.schedule.integer_tile import IntegerTile
 
 _PIECE = 32  # the longest sub-block whose sums of activations are at hand
+_WORD = 0x7FFF  # products of bytes may have to add up in 16 bits
 
 
-def minimums_are_paired(form: NormalForm, activation: ActivationLayout) -> bool:
-    """Tell whether minimums are integers times one float of the block."""
+def minimums_are_dotted(form: NormalForm, activation: ActivationLayout) -> bool:
+    """Tell whether minimums are integers times one float of the block, and fit byte dot products."""
     offset = form.offset
-    if offset is None or offset.integer is None:
+    if offset is None or offset.integer is None or activation.group <= _PIECE:
         return False
-    every = form.sub in (16, _PIECE) and offset.integer.count * form.sub == form.block
-    return activation.group > _PIECE and every and all(field.count == 1 for field in offset.floats)
+    integer = offset.integer
+    every = form.sub in (16, _PIECE) and integer.count * form.sub == form.block == activation.group
+    small = integer.low >= 0 and integer.high <= 127
+    fits = (integer.high << DIGIT) * 2 * (integer.count // 4) <= _WORD
+    return every and small and fits and all(field.count == 1 for field in offset.floats)
 
 
-def add_minimums(tile: IntegerTile, base: Value, words: Value, sums: list[Value]) -> list[Value]:
-    """Add what the minimums of the block at `base` give, for activations at `words`, to a tile's sums."""
-    pairs = any(map(tile.target.find, ("dot2_s16", "madd16")))
-    return _in_pairs(tile, base, words, sums) if pairs else _singly(tile, base, words, sums)
-
-
-def _in_pairs(tile: IntegerTile, base: Value, words: Value, sums: list[Value]) -> list[Value]:
-    b, act, offset = tile.builder, tile.activation, tile.form.offset
+def add_minimums(tile: IntegerTile, base: Value, quants: Value, sums: list[Value]) -> list[Value]:
+    """Add what the minimums of the block at `base` give, for activations at `quants`, to a tile's sums."""
+    b, offset = tile.builder, tile.form.offset
     assert offset is not None and offset.integer is not None
-    count, step = offset.integer.count, 4 * act.columns
-    first = act.pairs32 if tile.form.sub == _PIECE else act.pairs16
-    pairs = []
-    for number in range(0, count, 2):
-        where = tile.layout.minimum_offset + number * tile.rows
-        low, high = (tile.reader.integers(offset.integer, base, where + n * tile.rows) for n in (0, 1))
-        pairs.append(b.bitor(b.bitand(low, 0xFFFF), b.shl(high, 16)))
-    factor = tile.reader.factor(offset, tile.reader.floats(base), 1.0)
-    for number in range(tile.m):
-        total = b.constant(tile.lanes, 0)
-        for place, pair in enumerate(pairs):
-            by = b.load_splat(tile.lanes, words, first + place * step + 4 * number)
-            total = b.dot2(total, pair, by)
-        sums[number] = b.fma(b.convert(total, "f32"), factor, sums[number])
+    count, first = offset.integer.count, tile.activation.digits(tile.form.sub)
+    plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
+    operands = _operands(tile, base, count)
+    factors = tile.parts(tile.reader.factor(offset, tile.reader.floats(base), 1.0))
+    for start in range(0, tile.m, tile.abreast):
+        columns = range(start, min(start + tile.abreast, tile.m))
+        totals = {column: b.constant(tile.lanes, 0) for column in columns}
+        tile.dots(totals, columns, operands, quants, first, plan)
+        totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
+        tile.dots(totals, columns, operands, quants, first + count, plan)
+        for column, total in totals.items():
+            factor = factors[column % tile.side]
+            sums[column] = b.fma(b.convert(total, "f32"), factor, sums[column])
     return sums
 
 
-def _singly(tile: IntegerTile, base: Value, words: Value, sums: list[Value]) -> list[Value]:
-    b, act, offset = tile.builder, tile.activation, tile.form.offset
-    assert offset is not None and offset.integer is not None
-    halves = tile.form.sub < _PIECE  # their sums are had from their seeds
-    factor = tile.reader.factor(offset, tile.reader.floats(base), -1 / 128 if halves else 1.0)
-    first, type = (act.seeds16, tile.lanes) if halves else (act.sums32, tile.vector)
-    with b.loop(0, offset.integer.count, 1, sums) as loop:
-        beta = tile.reader.sub_factor(offset, factor, base, loop.index, tile.layout.minimum_offset)
-        where = b.offset(words, b.mul(loop.index, 4 * act.columns))
-        by, betas = tile.spread(type, where, first), tile.parts(beta)
-        loop.next(
-            *(
-                b.fma(betas[number % tile.side], b.convert(by[number], "f32"), sum)
-                for number, sum in enumerate(loop.values)
-            )
-        )
-    return list(loop.results)
+def _operands(tile: IntegerTile, base: Value, count: int) -> list[Value]:
+    """The minimums as operands of dot products: they lie [sub-block][row] and are needed by row."""
+    b, layout, rows = tile.builder, tile.layout, tile.rows
+    words, bytes, found = rows // 4, Type("i8", 4 * rows), []
+    loaded = [
+        b.load(bytes, base, layout.minimum_offset + first * rows, align=1) for first in range(0, count, 4)
+    ]
+    for first in range(0, len(loaded), layout.parts):
+        fours = loaded[first : first + layout.parts]
+        by_row = []
+        for four in fours:
+            # words of 4 rows: those of the same rows side by side, then their bytes are transposed
+            if words > 1:
+                order = [sub * words + word for word in range(words) for sub in range(4)]
+                four = b.bitcast(b.shuffle(b.bitcast(four, tile.lanes), None, order), bytes)
+            mask = [16 * (row // 4) + 4 * sub + row % 4 for row in range(rows) for sub in range(4)]
+            by_row.append(b.bitcast(b.shuffle(four, None, mask), tile.lanes))
+        if layout.parts == 1:
+            found += by_row
+            continue
+        for part in range(layout.parts):  # a row's minimums side by side in half of the rows
+            half = [n // 2 + n % 2 * rows + part * rows // 2 for n in range(rows)]
+            found.append(b.shuffle(by_row[0], by_row[1], half))
+    return found

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.ir.kernel import F32, I16, Type, Value
+from lumen_core.ir.kernel import F32, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.alphabet import Alphabet
 from lumen_core.quant.codebook import Book, Codebook, VectorField
@@ -70,6 +70,22 @@ def _stairs(b: Builder, number: Value, middles: np.ndarray, steps: np.ndarray, f
         above = b.compare("gt", number, b.load_splat(number.type, at))
         loop.next(b.add(loop.values[0], b.select(above, b.load_splat(number.type, at, 4), zero)))
     return loop.results[0]
+
+
+def count_below(b: Builder, number: Value, ascending: np.ndarray) -> Value:
+    """How many of some numbers are less, i32."""
+    return b.convert(_stairs(b, number, ascending, np.ones(len(ascending)), 0.0), "i32")
+
+
+def looked_up(b: Builder, table: np.ndarray, places: Value) -> Value:
+    """table[place] in every lane; of i8, i16 or f32."""
+    type = Type(f"{'f' if table.dtype.kind == 'f' else 'i'}{8 * table.itemsize}", places.type.lanes)
+    data, found = b.data(table.tobytes()), b.constant(type, 0)
+    for lane in range(type.lanes):
+        at = b.mul(b.convert(b.extract(places, lane), "i64"), table.itemsize)
+        item = b.load(Type(type.element), b.offset(data, at), align=table.itemsize)
+        found = b.insert(found, item, lane)
+    return found
 
 
 # ------------------------------------------------------------ several at once
@@ -187,12 +203,7 @@ class VectorSearch:
         for number, levels, stride in zip(numbers, book.levels, book.strides, strict=True):
             middles = (levels[1:] + levels[:-1]) / 2
             place = b.add(place, _stairs(b, number, middles, np.full(len(middles), stride), 0.0))
-        places, data = b.convert(place, "i32"), b.data(book.table.astype("<i2").tobytes())
-        found = b.constant(self.type.of("i32"), 0)
-        for lane in range(self.type.lanes):
-            at = b.mul(b.convert(b.extract(places, lane), "i64"), 2)
-            found = b.insert(found, b.convert(b.load(I16, b.offset(data, at), align=2), "i32"), lane)
-        return found
+        return b.convert(looked_up(b, book.table.astype("<i2"), b.convert(place, "i32")), "i32")
 
     def _nearest(self, vectors: np.ndarray, numbers: list[Value], weights: list[Value] | None) -> Value:
         """The first entry with the largest sum(weight * (x * v - v * v / 2))."""

@@ -19,7 +19,7 @@ from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import Integers, Lookup, NormalForm
 from lumen_core.schedule.blocks import CompleteBlocks
 from lumen_core.schedule.trees import load_codes, load_integers, load_row_factor, load_stored_float
-from lumen_core.schedule.weights import DotPlan, emit_group_bytes
+from lumen_core.schedule.weights import DotPlan, emit_blocks_bytes, emit_group_bytes, emit_places
 from lumen_core.target import Target
 
 CHUNK = 16  # codes that are read at a time
@@ -48,20 +48,18 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
     element = Type(f"i{8 * FLOAT_BYTES[form.element]}") if form.kind == "float" else Type("i8")
     with b.loop(first, last) as group:
         to_group = b.offset(destination, b.mul(group.index, emit_group_bytes(b, layout, blocks)))
-        to_scales = b.offset(to_group, b.mul(blocks, layout.code_bytes))
         with b.loop(0, layout.rows) as lane:
             row = b.add(b.mul(group.index, layout.rows), lane.index)
             with b.when(b.compare("lt", row, rows)):
                 start = b.offset(source, b.mul(row, row_bytes))
                 if form.row is not None:
-                    to_row = b.offset(to_scales, b.mul(blocks, layout.scale_bytes))
+                    to_row = b.offset(to_group, emit_blocks_bytes(b, layout, blocks))
                     b.store(load_row_factor(b, form, start), b.offset(to_row, b.mul(lane.index, 4)))
                 from_row = complete.row(start)
                 with b.loop(0, blocks) as block:
                     from_block = complete.block(b.offset(from_row, b.mul(block.index, form.block_bytes)))
-                    to_codes = b.offset(to_group, b.mul(block.index, layout.code_bytes))
-                    scale = b.offset(to_scales, b.mul(block.index, layout.scale_bytes))
-                    _pack_scales(b, form, layout, from_block, scale, lane.index)
+                    _, to_codes, to_scales = emit_places(b, layout, to_group, block.index)
+                    _pack_scales(b, form, layout, from_block, to_scales, lane.index)
                     if layout.run > 1:
                         item = b.load(element, from_block)
                         whole, part = b.div(block.index, layout.run), b.rem(block.index, layout.run)

@@ -77,10 +77,10 @@ class Places:
         self.roles = self._cache_roles()
         self.by_choice = rows_by_choice(function)
         # layers that keep a window of the cache have pages of their own
-        window = window_of(function)
-        kind = f".{window}" if window else ""
-        self.pages, self.slots, self.page_bytes = (
-            Slot(f"{name}{kind}") for name in ("pages", "slots", "page_bytes")
+        self.window = window_of(function)
+        kind = f".{self.window}" if self.window else ""
+        self.pages, self.slots, self.page_bytes, self.returns, self.return_count = (
+            Slot(f"{name}{kind}") for name in ("pages", "slots", "page_bytes", "returns", "return_count")
         )
         for argument in function.arguments:
             name = argument.name

@@ -27,8 +27,10 @@ from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
 from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
 from lumen_core.schedule.reorder import build_reorder
+from lumen_core.schedule.returns import build_returns
 from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
+from lumen_core.schedule.segments import DIRECT
 from lumen_core.target import Target
 
 GROUP_CHUNK = 8  # row groups that a thread takes at a time in a wide matmul, at most
@@ -229,7 +231,7 @@ class _Planner(ExpertPlanner):
             arguments.append(self.places.plain(operand))
             cache = isinstance(stored.argument, Slot) and stored.argument.name.startswith("cache.")
             arguments.append(self.places.page_bytes if cache else Number(stored.stride))
-        arguments += [cos, sin, self.places.slots]
+        arguments += [cos, sin, self.places.slots, Slot("staging") if caches else Number(0)]
         if head:
             size, lanes = self._head_size(operation), self.target.lanes
             per_unit = math.lcm(size, lanes) // size
@@ -284,6 +286,7 @@ class _Planner(ExpertPlanner):
                 Number(stored.stride),
                 Slot("cache.keys", layer=True),
                 self.places.page_bytes,
+                Slot("staging"),
                 self.places.pages,
                 Slot("attention.partials"),
                 Slot("attention.parts"),
@@ -294,6 +297,26 @@ class _Planner(ExpertPlanner):
                 Bound(True),
             )
             self._chain([Call(symbol, arguments)], [result], items=attention_items(operation, block))
+        if self.places.window and self.capacity > DIRECT:
+            self._close()
+            self._return_pages(layout)
+
+    def _return_pages(self, layout: CacheLayout) -> None:
+        """Copy staged pages to their places in the ring, beside what the next phase does."""
+        symbol = self.needs.request(
+            "returns",
+            f"returns {layout.layer_bytes} {self.target.name}",
+            lambda name: build_returns(layout.layer_bytes, self.target, name),
+        )
+        arguments = (
+            Slot("cache.keys", layer=True),
+            self.places.page_bytes,
+            Slot("staging"),
+            self.places.returns,
+            Bound(False),
+            Bound(True),
+        )
+        self._chain([Call(symbol, arguments)], [], tokens=self.places.return_count)
 
     def _cache_layout(self) -> CacheLayout:
         """The layout of the cache that this function's attention reads."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.layout import ActivationLayout
+from lumen_core.quant.layout import DIGIT, ActivationLayout
 
 PIECE = 32
 _MAGIC = 12582912.0  # 1.5 * 2**23: a sum with it holds the rounded integer in its low bits
@@ -87,25 +87,34 @@ class QuantizedRow:
         builder.store(scale, words, layout.scales, align=4)
         inverse = builder.div(builder.f32(127.0), largest)
         inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, builder.f32(0.0))
-        sums: list[Value] = []
+        quads: list[Value] = []
         for piece in range(layout.pieces):
-            sums += self._piece(
-                builder.offset(scratch, 4 * PIECE * piece), inverse, scale, words, codes, piece
-            )
-        if layout.group > PIECE:
-            self._pairs(sums, words, layout.pairs16)
-            self._pairs(
-                [builder.add(*pair) for pair in zip(sums[::2], sums[1::2], strict=True)],
-                words,
-                layout.pairs32,
-            )
+            quads += self._piece(builder.offset(scratch, 4 * PIECE * piece), inverse, codes, piece)
+        if layout.group == PIECE:
+            self._store_sums([builder.reduce("add", quad) for quad in quads], scale, words)
+            return
+        halves = self._added(self._added(quads))  # 4 sums of 16 elements in each
+        self._store_digits([*halves], codes, layout.digits(16))
+        self._store_digits(self._added(halves), codes, layout.digits(PIECE))
+        sums = [builder.extract(four, lane) for four in halves for lane in range(4)]
+        self._store_sums(sums, scale, words)
 
-    def _pairs(self, sums: list[Value], words: Value, where: int) -> None:
-        """Write i32 sums two by two as words of 16 bits."""
-        builder, step = self.builder, 4 * self.layout.columns
-        for place, (low, high) in enumerate(zip(sums[::2], sums[1::2], strict=True)):
-            pair = builder.bitor(builder.bitand(low, 0xFFFF), builder.shl(high, 16))
-            builder.store(pair, words, where + place * step, align=4)
+    def _added(self, fours: list[Value]) -> list[Value]:
+        """The sums of neighbours among the lanes of all vectors, in half as many vectors."""
+        builder = self.builder
+        return [
+            builder.add(*(builder.shuffle(left, right, range(first, 8, 2)) for first in (0, 1)))
+            for left, right in zip(fours[::2], fours[1::2], strict=True)
+        ]
+
+    def _store_digits(self, fours: list[Value], codes: Value, element: int) -> None:
+        """Write sums as codes: high digits, then low ones."""
+        builder = self.builder
+        digits = [builder.sar(four, DIGIT) for four in fours]
+        digits += [builder.bitand(four, (1 << DIGIT) - 1) for four in fours]
+        bytes = [builder.convert(digit, "i8") for digit in digits]
+        for start in range(0, len(bytes), 4):
+            self._store_codes(self._joined(bytes[start : start + 4]), codes, element + 4 * start)
 
     def _largest(self, scratch: Value) -> Value:
         """The largest magnitude of the group."""
@@ -122,15 +131,13 @@ class QuantizedRow:
             chains.append(builder.maximum(chains.pop(0), chains.pop(0)))
         return builder.reduce("max", chains[0])
 
-    def _piece(
-        self, source: Value, inverse: Value, scale: Value, words: Value, codes: Value, piece: int
-    ) -> list[Value]:
-        """Write the codes of 32 elements and their sums; return the sums of both halves."""
-        builder, layout = self.builder, self.layout
+    def _piece(self, source: Value, inverse: Value, codes: Value, piece: int) -> list[Value]:
+        """Write the codes of 32 elements; return the sums of both halves, each in 4 parts."""
+        builder = self.builder
         width = min(self.lanes, 16)
         vector, four = Type("f32", width), Type("i32", 4)
         factor, magic = builder.splat(inverse, width), builder.constant(vector, _MAGIC)
-        sums = []
+        quads = []
         for half in range(0, PIECE, 16):
             parts = []
             for start in range(half, half + 16, width):
@@ -139,22 +146,24 @@ class QuantizedRow:
                 parts.append(builder.convert(builder.sub(rounded, _MAGIC_BITS), "i8"))
             bytes = self._joined(parts)
             self._store_codes(bytes, codes, PIECE * piece + half)
-            quads = builder.bitcast(bytes, four)
-            quads = builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quads)
-            sums.append(builder.reduce("add", quads))
+            quad = builder.bitcast(bytes, four)
+            quads.append(builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quad))
+        return quads
+
+    def _store_sums(self, halves: list[Value], scale: Value, words: Value) -> None:
+        """Write seeds and sums of the group, from the sums of 16 elements."""
+        builder, layout = self.builder, self.layout
         step = 4 * layout.columns
         if layout.halves:
-            for half, value in enumerate(sums):
-                builder.store(
-                    builder.mul(value, -128), words, layout.seeds16 + (2 * piece + half) * step, align=4
-                )
-        total = builder.add(*sums)
-        builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
-        weighted = builder.convert(total, "f32")
-        if layout.scaled_sums:
-            weighted = builder.mul(scale, weighted)
-        builder.store(weighted, words, layout.sums32 + piece * step, align=4)
-        return sums
+            for half, value in enumerate(halves):
+                builder.store(builder.mul(value, -128), words, layout.seeds16 + half * step, align=4)
+        for piece, pair in enumerate(zip(halves[::2], halves[1::2], strict=True)):
+            total = builder.add(*pair)
+            builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
+            weighted = builder.convert(total, "f32")
+            if layout.scaled_sums:
+                weighted = builder.mul(scale, weighted)
+            builder.store(weighted, words, layout.sums32 + piece * step, align=4)
 
     def _store_codes(self, bytes: Value, codes: Value, element: int) -> None:
         """Write 16 codes from `element` on, as many at once as lie side by side."""

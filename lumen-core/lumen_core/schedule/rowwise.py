@@ -18,7 +18,7 @@ from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import ActivationLayout
-from lumen_core.schedule.cache import Append, emit_page
+from lumen_core.schedule.cache import Append, emit_page, emit_slot
 from lumen_core.schedule.elementwise import emit_elementwise
 from lumen_core.schedule.quantize import QuantizedRow
 from lumen_core.target import Target
@@ -117,7 +117,8 @@ class _Rowwise:
         labels += [f"result{number}" for number in range(len(self.region.results))]
         pairs = [pair for label in labels for pair in ((label, PTR), (f"{label}_stride", I64))]
         numbers = ("first", "last", "head_first", "head_last")
-        return [*pairs, ("cos", PTR), ("sin", PTR), ("slots", PTR), *((label, I64) for label in numbers)]
+        tables = ("cos", "sin", "slots", "staging")
+        return [*pairs, *((label, PTR) for label in tables), *((label, I64) for label in numbers)]
 
     def _is_scalar(self, value: TensorValue) -> bool:
         """Tell whether the value is one number for the whole row."""
@@ -365,6 +366,8 @@ class _Rowwise:
         assert self.layout is not None
         row, layout = value.owner.operands[1], self.layout
         slot = b.convert(b.load(I32, self.rest["slots"], b.mul(self.token, 4), align=4), "i64")
-        page = emit_page(b, part, stride, b.div(slot, layout.page))
+        number, place = emit_slot(b, slot)
+        staging = b.offset(self.rest["staging"], layout.value_offset if self.kinds[value] == "values" else 0)
+        page = emit_page(b, layout, part, stride, staging, number)
         chunks = [self._pull(row, _Place(None, at)) for at in range(0, self.length, self.vector.lanes)]
-        Append(b, layout, self.kinds[value]).store(chunks, page, self.head, b.rem(slot, layout.page))
+        Append(b, layout, self.kinds[value]).store(chunks, page, self.head, place)

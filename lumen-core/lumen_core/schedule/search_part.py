@@ -72,13 +72,10 @@ class Part:
     """A kernel over the sub-blocks of tiles, and the steps that such kernels are made of."""
 
     def __init__(self, form: NormalForm, target: Target, weighted: bool, arrays: Sequence[str], name: str,
-                 doc: str):  # fmt: skip
+                 doc: str, numbers: Sequence[str] = ("n", "first", "last")):  # fmt: skip
         self.shape = Shape(form, target, weighted)
-        self.kernel, self.builder = new_kernel(
-            name, ("x", "weight", *arrays), ("n", "first", "last"), f"{form.name}: {doc}"
-        )
-        names = ("x", "weight", *arrays, "n", "first", "last")
-        self.given = dict(zip(names, self.kernel.parameters, strict=True))
+        self.kernel, self.builder = new_kernel(name, arrays, numbers, f"{form.name}: {doc}")
+        self.given = dict(zip((*arrays, *numbers), self.kernel.parameters, strict=True))
         self.ops = Lanes(self.builder, self.shape.vector)
         self.values = alphabet(form)
         self.ends = self.values.ends
@@ -164,10 +161,35 @@ class Part:
             number = self.number(at, element.index, times, start)
             b.store(number.value, self.scratch, b.mul(element.index, self.shape.row), align=4)
 
+    def fixed_sums(self, at: At) -> tuple[Lane, Lane]:
+        """The sums of the weights and of the importance, which no scale changes."""
+        b, shape = self.builder, self.shape
+        zero = self.ops.constant(0.0).value
+        with b.loop(0, shape.sub, shape.step, [zero] * 2) as element:
+            x_sum, one = element.values
+            for place in range(shape.step):
+                index = b.add(element.index, place)
+                x = self._x(at, index)
+                if shape.weighted:
+                    weight = self._weight(at, index)
+                    x, one = x * weight, b.add(one, weight.value)
+                x_sum = b.add(x_sum, x.value)
+            element.next(x_sum, one)
+        sums = [Lane(b, value) for value in element.results]
+        return sums[0], sums[1] if shape.weighted else self.ops.constant(float(shape.sub))
+
     def sums(
-        self, at: At, times: Lane, start: Lane | None = None, scales: tuple[Lane, Lane | None] | None = None
+        self,
+        at: At,
+        times: Lane,
+        start: Lane | None = None,
+        scales: tuple[Lane, Lane | None] | None = None,
+        fixed: tuple[Lane, Lane] | None = None,
     ) -> fit.Sums:
-        """The sums for the values near to x * times + start; errors only with `scales`."""
+        """The sums for the values near to x * times + start; errors only with `scales`.
+
+        fixed: the sums that `fixed_sums` gave, where there is an offset to be found.
+        """
         b, shape, values = self.builder, self.shape, self.values
         if not isinstance(values, Alphabet):
             self.numbers(at, times, start)
@@ -175,10 +197,9 @@ class Part:
             search.run()
             for place, value in search.values.items():
                 b.store(value, self.found, place * shape.row, align=4)
-        affine = start is not None
         zero = self.ops.constant(0.0).value
-        with b.loop(0, shape.sub, shape.step, [zero] * 6) as element:
-            xv, vv, v_sum, x_sum, one, lost = element.values
+        with b.loop(0, shape.sub, shape.step, [zero] * 4) as element:
+            xv, vv, v_sum, lost = element.values
             for place in range(shape.step):
                 index = b.add(element.index, place)
                 x = self._x(at, index)
@@ -191,20 +212,18 @@ class Part:
                     weight = self._weight(at, index)
                     wx, wv = x * weight, v * weight
                 xv, vv = b.fma(wx.value, v.value, xv), b.fma(wv.value, v.value, vv)
-                if affine:
-                    v_sum, x_sum = b.add(v_sum, wv.value), b.add(x_sum, wx.value)
-                    if shape.weighted:
-                        one = b.add(one, weight.value)
+                if fixed is not None:
+                    v_sum = b.add(v_sum, wv.value)
                 if scales is not None:
                     scale, offset = scales
                     error = v * scale - x if offset is None else v * scale + offset - x
                     bent = error * weight if shape.weighted else error
                     lost = b.fma(bent.value, error.value, lost)
-            element.next(xv, vv, v_sum, x_sum, one, lost)
+            element.next(xv, vv, v_sum, lost)
         found = [Lane(b, value) for value in element.results]
-        if not shape.weighted:
-            found[4] = self.ops.constant(float(shape.sub))
-        return fit.Sums(*found)
+        none = self.ops.constant(0.0)
+        x_sum, one = fixed or (none, none)
+        return fit.Sums(found[0], found[1], found[2], x_sum, one, found[3])
 
 
 def new_kernel(

@@ -5,6 +5,12 @@ step, how many tokens it has, how many its sequence already has in the cache. Pe
 `positions` (its place in its sequence) and, for every pool of cache pages, `slots` (page * tokens of a page +
 place in the page, where its key and value go); per segment it has, for every pool, a pointer in `pages`: the
 page of the pool that holds each page of the sequence. A conversation with one user is one segment.
+
+Where the pages of a sequence are a ring, a step may overwrite nothing that its first token sees. At most
+`DIRECT` tokens do not; of a longer segment the pages behind the one it begins in lie in staging, one layer's
+memory for all: their numbers are negative, in `slots` as in `pages`. For every such pool `returns` has, as
+pairs of i32, the numbers of `return_count` staged pages and of the pages of the pool that they are copied to
+when the layer's attention is done.
 """
 
 from __future__ import annotations
@@ -15,9 +21,11 @@ from dataclasses import dataclass
 
 from lumen_core.ir.kernel import I64, Value
 from lumen_core.ir.kernel_builder import Builder, Loop
+from lumen_core.quant.cache_layout import PAGE
 
 FIRST, TOKENS, POSITION = 0, 8, 16  # bytes into a record
 RECORD = 24
+DIRECT = PAGE  # tokens of a segment that go straight into a ring, which has a page more than its window
 
 
 @dataclass(frozen=True)

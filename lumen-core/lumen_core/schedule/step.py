@@ -31,11 +31,11 @@ FIXED_SLOTS = (
     "barrier", "counters", "layers", "layer_count", "layer_bytes", "yield", "tokens", "segment_count",
 )  # fmt: skip
 SPINS = 4000  # polls before a waiting thread lets others run
-COUNTERS = 128  # one per phase, two per phase of a layer
+COUNTERS = 128  # of a thread: one per phase, two per phase of a layer
 COUNTER_BYTES = 64  # a line each
-# Where threads take shares of a phase: each first takes its part of three quarters in one piece, so that it
-# reads memory front to back; the rest goes in small portions to whoever is free, so that none waits long.
-PORTIONS = 8  # of the rest, per thread
+# Where threads have shares of a phase, each works through its own, so that it reads memory front to back, in
+# portions of half of what is left; after so many the rest is one. Who is done takes portions of the others.
+HALVINGS = 5
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Part:
 def build_step(name: str, parts: Sequence[Part], target: Target, records: Records, dynamic: bool) -> Kernel:
     """Build the program of `parts` in order.
 
-    dynamic  threads take units one by one (prefill); else shares that get smaller towards the end.
+    dynamic  threads take units one by one (prefill); else each has a share, and helps others with theirs.
     """
     return _Step(name, parts, target, records, dynamic).build()
 
@@ -142,22 +142,26 @@ class _Step:
         total = counts[0]
         for count in counts[1:]:
             total = b.add(total, count)
-        counter = self.next_counter()
-        with b.repeat() as taking:
-            turn = b.atomic("add", counter, b.i64(1))
-            low, high = (turn, b.add(turn, 1)) if self.dynamic else self.portion(turn, total)
-            more = b.compare("lt", low, total)
-            with b.when(more):
-                self.share(phase.chains, counts, low, high)
-            taking.condition = more
-            taking.next()
+        counters = self.next_counter()
+        with b.loop(0, 1 if self.dynamic else self.threads) as others:
+            owner = b.i64(0) if self.dynamic else b.rem(b.add(self.thread, others.index), self.threads)
+            counter = self.counter_of(counters, owner)
+            with b.repeat() as taking:
+                turn = b.atomic("add", counter, b.i64(1))
+                low, high = (turn, b.add(turn, 1)) if self.dynamic else self.portion(turn, owner, total)
+                more = b.compare("lt", low, b.minimum(high, total))
+                with b.when(more):
+                    self.share(phase.chains, counts, low, high)
+                taking.condition = more
+                taking.next()
         self.stamp(_work(phase))
         self.barrier()
-        with b.when(b.compare("eq", self.thread, 0)):  # nobody takes from it before the next barrier
-            b.store(b.i64(0), counter, align=8)
+        # Nobody takes from it before the next barrier.
+        b.store(b.i64(0), self.counter_of(counters, self.thread), align=8)
         self.stamp("waiting")
 
     def next_counter(self) -> Value:
+        """Where thread 0's counter of the next phase is."""
         b = self.b
         if self.counter >= COUNTERS:
             raise LumenBug(f"a step of more than {COUNTERS} phases")
@@ -165,17 +169,20 @@ class _Step:
         self.counter += 1
         return counter if self.odd_layer is None else b.offset(counter, self.odd_layer)
 
-    def portion(self, turn: Value, total: Value) -> tuple[Value, Value]:
-        """First and last unit of the share that is taken at a turn."""
-        b, threads = self.b, self.threads
-        large = b.div(b.mul(total, 3), b.mul(threads, 4))
-        large = b.select(b.compare("eq", threads, 1), total, large)
-        taken = b.mul(large, threads)
-        portions = b.mul(threads, PORTIONS)
-        small = b.maximum(b.div(b.add(b.sub(total, taken), b.sub(portions, 1)), portions), 1)
-        early = b.compare("lt", turn, threads)
-        low = b.select(early, b.mul(turn, large), b.add(taken, b.mul(b.sub(turn, threads), small)))
-        return low, b.minimum(b.add(low, b.select(early, large, small)), total)
+    def counter_of(self, counters: Value, thread: Value) -> Value:
+        return self.b.offset(counters, self.b.mul(thread, COUNTERS * COUNTER_BYTES))
+
+    def portion(self, turn: Value, owner: Value, total: Value) -> tuple[Value, Value]:
+        """First and last unit of what is taken of a thread's share at a turn."""
+        b = self.b
+        first = b.div(b.mul(total, owner), self.threads)
+        last = b.div(b.mul(total, b.add(owner, 1)), self.threads)
+
+        def left(turns: Value) -> Value:
+            halved = b.shr(b.sub(last, first), b.minimum(turns, HALVINGS))
+            return b.select(b.compare("gt", turns, HALVINGS), b.i64(0), halved)
+
+        return b.sub(last, left(turn)), b.sub(last, left(b.add(turn, 1)))
 
     def stamp(self, kind: str | None) -> None:
         """Add the time since the last stamp to a kind of work (None: only start the clock)."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from typing import NamedTuple
 
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
@@ -19,10 +20,11 @@ from lumen_core.target import Target
 AHEAD = 8192
 
 
-def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value) -> None:
+def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value | int = AHEAD) -> None:
     """Ask for the lines that lie so many bytes `ahead` of the `bytes` in use."""
+    first = b.i64(ahead) if isinstance(ahead, int) else ahead
     for offset in range(0, bytes, 64):
-        b.prefetch(weights, b.add(ahead, offset))
+        b.prefetch(weights, b.add(first, offset))
 
 
 @dataclass(frozen=True)
@@ -279,9 +281,34 @@ class WeightReader:
         return b.add(wide, bias) if bias else wide
 
 
+class Block(NamedTuple):
+    """Where a block of a row group lies; `begin` is where it would begin without spans."""
+
+    begin: Value
+    codes: Value
+    scales: Value
+
+
+def emit_places(b: Builder, layout: WeightLayout, group: Value, block: Value) -> Block:
+    """Where a block of the row group at `group` lies: `WeightLayout.places`."""
+    begin = b.offset(group, b.mul(block, layout.block_bytes))
+    if layout.span == 1:
+        return Block(begin, b.offset(begin, layout.scale_bytes), begin)
+    own = b.rem(block, layout.span)
+    start = b.offset(group, b.mul(b.div(block, layout.span), layout.span * layout.block_bytes))
+    codes = b.offset(b.offset(start, b.mul(own, layout.code_bytes)), layout.span_scale_bytes)
+    return Block(begin, codes, b.offset(start, b.mul(own, layout.scale_bytes)))
+
+
+def emit_blocks_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
+    """`WeightLayout.blocks_bytes` for a number of blocks known at run time."""
+    spans = b.div(b.add(blocks, layout.span - 1), layout.span)
+    return b.add(b.mul(blocks, layout.code_bytes), b.mul(spans, layout.span_scale_bytes))
+
+
 def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
     """`WeightLayout.group_bytes` for a number of blocks known at run time."""
-    bytes = b.add(b.mul(blocks, layout.code_bytes + layout.scale_bytes), layout.row_bytes)
+    bytes = b.add(emit_blocks_bytes(b, layout, blocks), layout.row_bytes)
     return b.bitand(b.add(bytes, ALIGNMENT - 1), -ALIGNMENT)
 
 

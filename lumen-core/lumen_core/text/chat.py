@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 ANSWER, REASONING, TOOL, NOTHING = "answer", "reasoning", "tool", ""
 
@@ -51,8 +52,16 @@ def family_of(vocabulary: Collection[str], families: Iterable[ChatFamily]) -> Ch
     return max(fitting, key=lambda family: len(family.tokens), default=None)
 
 
+class Piece(NamedTuple):
+    """Some text of one channel; every mark begins another section (two calls follow each other, say)."""
+
+    channel: str
+    text: str
+    section: int
+
+
 class Channels:
-    """Push text, get (channel, text) pairs; line breaks beside a mark belong to neither side.
+    """Push text, get its pieces; line breaks beside a mark belong to neither side.
 
     prompt  what the model continues: its end may already be a mark, or the begin of one
     """
@@ -61,6 +70,7 @@ class Channels:
         self._marks = dict(marks)
         self._longest = max(map(len, self._marks), default=0)
         self.channel = ANSWER
+        self._section = 0
         self._fresh = True  # nothing of this channel was shown yet
         self._held = ""
         self._borrowed = 0  # characters of `_held` that stand in the prompt already
@@ -81,10 +91,10 @@ class Channels:
                 self._held, self._borrowed = prompt[-length:], length
                 return
 
-    def push(self, text: str) -> list[tuple[str, str]]:
+    def push(self, text: str) -> list[Piece]:
         """Take text; return what is certain now."""
         self._held += text
-        parts: list[tuple[str, str]] = []
+        parts: list[Piece] = []
         while True:
             found = [(at, -len(mark), mark) for mark in self._marks if (at := self._held.find(mark)) >= 0]
             if not found:
@@ -94,15 +104,16 @@ class Channels:
             self._held = self._held[len(mark) :]
             self._borrowed = max(0, self._borrowed - len(mark))
             self.channel, self._fresh = self._marks[mark], True
+            self._section += 1
         self._emit(parts, len(self._held) - self._possible(), final=False)
         return parts
 
-    def finish(self) -> list[tuple[str, str]]:
-        parts: list[tuple[str, str]] = []
+    def finish(self) -> list[Piece]:
+        parts: list[Piece] = []
         self._emit(parts, len(self._held), final=True)
         return parts
 
-    def _emit(self, parts: list[tuple[str, str]], count: int, final: bool) -> None:
+    def _emit(self, parts: list[Piece], count: int, final: bool) -> None:
         """Move characters out; line breaks at the end wait until something follows, or go with a mark."""
         text = self._held[:count]
         skipped = min(self._borrowed, count)
@@ -120,7 +131,7 @@ class Channels:
         if text:
             self._fresh = False
             if self.channel != NOTHING:
-                parts.append((self.channel, text))
+                parts.append(Piece(self.channel, text, self._section))
 
     def _possible(self) -> int:
         """How many characters at the end could be the begin of a mark."""

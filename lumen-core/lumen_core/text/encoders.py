@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY
+from lumen_core.text.json_encoder import JsonText
 from lumen_core.text.pretokenizers import PreTokenizer, pretokenizer
 from lumen_core.text.vocabulary import BYTE, CONTROL, NORMAL, UNKNOWN, Vocabulary, text_list
 from lumen_core.text.words import WordEncoder, run
@@ -30,7 +31,7 @@ SHORT_TEXTS = 8  # so many texts get them: each takes 20 ms
 def encoder(vocabulary: Vocabulary) -> Encoder:
     text = vocabulary.metadata.get(JSON_KEY)
     if isinstance(text, str):
-        return JsonEncoder(text, vocabulary.tokens)
+        return (text if isinstance(text, JsonText) else JsonText(text)).encoder(vocabulary.tokens)
     return ByteLevel(vocabulary) if vocabulary.byte_level else sentence_piece(vocabulary)
 
 

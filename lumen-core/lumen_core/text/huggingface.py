@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from lumen_core.errors import TokenizerError
-from lumen_core.text.pretokenizers import CUTS, NOWHERE, WORDS
+from lumen_core.text.json_encoder import JsonText, parts_of
 from lumen_core.text.vocabulary import (
     BYTE,
     BYTE_LEVEL,
@@ -28,7 +27,6 @@ from lumen_core.text.vocabulary import (
     UNUSED,
     USER_DEFINED,
 )
-from lumen_core.text.words import WordEncoder, run
 
 JSON_KEY = "tokenizer.huggingface.json"
 PROTO_KEY = "tokenizer.sentencepiece.model"
@@ -49,7 +47,7 @@ def from_json(text: str) -> dict[str, object]:
     kind = model.get("type", "BPE")
     if kind != "BPE":
         raise TokenizerError(f"tokenizer.json: the model {str(kind)[:40]!r} is not known; known: BPE")
-    byte_level = any(part.get("type") == "ByteLevel" for part in _parts(content, *_STAGES))
+    byte_level = any(part.get("type") == "ByteLevel" for part in parts_of(content, *_STAGES))
     if not byte_level and not any(token.startswith(SPACE) for token in model["vocab"]):
         raise TokenizerError("tokenizer.json: neither a byte-level vocabulary nor one with marked spaces")
     added = content.get("added_tokens") or []
@@ -59,7 +57,7 @@ def from_json(text: str) -> dict[str, object]:
         "tokenizer.ggml.tokens": tokens,
         "tokenizer.ggml.token_type": kinds,
         "tokenizer.ggml.merges": _merges(model.get("merges")),
-        JSON_KEY: text,
+        JSON_KEY: JsonText(text, content),
     }
     if not byte_level:
         result["tokenizer.ggml.scores"] = _scores(tokens, kinds)
@@ -67,20 +65,8 @@ def from_json(text: str) -> dict[str, object]:
     return result
 
 
-def _parts(content: Mapping[str, Any], *names: str) -> Iterator[Mapping[str, Any]]:
-    """All normalizers, pre-tokenizers or decoders, those inside of sequences too."""
-    waiting = [content.get(name) for name in names]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, Mapping):
-            yield part
-            for name in ("normalizers", "pretokenizers", "decoders"):
-                inner = part.get(name)
-                waiting += inner if isinstance(inner, list) else []
-
-
 def _adds_space(content: Mapping[str, Any]) -> bool:
-    for part in _parts(content, *_STAGES):
+    for part in parts_of(content, *_STAGES):
         if part.get("type") == "Prepend" and part.get("prepend") == SPACE:
             return True
         if part.get("type") == "Metaspace" and "add_prefix_space" not in part:
@@ -212,82 +198,3 @@ def with_added(vocabulary: dict[str, object], added: Mapping[str, Any]) -> dict[
         scores[: len(old)] = old
         result["tokenizer.ggml.scores"] = scores
     return result
-
-
-class JsonEncoder:
-    """Runs a `tokenizer.json`.  `prefix` and `suffix` are what it puts around a text."""
-
-    def __init__(self, text: str, tokens: Sequence[str]):
-        self._text, self._tokens = text, tokens
-        self._pipeline = load_pipeline(text)
-        self._pipeline.encode_special_tokens = True  # the library's name for: read them as plain text
-        self._cut = cuts_of(json.loads(text))
-        self._plain = WordEncoder(self._pipeline, self._cut, tokens)
-        self.prefix, self.suffix = self._around()
-
-    @cached_property
-    def _special(self) -> WordEncoder:
-        return WordEncoder(load_pipeline(self._text), self._cut, self._tokens)
-
-    def _around(self) -> tuple[list[int], list[int]]:
-        """Compare a letter with and without what surrounds it."""
-        inner, outer = (run(self._pipeline, ["a"], around)[0].ids for around in (False, True))
-        for start in range(len(outer) - len(inner) + 1):
-            if outer[start : start + len(inner)] == inner:
-                return outer[:start], outer[start + len(inner) :]
-        return [], []
-
-    def __call__(self, text: str) -> list[int]:
-        """Names of control tokens in the text are text."""
-        return self._plain(text)
-
-    def special(self, text: str) -> list[int]:
-        """Names of control tokens in the text are these tokens."""
-        return self._special(text)
-
-    def check(self, tokens: Sequence[str], kinds: np.ndarray) -> None:
-        """The library numbers added tokens itself; the file must say the same numbers."""
-        for number in np.flatnonzero(np.isin(kinds, (CONTROL, USER_DEFINED))).tolist():
-            if (given := self._pipeline.token_to_id(tokens[number])) != number:
-                raise TokenizerError(
-                    f"tokenizer.json: the token {tokens[number][:80]!r} has the id {number}, but by its "
-                    f"place in the file it would be {given}"
-                )
-
-
-def cuts_of(content: Mapping[str, Any]) -> re.Pattern[str]:
-    """Where texts may be cut without a change to their ids; nowhere if the file has rules of its own."""
-    for entry in content.get("added_tokens") or []:
-        moves = any(entry.get(flag) for flag in ("lstrip", "rstrip", "single_word"))
-        if moves or any(map(str.isspace, entry["content"])):
-            return NOWHERE
-    if any(part.get("type") not in ("NFC", "Sequence") for part in _parts(content, "normalizer")):
-        return NOWHERE
-    cuts = []
-    for part in _parts(content, "pre_tokenizer"):
-        pattern = part.get("pattern")
-        if part.get("type") == "ByteLevel" and not part.get("add_prefix_space"):
-            cuts.append(WORDS if part.get("use_regex", True) else None)
-        elif part.get("type") == "Split" and part.get("behavior") == "Isolated" and isinstance(pattern, dict):
-            if pattern.get("Regex") not in CUTS:
-                return NOWHERE
-            cuts.append(CUTS[pattern["Regex"]])
-        elif part.get("type") not in ("Sequence", "Digits"):
-            return NOWHERE
-    found = [cut for cut in cuts if cut is not None]
-    return found[0] if len(found) == 1 else NOWHERE
-
-
-def load_pipeline(text: str) -> Any:
-    """The library's form of a `tokenizer.json`, without its limits of length."""
-    from tokenizers import Tokenizer
-
-    try:
-        pipeline = Tokenizer.from_str(text)
-    except BaseException as error:
-        if isinstance(error, KeyboardInterrupt | MemoryError | SystemExit):
-            raise
-        raise TokenizerError(f"tokenizer.json cannot be used: {error}") from None
-    pipeline.no_truncation()
-    pipeline.no_padding()
-    return pipeline

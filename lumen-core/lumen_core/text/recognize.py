@@ -9,7 +9,8 @@ import json
 from collections.abc import Mapping
 
 from lumen_core.text.encoders import cutter
-from lumen_core.text.huggingface import JSON_KEY, load_pipeline
+from lumen_core.text.huggingface import JSON_KEY
+from lumen_core.text.json_encoder import load_pipeline
 from lumen_core.text.pretokenizers import PRETOKENIZERS
 
 # Names that other engines know too, the most usual first; several may stand for the same rules.

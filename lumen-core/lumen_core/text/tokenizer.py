@@ -14,7 +14,8 @@ from functools import cached_property
 
 from lumen_core.errors import TokenizerError
 from lumen_core.text.encoders import Encoder, encoder
-from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY, JsonEncoder
+from lumen_core.text.huggingface import JSON_KEY, PROTO_KEY
+from lumen_core.text.json_encoder import JsonEncoder
 from lumen_core.text.pretokenizers import pretokenizer
 from lumen_core.text.special import SpecialTokens
 from lumen_core.text.vocabulary import CONTROL, UNKNOWN, USER_DEFINED, Vocabulary

@@ -1,7 +1,8 @@
-"""Tool calls as models write them, into names and arguments.
+"""Tools that a model may call: what is offered, the calls that it writes, and how both stand in messages.
 
-In: the text of a tool call, its form, and the tools that were offered.  Out: calls, or a TemplateError that
-says what is wrong with the text (a model's mistake, not the user's).
+In: descriptions as users of chat APIs write them, or the text of a tool call and its form.  Out: descriptions
+that chat templates understand, or calls; else a LumenError about the descriptions, a TemplateError that says
+what is wrong with the text (a model's mistake, not the user's).
 """
 
 from __future__ import annotations
@@ -12,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lumen_core.errors import TemplateError
+from lumen_core.errors import LumenError, TemplateError
 
 _FUNCTION = re.compile(r"<function=([^>\n]{1,256})>(.*?)(?:</function>|\Z)", re.DOTALL)
 _PARAMETER = re.compile(r"<parameter=([^>\n]{1,256})>\n?(.*?)\n?</parameter>", re.DOTALL)
+_GAP = re.compile(r"[\s,;]*")
 _TOKENS = re.compile(
     r"<\|tool_call:begin\|>(.*?)<\|tool_call:name\|>(.*?)<\|tool_call:args\|>(.*?)<\|tool_call:end\|>",
     re.DOTALL,
@@ -27,6 +29,61 @@ class ToolCall:
     name: str
     arguments: Mapping[str, Any]
     id: str = ""
+
+
+def described(tools: object) -> list[Mapping[str, Any]]:
+    """Check a list of tools and return it as chat templates expect it.
+
+    A tool is {"type": "function", "function": {"name": ..., "description": ..., "parameters": SCHEMA}}, or
+    the inner table alone.
+    """
+    if not isinstance(tools, list | tuple):
+        raise LumenError(f"tools are a list of descriptions, found {type(tools).__name__}")
+    found = []
+    for number, tool in enumerate(tools, 1):
+        function = tool.get("function", tool) if isinstance(tool, Mapping) else None
+        name = function.get("name") if isinstance(function, Mapping) else None
+        if not isinstance(function, Mapping) or not isinstance(name, str) or not name:
+            raise LumenError(
+                f'tool {number} has no name: expected {{"type": "function", "function": {{"name": ...}}}}, '
+                f"found {json.dumps(tool, ensure_ascii=False, default=str)[:120]}"
+            )
+        parameters = function.get("parameters")
+        if parameters is not None and not isinstance(parameters, Mapping):
+            raise LumenError(
+                f"tool {number} ({name}): parameters are a JSON schema, found {parameters!r:.80}"
+            )
+        found.append(tool if tool is not function else {"type": "function", "function": dict(function)})
+    return found
+
+
+def as_message(text: str, calls: Sequence[ToolCall], reasoning: str = "") -> dict[str, Any]:
+    """Return a turn of the model as the message that stands for it in the rest of the conversation."""
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if calls:
+        message["tool_calls"] = [
+            {"id": call.id, "type": "function",
+             "function": {"name": call.name, "arguments": dict(call.arguments)}}
+            for call in calls
+        ]  # fmt: skip
+    return message
+
+
+def for_template(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a message with the arguments of its calls as tables, where an API has them as JSON text."""
+    if not isinstance(message.get("tool_calls"), list | tuple):
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        function = call.get("function", call) if isinstance(call, Mapping) else None
+        if isinstance(function, Mapping) and isinstance(function.get("arguments"), str):
+            changed = {**function, "arguments": _arguments(function["arguments"])}
+            call = {**call, "function": changed} if function is not call else changed
+        calls.append(call)
+    content = message.get("content")
+    return {**message, "content": "" if content is None else content, "tool_calls": calls}
 
 
 def parse_calls(form: str, text: str, tools: Sequence[Mapping[str, Any]] = ()) -> list[ToolCall]:
@@ -54,7 +111,11 @@ def _load(text: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise TemplateError(f"the model's tool call is not valid JSON ({error}): {text[:200]!r}") from None
+        raise _no_json(text, error) from None
+
+
+def _no_json(text: str, error: Exception) -> TemplateError:
+    return TemplateError(f"the model's tool call is not valid JSON ({error}): {text[:200]!r}")
 
 
 def _arguments(value: Any) -> Mapping[str, Any]:
@@ -65,10 +126,25 @@ def _arguments(value: Any) -> Mapping[str, Any]:
     return value
 
 
+def _values(text: str) -> list[Any]:
+    """The JSON values of a text: one, a list, or several one after the other."""
+    values: list[Any] = []
+    decoder = json.JSONDecoder()
+    at = _GAP.match(text).end()  # type: ignore[union-attr]
+    while True:
+        try:
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise _no_json(text, error) from None
+        values += value if isinstance(value, list) else [value]
+        at = _GAP.match(text, at).end()  # type: ignore[union-attr]
+        if at == len(text):
+            return values
+
+
 def _from_json(text: str) -> list[ToolCall]:
-    content = _load(text)
     calls = []
-    for entry in content if isinstance(content, list) else [content]:
+    for entry in _values(text):
         if isinstance(entry, dict) and isinstance(entry.get("function"), dict):
             entry = {"id": entry.get("id"), **entry["function"]}
         if not isinstance(entry, dict) or not isinstance(entry.get("name"), str):

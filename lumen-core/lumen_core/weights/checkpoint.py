@@ -18,8 +18,8 @@ import numpy as np
 from lumen_core.errors import ModelFormatError
 from lumen_core.weights.mapping import Checkpoint
 from lumen_core.weights.model_file import FileTensor, MadeTensor, MappedFile, ModelFile
-from lumen_core.weights.rope_scaling import rope_metadata
 from lumen_core.weights.safetensors import open_safetensors, read_json
+from lumen_core.weights.settings import read_settings
 
 CONFIG = "config.json"
 _SHOWN = 5
@@ -59,10 +59,10 @@ def open_checkpoint(
             raise ModelFormatError(f"{directory / CONFIG}: the section {checkpoint.section} is missing")
         shared = {key: config[key] for key in ("tie_word_embeddings",) if key in config}
         config = {**section, **shared}
-    _check(directory / CONFIG, config, checkpoint)
+    settings = read_settings(directory / CONFIG, config, checkpoint)
+    keys, divisors = settings.keys, settings.divisors
     found, sources = open_safetensors(directory)
     try:
-        keys, divisors = _metadata(directory / CONFIG, config, checkpoint)
         tensors = _Names(directory, checkpoint, keys, gather(found)).all(
             bool(config.get("tie_word_embeddings", False))
         )
@@ -76,7 +76,8 @@ def open_checkpoint(
             **{f"{checkpoint.architecture}.{key}": value for key, value in keys.items()},
             **padded(directory, vocabulary, tensors),
         }
-        return ModelFile(directory, checkpoint.architecture, metadata, tensors, sources)
+        remarks = tuple(f"{CONFIG}: {one} is not used" for one in settings.unused)
+        return ModelFile(directory, checkpoint.architecture, metadata, tensors, sources, remarks=remarks)
     except BaseException:
         found.clear()
         _close(sources)
@@ -86,78 +87,6 @@ def open_checkpoint(
 def _close(sources: Iterable[MappedFile]) -> None:
     for source in sources:
         source.close()
-
-
-def _check(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> None:
-    for key, allowed in checkpoint.required.items():
-        value = _value(config, key)
-        if value is not None and value not in allowed:
-            raise ModelFormatError(
-                f"{path}: {key} is {str(value)[:60]!r}; the model {checkpoint.architecture} computes only "
-                f"{', '.join(map(repr, allowed))}"
-            )
-
-
-def _value(config: Mapping[str, Any], key: str) -> Any:
-    value: Any = config
-    for part in key.split("."):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _first(config: Mapping[str, Any], names: Sequence[str]) -> tuple[str, Any]:
-    """The first of the names that the config has, and its value; None if it has none."""
-    for name in names:
-        value = _value(config, name)
-        if value is not None:
-            return name, value
-    return names[0], None
-
-
-def _metadata(path: Path, config: Mapping[str, Any], checkpoint: Checkpoint) -> tuple[dict[str, object], Any]:
-    """Settings under our keys, and the divisors of the rotary frequencies, if any."""
-    keys: dict[str, object] = {}
-    for ours, names in checkpoint.keys.items():
-        theirs, value = _first(config, (names,) if isinstance(names, str) else names)
-        if value is None:
-            continue
-        if isinstance(value, list) and value and all(isinstance(item, int | float) for item in value):
-            value = np.array(value)
-            value = value.astype(np.int32 if value.dtype.kind == "i" else value.dtype)
-        if not isinstance(value, bool | int | float | str | np.ndarray):
-            raise ModelFormatError(
-                f"{path}: {theirs} is {str(value)[:60]}, neither a number nor a list of them"
-            )
-        keys[ours] = value
-    for ours, (theirs, word) in checkpoint.flags.items():
-        words = _value(config, theirs)
-        if isinstance(words, list) and words:
-            keys[ours] = np.array([one == word for one in words])
-    for ours, (theirs, word) in checkpoint.leading.items():
-        words = _value(config, theirs)
-        if isinstance(words, list) and words:
-            keys[ours] = words.count(word)
-            if word in words[words.count(word) :]:
-                raise ModelFormatError(f"{path}: {theirs}: layers that are {word} stand behind others")
-    keys |= checkpoint.values
-    width, heads = keys.get("embedding_length"), keys.get("attention.head_count")
-    for key in ("block_count", "embedding_length", "attention.head_count"):
-        value = keys.get(key)
-        if not isinstance(value, int) or isinstance(value, bool) or not 0 < value < 1 << 31:
-            raise ModelFormatError(
-                f"{path}: {checkpoint.keys.get(key, key)} is {value!r}, not a positive number"
-            )
-    assert isinstance(width, int) and isinstance(heads, int)
-    head = keys.get("attention.key_length") or width // heads
-    if not isinstance(head, int) or head < 2:
-        raise ModelFormatError(f"{path}: the head size is {head!r}, not a positive number")
-    share = config.get("partial_rotary_factor", 1.0)
-    settings = config.get("rope_parameters")
-    if isinstance(settings, Mapping):
-        share = settings.get("partial_rotary_factor", share)
-    rotated = int(head * (share if isinstance(share, int | float) else 1.0))
-    rope, divisors = rope_metadata(config, rotated)
-    return {**rope, **keys}, divisors
 
 
 class _Names:

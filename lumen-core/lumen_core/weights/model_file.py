@@ -119,13 +119,15 @@ class ModelFile:
 
     def __init__(self, path: Path, architecture: str, metadata: Mapping[str, object],
                  tensors: Mapping[str, FileTensor], sources: Sequence[MappedFile],
-                 identities: Mapping[str, FormatIdentity] | None = None):  # fmt: skip
+                 identities: Mapping[str, FormatIdentity] | None = None,
+                 remarks: tuple[str, ...] = ()):  # fmt: skip
         self.path = path
         self.architecture = architecture
         self.metadata = metadata
         self.tensors = tensors
         self.identities = identities or {}  # of formats that the container itself does not know
         self.sources = tuple(sources)
+        self.remarks = remarks  # what its settings say and nothing here computes
 
     @property
     def size(self) -> int:

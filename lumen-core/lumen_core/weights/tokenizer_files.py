@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lumen_core.errors import ModelFormatError, TokenizerError
-from lumen_core.text.huggingface import JSON_KEY, JsonEncoder, from_json, from_sentence_piece, with_added
+from lumen_core.text.huggingface import JSON_KEY, from_json, from_sentence_piece, with_added
+from lumen_core.text.json_encoder import JsonText
 from lumen_core.weights.safetensors import LARGEST_JSON, read_json
 
 _ROLES = {"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"}
@@ -126,8 +127,8 @@ def _begin(result: dict[str, object], config: Mapping[str, Any], settings: Mappi
     if "tokenizer.ggml.bos_token_id" not in result and type(number) is int and 0 <= number < len(tokens):
         result["tokenizer.ggml.bos_token_id"] = number
     text = result.get(JSON_KEY)
-    if isinstance(text, str):
-        encoder = JsonEncoder(text, tokens)
+    if isinstance(text, JsonText):
+        encoder = text.encoder(tokens)
         kinds = result["tokenizer.ggml.token_type"]
         assert isinstance(kinds, np.ndarray)
         encoder.check(tokens, kinds)

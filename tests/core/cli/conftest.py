@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 import pytest
 
 from lumen_core.cli.main import main
+from lumen_core.engine.chat import Reply
 from lumen_core.errors import ContextLengthError
+from lumen_core.text.tools import ToolCall
 
 Lumen = Callable[..., SimpleNamespace]
 
@@ -21,6 +23,33 @@ def _encode(text: str, add_special: bool = True, parse_special: bool = False) ->
 
 
 TOKENIZER = SimpleNamespace(encode=_encode, token_bytes=lambda token: bytes([token]))
+
+
+@dataclass
+class FakeTurn:
+    """Thinks if asked to, says the last message backwards, and calls a tool when it is told to."""
+
+    model: FakeModel
+    messages: list[dict[str, Any]]
+    options: dict[str, Any]
+    text: str = ""
+    run: Any = None
+
+    def __iter__(self) -> Iterator[SimpleNamespace]:
+        self.run = self
+        options = dict(self.options)
+        if options.pop("think", None):
+            yield SimpleNamespace(channel="reasoning", text="hmm")
+        options.pop("tools", None)
+        for text in self.model.stream(self.messages[-1]["content"], **options):
+            self.text += text
+            yield SimpleNamespace(channel="answer", text=text)
+        self.model.asked[-1] = (self.messages, self.options)
+
+    def reply(self) -> Reply:
+        wanted = self.messages[-1]["content"].count("call") if "tools" in self.options else 0
+        calls = tuple(ToolCall("날씨", {"도시": "서울"}, f"c{n}") for n in range(1, wanted + 1))
+        return Reply(self.text, "", calls, ("{",) * ("wrong" in self.messages[-1]["content"]), None)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -34,6 +63,7 @@ class FakeModel:
     kept: ClassVar[int] = 0
     family: ClassVar[Any] = None
     recommended: ClassVar[dict[str, float]] = {}
+    remarks: ClassVar[tuple[str, ...]] = ()
 
     @property
     def tokenizer(self) -> SimpleNamespace:
@@ -54,13 +84,8 @@ class FakeModel:
             reused_tokens=self.kept,
         )  # fmt: skip
 
-    def stream_parts(self, messages: list[dict[str, str]], **options: Any) -> Iterator[SimpleNamespace]:
-        thinking = options.pop("think", None)
-        if thinking:
-            yield SimpleNamespace(channel="reasoning", text="hmm")
-        for text in self.stream(messages[-1]["content"], **options):
-            yield SimpleNamespace(channel="answer", text=text)
-        self.asked[-1] = (messages, options if thinking is None else {**options, "think": thinking})
+    def stream_parts(self, messages: list[dict[str, Any]], **options: Any) -> FakeTurn:
+        return FakeTurn(self, messages, options)
 
     def generate(self, prompt: str, **options: Any) -> SimpleNamespace:
         return {"text": "".join(self.stream(prompt, **options)), "finish_reason": "stop"}  # type: ignore[return-value]
@@ -81,9 +106,9 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     def load_tokenizer(name: str) -> SimpleNamespace:
         return TOKENIZER
 
-    module = ModuleType("lumen_core.engine.model")
+    module = ModuleType("lumen_core.engine.loading")
     vars(module).update(load=load, load_tokenizer=load_tokenizer, models=models)
-    monkeypatch.setitem(sys.modules, "lumen_core.engine.model", module)
+    monkeypatch.setitem(sys.modules, "lumen_core.engine.loading", module)
     return SimpleNamespace(models=models)
 
 

@@ -8,6 +8,7 @@ import math
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -243,6 +244,44 @@ def test_thinking_is_turned_on_and_off_while_talking(
     assert thinking == [True, False, 50, 50]
     assert "/think takes a number of tokens, not 'x'" in done.err
     assert "(and 7 kept from before)" in done.err
+
+
+TOOLS = '[{"name": "날씨", "parameters": {"type": "object"}}]'
+CALL = '{"name": "날씨", "arguments": {"도시": "서울"}, "id": "c1"}'
+
+
+def test_calls_of_tools_are_printed_as_json(engine: Any, lumen: Any, tmp_path: Path) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(TOOLS, encoding="utf-8")
+    done = lumen("run", "demo", "call", "--tools", str(file), "-q")
+    assert done.out.splitlines() == ["llac", CALL]
+    messages, options = engine.models[-1].asked[-1]
+    assert messages[0]["content"] == "call" and options["tools"][0]["function"]["name"] == "날씨"
+    assert "cannot be read: {" in lumen("run", "demo", "wrong", "--tools", str(file)).err
+    for content, error in (("[", "is no JSON"), ("{}", "list of descriptions"), ("[3]", "tool 1 has no name"),
+                           ('[{"name": "f", "parameters": 3}]', "a JSON schema")):  # fmt: skip
+        file.write_text(content, encoding="utf-8")
+        done = lumen("run", "demo", "call", "--tools", str(file))
+        assert done.code == 1 and str(file) in done.err and error in done.err
+    assert "cannot be read" in lumen("run", "demo", "call", "--tools", str(tmp_path)).err
+
+
+def test_results_of_tools_are_typed_in(
+    engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "tools.json"
+    file.write_text(TOOLS, encoding="utf-8")
+    lines = ["/result 없음", "call call", "/result 맑음", "/result 비", "call", "다른 말", "/result 늦음"]
+    stdin(monkeypatch, "\n".join(lines).encode())
+    done = lumen("chat", "demo", "--tools", str(file))
+    assert done.err.count("no tool was called") == 2
+    asked = [messages for messages, _ in engine.models[-1].asked]
+    assert len(asked) == 4
+    roles = [(message["role"], message.get("tool_call_id")) for message in asked[1]]
+    assert roles == [("user", None), ("assistant", None), ("tool", "c1"), ("tool", "c2")]
+    assert [message["content"] for message in asked[1][2:]] == ["맑음", "비"]
+    assert [call["id"] for call in asked[1][1]["tool_calls"]] == ["c1", "c2"]
+    assert asked[3][-1] == {"role": "user", "content": "다른 말"}
 
 
 def test_a_plugins_command_is_there(lumen: Any) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from kit.engines import Engine
 
-from lumen_core.engine.model import Model, load
+from lumen_core.engine.loading import load
+from lumen_core.engine.model import Model
 from lumen_core.engine.synth import synthesize
 from lumen_core.plugins.registry import Registry
 

@@ -28,7 +28,7 @@ EACH: list[dict[str, Any]] = [
 
 @pytest.fixture(scope="module")
 def models(tiny: Callable[..., Path], objects: Path) -> Any:
-    from lumen_core.engine.model import load
+    from lumen_core.engine.loading import load
 
     opened: dict[tuple[object, ...], Model] = {}
 
@@ -206,7 +206,7 @@ def test_a_model_closed_in_the_middle(tiny, opened) -> None:
 def test_pages_are_never_written_by_two(data: st.DataObject) -> None:
     """Whatever sequences do: where one writes next, nobody else reads; and all pages come back."""
     windows = data.draw(st.sampled_from([[0], [0, 100], [100]]))
-    pools = [Pages(pool) for pool in plan_pools(windows, 64, 640, 64, sequences=2)]
+    pools = [Pages(pool) for pool in plan_pools(windows, 64, 640, sequences=2)]
     total = [len(pages.free) for pages in pools]
     alive: list[Sequence] = []
     for _ in range(data.draw(st.integers(1, 25))):

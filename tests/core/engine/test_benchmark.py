@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lumen_core.engine.benchmark import LUMEN, RUN_IN, Test, all_tests, benchmark, file_work
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError

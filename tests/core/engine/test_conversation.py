@@ -11,7 +11,7 @@ from kit.vocabularies import byte_level
 
 from lumen_core.engine.chat import chat_prompt
 from lumen_core.engine.model import Model
-from lumen_core.errors import TemplateError
+from lumen_core.errors import LumenError, TemplateError
 from lumen_core.text.chat import ChatFamily
 from lumen_core.text.tokenizer import Tokenizer, build
 
@@ -75,7 +75,7 @@ def test_broken_conversations_and_templates_are_named() -> None:
 
 @pytest.fixture(scope="module")
 def model(tiny, installed, objects):
-    from lumen_core.engine.model import load
+    from lumen_core.engine.loading import load
 
     with load(
         tiny("qwen3-tiny", "q8_0"), registry=installed, cache=objects, threads=1, context=2048
@@ -101,3 +101,37 @@ def test_a_preamble_is_computed_once(model: Model) -> None:
     model.reset()
     again = model.reply(then, **options)
     assert again.completion.tokens == two.completion.tokens
+
+
+FAMILY = ChatFamily("own", (), marks={"<think>": "reasoning", "</think>": "answer", "<tool_call>": "tool",
+                                      "</tool_call>": "answer"})  # fmt: skip
+TOOLS = [{"name": "날씨", "parameters": {"type": "object", "properties": {"도시": {"type": "string"}}}}]
+
+
+def test_tools_are_offered_called_and_answered(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[dict[str, Any]] = [{"role": "user", "content": "서울과 부산의 날씨는?"}]
+    with pytest.raises(TemplateError, match="no place for tools"):
+        model.reply(asked, tools=TOOLS, max_tokens=1)
+    monkeypatch.setattr(model.tokenizer, "chat_template", published_styles.QWEN3)
+    monkeypatch.setattr(model, "family", FAMILY)
+    calls = [f'<tool_call>\n{{"name": "날씨", "arguments": {{"도시": "{city}"}}}}\n</tool_call>'
+             for city in ("서울", "부산")]  # fmt: skip
+    said = "".join(["<think>\n음\n</think>\n\n찾아볼게.\n", "\n".join(calls), "<tool_call>\n{</tool_call>"])
+
+    monkeypatch.setattr(model, "pieces", lambda run: iter(said))
+    turn = model.stream_parts(asked, tools=TOOLS)
+    assert '<tools>\n{"type": "function", "function": {"name": "날씨"' in turn.prompt()
+    with pytest.raises(LumenError, match="has not begun"):
+        turn.reply()
+    assert [part.channel for part in turn if part.channel != "tool"] == ["reasoning"] + ["answer"] * 5
+    reply = turn.reply()
+    assert (reply.text, reply.reasoning, reply.unread) == ("찾아볼게.", "음", ("{",))
+    assert [one.id for one in reply.tool_calls] == ["call_1", "call_2"]
+    assert [one.arguments for one in reply.tool_calls] == [{"도시": "서울"}, {"도시": "부산"}]
+    results = [{"role": "tool", "tool_call_id": one.id, "name": one.name, "content": "맑음"}
+               for one in reply.tool_calls]  # fmt: skip
+    then = [*asked, reply.message, *results]
+    prompt = model.chat_prompt(then, tools=TOOLS)
+    assert calls[0] in prompt and calls[1] in prompt and "<think>\n음\n</think>" in prompt
+    assert "<tool_response>\n맑음\n</tool_response>\n<tool_response>\n맑음\n</tool_response>" in prompt
+    assert model.reply(then, tools=TOOLS).tool_calls[0].id == "call_3"

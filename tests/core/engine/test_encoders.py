@@ -19,7 +19,7 @@ from lumen_core.quant.encode import Encoder, encode
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.target import Target
-from lumen_core.weights.encoder import Functions
+from lumen_core.weights.encoder import CompiledEngine
 
 
 def encodable(form: NormalForm) -> bool:
@@ -27,7 +27,7 @@ def encodable(form: NormalForm) -> bool:
         Encoder(form)
     except UnsupportedFormatError:
         return False
-    return form.kind != "float"
+    return True
 
 
 FORMS = {name: form for name, item in declarations().items() if encodable(form := analyse(item))}
@@ -36,7 +36,7 @@ TARGETS = {
     for entry in Registry.load().backends.values()
     for target in entry.value.usable(platform.machine(), host_features())
 }
-OFTEN = {"q4_0", "q4_k", "q6_k", "iq4_xs", "mxfp4", "iq2_xxs", "iq3_s", "iq1_m", "tq1_0"}
+OFTEN = {"bf16", "q4_0", "q5_1", "q4_k", "q6_k", "iq4_xs", "mxfp4", "iq2_xxs", "iq3_s", "iq1_m", "tq1_0"}
 CASES = [
     pytest.param(name, target, weighted, marks=[] if usual else [pytest.mark.slow])
     for name in sorted(FORMS)
@@ -47,7 +47,7 @@ CASES = [
 
 
 @cache
-def searcher(name: str, target: str, weighted: bool) -> Functions | None:
+def engine(name: str, target: str, weighted: bool) -> CompiledEngine:
     chosen: Target = TARGETS[target]
     return compile_encoder(FORMS[name], chosen, ObjectCache(None), weighted)
 
@@ -63,22 +63,22 @@ def test_it_finds_what_numpy_finds(name: str, target: str, weighted: bool) -> No
     rows = np.concatenate([sample(kind)[:3] for kind in ("gaussian", "student3")])
     rows = rows[:, : 1024 // form.block * form.block]
     weight = importance(rows.shape[1]) if weighted else None
-    found, wanted = encode(form, rows, weight, searcher(name, target, weighted)), encode(form, rows, weight)
+    found, wanted = encode(form, rows, weight, engine(name, target, weighted)), encode(form, rows, weight)
     # sums are rounded in another order: a block now and then gets another of nearly equal scales
     near = np.abs(form.decode(found) - form.decode(wanted)) <= 0.01 * np.sqrt(np.square(rows).mean())
     assert near.mean() > 0.75, f"{100 * near.mean():.0f} % of the weights agree"
     matters = np.sqrt(weight) if weight is not None else np.float32(1)
     losses = [relative_error(form.decode(item) * matters, rows * matters) for item in (found, wanted)]
-    assert abs(losses[0] / losses[1] - 1) < 0.005
+    assert abs(losses[0] - losses[1]) <= 0.005 * losses[1]
 
 
-@pytest.mark.parametrize("name", ["q4_1", "q3_k", "iq2_s"])
+@pytest.mark.parametrize("name", ["q4_1", "q3_k", "iq2_s", "mxfp4", "f16"])
 def test_edges(name: str) -> None:
     """One block (a tile that is not full), zeros, huge and tiny blocks, what cannot be held."""
     form = FORMS[name]
-    compiled = searcher(name, next(iter(TARGETS)), False)
+    compiled = engine(name, next(iter(TARGETS)), False)
     for factor in (0.0, 1e-30, 1e-12, 1.0, 1e3):
-        rows = (sample("gaussian")[:1, : form.block] * factor).astype(np.float32)
+        rows = (sample("gaussian")[:1, : max(form.block, 32)] * factor).astype(np.float32)
         found = form.decode(encode(form, rows, None, compiled))
         assert np.isfinite(found).all()
         assert np.abs(found - rows).max() <= 1.01 * np.abs(rows).max() + 1e-7
@@ -86,5 +86,7 @@ def test_edges(name: str) -> None:
     with pytest.raises(UnsupportedFormatError, match="row 0, column 5"):
         encode(form, rows, None, compiled)
     rows[0, 5] = 3e38
+    if Encoder(form).limit > 3e38:
+        return
     with pytest.raises(UnsupportedFormatError, match="does not fit"):
         encode(form, rows, None, compiled)

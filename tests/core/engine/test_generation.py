@@ -14,7 +14,7 @@ GREEDY = {"temperature": 0, "ignore_end": True}
 
 @pytest.fixture(scope="module")
 def model(tiny, installed, objects):
-    from lumen_core.engine.model import load
+    from lumen_core.engine.loading import load
 
     with load(tiny("qwen3-tiny", "q8_0"), registry=installed, cache=objects, threads=2, context=200) as model:
         yield model

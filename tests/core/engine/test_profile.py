@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError
 

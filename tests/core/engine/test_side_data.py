@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lumen_core.dsl.parse import parse
-from lumen_core.engine.model import load
+from lumen_core.engine.loading import load
 from lumen_core.engine.quantize import plan, write
 from lumen_core.engine.session import choose_target
 from lumen_core.engine.sources import open_model

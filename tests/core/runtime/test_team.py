@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 
-from lumen_core.engine.model import load
+import pytest
+
+from lumen_core.engine.loading import load
 from lumen_core.engine.synth import synthesize
+from lumen_core.errors import LumenError
 
 
 def test_a_worker_may_be_the_one_that_closes(tmp_path: Path) -> None:
@@ -41,3 +46,19 @@ def test_a_worker_may_be_the_one_that_closes(tmp_path: Path) -> None:
     assert not failures
     assert not any(worker.is_alive() for worker in workers)
     model.close()
+
+
+def test_closing_waits_for_the_step_that_runs(tmp_path: Path) -> None:
+    """Another thread closes the team in the middle of an answer: it ends with an error, and nobody waits."""
+    sizes = {"layers": 4, "width": 64, "heads": 2, "kv_heads": 1, "head": 32, "hidden": 64}
+    path = synthesize("llama-tiny", tmp_path / "m.gguf", "q8_0", overrides=sizes)
+    for _ in range(4):
+        model = load(path, threads=3, cache=tmp_path)
+        model.generate("a", max_tokens=2)
+        closing = threading.Thread(target=model._team.close, daemon=True)
+        closing.start()
+        with pytest.raises(LumenError, match="was closed while it was in use"):
+            deque((model.generate("a", max_tokens=64, ignore_end=True) for _ in count()), maxlen=0)
+        closing.join(10)
+        assert not closing.is_alive()
+        model.close()

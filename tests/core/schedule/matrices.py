@@ -93,8 +93,13 @@ class Activations:
             )
             blocks[:, :, where : where + bytes.shape[-1]] = bytes
 
+        if layout.codes > layout.group:  # sums as digits: sum = 64 * high + low
+            per32, per16 = (np.concatenate([sums >> 6, sums & 63], axis=-1) for sums in (totals, halves))
+            digits = np.concatenate([np.pad(per32, [(0, 0)] * 3 + [(0, 16)]), per16], axis=-1)
+            digits = digits.reshape(count, columns, groups, 2, 32).astype(np.int8)
+            pieces = np.concatenate([pieces, digits], axis=3)
         side, run = layout.side, layout.run
-        runs = pieces.reshape(count, columns // side, side, groups, layout.pieces, 32 // run, run)
+        runs = pieces.reshape(count, columns // side, side, groups, -1, 32 // run, run)
         laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
         blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
         put(layout.scales, scales[..., None])
@@ -103,9 +108,6 @@ class Activations:
             put(layout.seeds16, -128 * halves)
         factor = scales[..., None] if layout.scaled_sums else np.float32(1)
         put(layout.sums32, (totals * factor).astype(np.float32))
-        if layout.group > 32:
-            put(layout.pairs16, halves.astype("<i2").view("<i4"))
-            put(layout.pairs32, totals.astype("<i2").view("<i4"))
         return made
 
 

@@ -103,6 +103,7 @@ def check(target: Target, heads: int, groups: int, size: int, window: int, *part
     counts = [-(-(tokens + position) // layout.page) for tokens, position in parts]
     free = random.permutation(sum(counts) + 1).astype(np.int32)
     pool = np.full(len(free) * 2 * layout.layer_bytes, 0xFF, np.uint8)  # NaN
+    staging = np.full((sum(counts) + 1) * layout.layer_bytes, 0xFF, np.uint8)
     queries, wanted, bounds, tables = [], [], [], []
     for (tokens, position), count in zip(parts, counts, strict=True):
         total = position + tokens
@@ -121,16 +122,31 @@ def check(target: Target, heads: int, groups: int, size: int, window: int, *part
         gone = max(0, position + 1 - window) // layout.page if window else 0
         fill(pool, layout, k.astype(np.float32), v.astype(np.float32), pages, gone)
         pages[:gone] = 1 << 20  # pages before every window are not looked at
+        if window:
+            stage(pool, staging, layout, pages, position // layout.page + 1)
         tables.append(pages)
-    found = attend(text, layout, target, np.concatenate(queries), pool, tables, parts)
+    found = attend(text, layout, target, np.concatenate(queries), pool, tables, parts, staging)
     if group == 1:
         np.testing.assert_allclose(found, np.concatenate(wanted), rtol=2e-5, atol=1e-5)
     else:
         assert (np.abs(found - np.concatenate(wanted)) < 2.0**-8 * np.concatenate(bounds)).all()
 
 
+def stage(pool: np.ndarray, staging: np.ndarray, layout: CacheLayout, pages: np.ndarray, first: int) -> None:
+    """Move the pages of a sequence from number `first` on to staging."""
+    rows, layers = (memory.reshape(-1, layout.layer_bytes) for memory in (staging, pool))
+    rows = rows[:-1]  # the end must be an address, too
+    free = int((rows == 0xFF).all(-1).sum())
+    for number in range(first, len(pages)):
+        place = free + first - number - 1  # from the end
+        rows[place] = layers[2 * pages[number] + 1]
+        layers[2 * pages[number] + 1] = 0xFF
+        pages[number] = place - len(rows)
+
+
 def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: np.ndarray,
-           tables: list[np.ndarray], parts: Sequence[tuple[int, int]]) -> np.ndarray:  # fmt: skip
+           tables: list[np.ndarray], parts: Sequence[tuple[int, int]],
+           staging: np.ndarray | None = None) -> np.ndarray:  # fmt: skip
     """Run both kernels of a step, each item range as two threads would."""
     operation = next(iter(parse_module(text))).operations[0]
     out = np.full_like(q, np.nan)
@@ -150,7 +166,8 @@ def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: 
                 shares = -(-(position + tokens) // PART) - first if block == 1 else 1
                 count += -(-tokens // block) * layout.heads * shares
         call = kernel(text, layout, target, block)
-        arguments = (q, out, stride, layer, 2 * layout.layer_bytes, tables, partials, most, arrivals)
+        end = None if staging is None else staging[len(staging) - layout.layer_bytes :]
+        arguments = (q, out, stride, layer, 2 * layout.layer_bytes, end, tables, partials, most, arrivals)
         call(*arguments, segments, len(parts), count // 2, count)
         call(*arguments, segments, len(parts), 0, count // 2)
     assert not arrivals.any()

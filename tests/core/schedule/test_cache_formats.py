@@ -17,7 +17,7 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
 from lumen_core.quant.encode import encode
 from lumen_core.runtime.memory import allocate
-from lumen_core.schedule.cache import Append, emit_page
+from lumen_core.schedule.cache import Append, emit_page, emit_slot
 from lumen_core.schedule.encode_block import build_encode
 from lumen_core.schedule.math import LOG2_E
 from lumen_core.target import Target
@@ -169,6 +169,6 @@ def _appender(layout: CacheLayout, target: Target, kind: str) -> Callable[..., o
         here = b.offset(numbers, b.mul(row, 4 * layout.size))
         chunks = [b.load(vector, here, 4 * at, align=4) for at in range(0, layout.size, 8)]
         slot = b.convert(b.load(I32, slots, b.mul(token.index, 4), align=4), "i64")
-        page = emit_page(b, part, stride, b.div(slot, layout.page))
-        writer.store(chunks, page, head.index, b.rem(slot, layout.page))
+        number, place = emit_slot(b, slot)
+        writer.store(chunks, emit_page(b, layout, part, stride, part, number), head.index, place)
     return compiled(kernel, target)

@@ -18,6 +18,7 @@ from .compiled import TARGETS, compiled
 
 each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 
+NO_TABLES = (None,) * 4  # of angles and slots
 NORM = """
 func @f(%x: tensor<f32, [T, {D}]>, %y: tensor<f32, [T, {D}]>, %w: tensor<f32, [{D}]>)
     -> (tensor<f32, [T, {D}]>, tensor<{A}, [T, {D}]>) {{
@@ -93,11 +94,15 @@ def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: 
                     for half in range(2):
                         where = layout.seeds16 // 4 + (start // 16 + half) * step + column
                         assert words[where] == -128 * halves[half]
-                    pairs = block.view(np.int16)
-                    where = layout.pairs16 // 2 + 2 * (start // 32 * step + column)
-                    assert pairs[where : where + 2].tolist() == halves
-                    where = layout.pairs32 // 2 + 2 * (start // 64 * step + column) + start // 32 % 2
-                    assert pairs[where] == total
+                    digits = block.view(np.int8)
+                    for sub, sums in ((32, [total]), (16, halves)):
+                        for place, value in enumerate(sums, start // sub):
+                            high, low = (
+                                digits[layout.code(column, layout.digits(sub) + n)]
+                                for n in (place, layout.group // sub + place)
+                            )
+                            assert 64 * int(high) + int(low) == value
+                            assert 0 <= low < 64
     sums = codes.reshape(tokens, -1, 16).sum(axis=-1, dtype=np.int16)
     return QuantizedArray(codes, scales, sums)
 
@@ -131,9 +136,7 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
         stride,
         panels,
         layout.panel_bytes(length),
-        None,
-        None,
-        None,
+        *NO_TABLES,
     )
     call(*arguments, 0, 2, 0, 0)
     call(*arguments, 2, tokens, 0, 0)
@@ -168,9 +171,7 @@ def test_plain_rows_for_float_weights(target: Target, activation: str, length: i
         stride,
         panels,
         layout.panel_bytes(length),
-        None,
-        None,
-        None,
+        *NO_TABLES,
         0,
         tokens,
         0,
@@ -218,24 +219,26 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     wanted, cache = interpret(function, [x, bias, w, positions, factors, keys])
     cos, sin = rope_tables(Rotary(10000.0, "factors", len(factors)), factors, 80)
     layout = float_layout(heads, size, target)
-    pages = np.array([3, 1], np.int32)
+    pages = np.array([3, -1], np.int32)  # the second lies in staging
     slots = pages[positions // layout.page] * layout.page + positions % layout.page
     stride = 4 * heads * size
     for kind in ("keys", "values"):
-        pool = np.zeros(4 * layout.layer_bytes // 2, np.float16)
+        pool = np.zeros(6 * layout.layer_bytes // 2, np.float16)
+        staging = pool[5 * layout.layer_bytes // 2 :]  # behind its end
         part = pool[(layout.value_offset if kind == "values" else 0) // 2 :]
         out = np.zeros((tokens, heads, size), np.float32)
         call = compiled(build_rowwise(operation, target, 1, [kind], layout), target)
         operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
         results = (out, stride, part, layout.layer_bytes)
-        call(*operands, *results, cos, sin, slots, 0, tokens, 0, 1)
-        call(*operands, *results, cos, sin, slots, 0, tokens, 1, heads)
+        call(*operands, *results, cos, sin, slots, staging, 0, tokens, 0, 1)
+        call(*operands, *results, cos, sin, slots, staging, 0, tokens, 1, heads)
         np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
         place = layout.value if kind == "values" else layout.key
         for token in range(tokens):
             page, slot = divmod(past + token, layout.page)
             for head in range(heads):
-                where = [pages[page] * layout.layer_bytes + place(head, slot, e) for e in range(size)]
+                start = pages[page] % 5 * layout.layer_bytes
+                where = [start + place(head, slot, e) for e in range(size)]
                 found = pool[np.array(where) // 2].astype(np.float32)
                 np.testing.assert_allclose(found, cache[past + token, head], rtol=2e-3, atol=1e-3)
 
@@ -260,7 +263,7 @@ def test_gate_times_up_of_merged_heads(target: Target) -> None:
     y = np.random.default_rng(2).standard_normal((3, 96)).astype(np.float32)
     out = np.zeros((3, 96), np.float32)
     call = compiled(build_rowwise(operation, target), target)
-    call(x, 384, y, 384, out, 384, None, None, None, 0, 3, 0, 0)
+    call(x, 384, y, 384, out, 384, *NO_TABLES, 0, 3, 0, 0)
     np.testing.assert_allclose(out, interpret(function, [x, y])[0], rtol=1e-5, atol=1e-6)
 
 
@@ -286,7 +289,7 @@ def test_one_region_serves_weights_of_every_kind(target: Target) -> None:
     pairs = [
         item for pair in zip(panels, (lay.panel_bytes(512) for lay in layouts), strict=True) for item in pair
     ]
-    compiled(build_rowwise(operation, target, 4), target)(x, 2048, *pairs, None, None, None, 0, 3, 0, 0)
+    compiled(build_rowwise(operation, target, 4), target)(x, 2048, *pairs, *NO_TABLES, 0, 3, 0, 0)
     for layout, panel, wanted in zip(layouts[:2], panels, interpret(function, [x]), strict=False):
         found = unpacked(panel, layout, 3, 512)
         np.testing.assert_allclose(found.scales, wanted.scales, rtol=1e-6)

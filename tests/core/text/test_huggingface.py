@@ -6,6 +6,7 @@ import json
 import time
 import unicodedata
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +15,9 @@ from hypothesis import strategies as st
 from kit.checkpoints import tokenizer_json
 from kit.vocabularies import CORPUS, sentence_piece
 
+from lumen_core.engine.loading import load_tokenizer
 from lumen_core.errors import TokenizerError
+from lumen_core.text import json_encoder
 from lumen_core.text.huggingface import from_json
 from lumen_core.text.pretokenizers import PRETOKENIZERS
 from lumen_core.text.recognize import recognized
@@ -170,3 +173,18 @@ def test_no_json_is_refused() -> None:
     for text in ("", "[]", "{", "3", '"a"', "[" * 100_000):
         with pytest.raises(TokenizerError):
             from_json(text)
+
+
+def test_a_directorys_pipeline_is_built_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By reading the directory, for both ways to read names of control tokens."""
+    (tmp_path / "tokenizer.json").write_text(json.dumps(tokenizer_json()))
+    built: list[str] = []
+    build_pipeline = json_encoder.load_pipeline
+    monkeypatch.setattr(
+        json_encoder, "load_pipeline", lambda text: (built.append(text), build_pipeline(text))[1]
+    )
+    tokenizer = load_tokenizer(tmp_path)
+    ids = tokenizer.encode("ab<|begin|>", parse_special=True)
+    assert ids == [256, 257] and len(tokenizer.encode("ab<|begin|>")) > 2
+    assert tokenizer.encode("ab<|begin|>", parse_special=True) == ids
+    assert len(built) == 1
