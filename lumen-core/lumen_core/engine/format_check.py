@@ -20,6 +20,7 @@ from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
 from lumen_core.ir.operations.values import round_bf16
+from lumen_core.quant.bounds import largest_sum
 from lumen_core.quant.choices import choice
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
@@ -217,18 +218,11 @@ def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _overflow(form: NormalForm, target: Target) -> str:
-    """The proof is the plan's own; what is added here is the largest sum of a block."""
+    """Analysis has proved it for sums of 32 bits, the plan proves what the target's instructions add."""
     if form.kind == "float":
         return "no integers"
     plan = DotPlan.choose(form, target)
-    assert form.code is not None and form.scale is not None
-    largest = _largest_value(form)
-    integer = form.scale.integer
-    factor = max(abs(integer.low), abs(integer.high)) if integer is not None else 1
-    most = largest * 127 * form.block * factor
-    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits; "
-             "make the block smaller, or its codes or scales narrower")  # fmt: skip
-    return f"codes enter as `{plan.kind}`; a block adds up to {most} at most"
+    return f"codes enter as `{plan.kind}`, {plan.left}; sums reach {largest_sum(form)} at most"
 
 
 def _largest_value(form: NormalForm) -> int:

@@ -64,10 +64,12 @@ class Evaluation:
         self.tables: dict[str, Table] = {}
         self.external = {table.name: table for table in declaration.tables}
         self.wide: set[str] = set()  # fields of a row, or of all rows
+        self.fields: list[tuple[range, ast.Field]] = []  # each with its bits
         self.bytes = offset = 0
         for field in in_order(declaration):
             count, bits_each = field.count or 1, narrow_bits(field.dtype)
             assert isinstance(count, int)
+            first = 8 * offset
             if scope(field) != "block":
                 self.wide.add(field.name)
             if bits_each is not None:
@@ -85,6 +87,8 @@ class Evaluation:
             else:
                 known = ", ".join([*FLOAT_BYTES, *INTEGERS])
                 raise Wrong(f"unknown element type {field.dtype}", field.span, f"known are {known}")
+            width = bits_each or 8 * (FLOAT_BYTES.get(field.dtype) or INTEGERS[field.dtype][0])
+            self.fields.append((range(first, first + count * width), field))
             if not self.wide:
                 self.bytes = offset
         self.header = offset - self.bytes
@@ -128,7 +132,7 @@ class Evaluation:
                 try:
                     return (Term(1, (), (self.bit_operation(node),)),)
                 except bits.NotBits as reason:
-                    raise Wrong(str(reason), node.span) from None
+                    raise Wrong(str(reason), node.span, reason.help) from None
         raise Wrong("this expression is not understood in a format", node.span)
 
     def inverse(self, name: str, node: ast.Expression) -> Value:

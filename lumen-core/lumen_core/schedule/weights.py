@@ -35,11 +35,11 @@ class DotPlan:
     plain      u = code, no zero point
     seeded     u = code << shift, so that the zero point is 128; the accumulator starts at -128 * sum(q)
                (shifted right by what `shift` lacks to 8 bits when the target cannot take large bytes)
-    magnitude  u = |v|, and the sign of v moves to the activation
     signed     v << shift, `turned`, or what the table holds
     corrected  u = code (`turned`: less half its range); -zero * scale * sum(q) is added as a float
 
-    left    what the bytes are for the dot product: "unsigned", "signed", or "small" where that is the same
+    left    what the bytes are for the dot product: "unsigned", "signed", "small" where that is the same, or
+            "magnitude": bytes whose zero is 128, |u - 128| enters and the sign moves to the activation
     chain   dot products whose sums of pairs fit 16 bits (0: the target has a dot product of its own)
     turned  codes are packed with their highest bit turned, which makes it the sign of a signed byte
     table   what enters for each code instead of the code; zero points are then free to choose
@@ -55,7 +55,8 @@ class DotPlan:
 
     def zero(self, form: NormalForm) -> int:
         """The zero point of the bytes as they enter the dot product (for `corrected`)."""
-        return form.zero_of_code - (form.multiplier << (form.bits - 1) if self.turned else 0)
+        signed = self.turned or self.left == "magnitude"
+        return form.zero_of_code - (form.multiplier << (form.bits - 1) if signed else 0)
 
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
@@ -88,14 +89,10 @@ class DotPlan:
                 return DotPlan("seeded", doubled + lacking, 0)
             # The smaller the bytes, the more pairs of them add up in 16 bits.
             return DotPlan("seeded", doubled, lacking, chain=_chain(largest * multiplier) if pairs else 0)
-        if centered and 1 << (form.bits - 1) <= bound:
-            return DotPlan("magnitude")
         if largest <= bound:
             return DotPlan("corrected", chain=chain)
-        raise UnsupportedFormatError(
-            f"{form.name}: {target.name} has no exact dot product for codes up to {largest} "
-            f"with the zero point {form.zero_of_code}"
-        )
+        assert bound >= 128, f"{target.name} multiplies no bytes of a magnitude of 128"
+        return DotPlan("plain" if centered else "corrected", left="magnitude")
 
     @staticmethod
     def _widening(form: NormalForm, target: Target, largest: int, centered: bool) -> DotPlan:
@@ -133,11 +130,7 @@ class DotPlan:
                 chain = _chain(high + zero) if pairs else 0
                 table = tuple(value + zero for value in form.table)
                 return DotPlan("seeded", 0, lacking, chain=chain, table=table)
-        if max(-low, high) <= bound:
-            return DotPlan("magnitude", table=tuple(value + 128 for value in form.table))
-        raise UnsupportedFormatError(
-            f"{form.name}: {target.name} has no exact dot product for values from {low} to {high}"
-        )
+        return DotPlan("plain", left="magnitude", table=tuple(value + 128 for value in form.table))
 
 
 def _chain(largest: int) -> int:
