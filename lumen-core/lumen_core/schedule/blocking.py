@@ -56,18 +56,19 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
 
     Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
     group times a panel, over the whole rows. Of floats the tile is the one that takes the fewest cycles, and
-    of those the fewest loads; what has more bytes stays near, and a part of a row is what fits there.
+    of those the least work beside; what has fewer bytes comes by, and a part of a row is what fits there.
     """
     if layout.form.kind == "integer":
         return Blocking(1, activation.columns)
+    convert = activation.name == "f32" and layout.form.element != "f32"
     groups, columns = min(
-        _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], target)
+        _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], convert, target)
     )
     element = layout.rows * groups * FLOAT_BYTES[layout.form.element]
     panel = 4 * activation.columns // layout.run
     step = max(STEP, layout.form.block)
     part = target.cache_bytes[0] // (element + panel) // step * step
-    return Blocking(groups, groups * columns, max(part, step) if element > panel else 0)
+    return Blocking(groups, groups * columns, max(part, step) if element >= panel else 0)
 
 
 def _tiles(columns: int, target: Target) -> Iterator[tuple[int, int]]:
@@ -80,12 +81,15 @@ def _tiles(columns: int, target: Target) -> Iterator[tuple[int, int]]:
         columns //= 2
 
 
-def _cost(groups: int, columns: int, target: Target) -> tuple[float, float]:
-    """Cycles of a product of vectors (the most of multiplying, loading, waiting for a sum), and loads."""
+def _cost(groups: int, columns: int, convert: bool, target: Target) -> tuple[float, float]:
+    """Of a product of vectors: cycles (the most of multiplying, loading, waiting for a sum), and other work.
+
+    Other work is loads, and conversions where weights are stored as other floats.
+    """
     products = groups * columns
     loads = groups + (columns / 4 if target.lane_operands else columns)
     cycles = max(products / target.multiplies, loads / target.loads, target.latency)
-    return cycles / products, loads / products
+    return cycles / products, (loads + convert * groups) / products
 
 
 def _spread_registers(groups: int, target: Target) -> int:
