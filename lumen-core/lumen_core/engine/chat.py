@@ -54,6 +54,7 @@ class Turn:
     max_tokens: int | None
     options: dict[str, Any]
     run: Run | None = None
+    earlier: list[int] = field(default_factory=list)  # tokens written before the run, those of a cut thought
     read: list[Piece] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Piece]:
@@ -83,7 +84,9 @@ class Turn:
         before = sum(len(message.get("tool_calls") or ()) for message in self.messages)
         named = (replace(call, id=call.id or f"call_{n}") for n, call in enumerate(calls, before + 1))
         run = self.run
-        completion = Completion(texts[ANSWER], tuple(run.tokens), run.finish_reason, run.statistics())
+        completion = Completion(
+            texts[ANSWER], (*self.earlier, *run.tokens), run.finish_reason, run.statistics()
+        )
         return Reply(texts[ANSWER], texts[REASONING], tuple(named), tuple(unread), completion)
 
     @property
@@ -95,26 +98,21 @@ class Turn:
         channels = Channels(self.family.marks, prompt)
         ids = self.model.tokenizer.encode(prompt, add_special=False, parse_special=True)
         budget = self.think if isinstance(self.think, int) and not isinstance(self.think, bool) else None
-        written: list[int] = []
         if budget is not None and self.family.end_thinking and channels.channel == REASONING:
             limit = budget if self.max_tokens is None else min(budget, self.max_tokens)
             yield from self._some(ids, limit, channels)
             assert self.run is not None
-            written = self.run.tokens
-            if channels.channel != REASONING or self.run.finish_reason == "stop":
-                if self.run.finish_reason == "stop" or limit == self.max_tokens:
-                    yield from channels.finish()
-                    return
-            else:
-                closing = self.model.tokenizer.encode(
-                    self.family.end_thinking, add_special=False, parse_special=True
-                )
-                yield from channels.push(self.family.end_thinking)
-                written = written + closing
-        rest = None if self.max_tokens is None else max(0, self.max_tokens - len(written))
-        yield from self._some(ids + written, rest, channels)
-        assert self.run is not None
-        self.run.tokens[:0] = written
+            thinking = channels.channel == REASONING
+            if self.run.finish_reason == "stop" or (limit == self.max_tokens and not thinking):
+                yield from channels.finish()
+                return
+            self.earlier = list(self.run.tokens)
+            if thinking:
+                end = self.family.end_thinking
+                self.earlier += self.model.tokenizer.encode(end, add_special=False, parse_special=True)
+                yield from channels.push(end)
+        rest = None if self.max_tokens is None else max(0, self.max_tokens - len(self.earlier))
+        yield from self._some(ids + self.earlier, rest, channels)
         yield from channels.finish()
 
     def prompt(self) -> str:
@@ -140,7 +138,9 @@ class Turn:
         return prompt
 
     def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Piece]:
+        before = None if self.run is None else self.run.statistics()
         run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
+        run.before = before
         for piece in self.model.pieces(run):
             yield from channels.push(piece)
 

@@ -29,11 +29,10 @@ STEP = 64  # a part of the rows has a multiple of so many elements
 
 @dataclass(frozen=True)
 class Part:
-    """Elements start .. stop of rows of `length` elements."""
+    """Elements start .. stop of the rows."""
 
     start: Value
     stop: Value
-    length: Value
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ UNROLL = 4  # elements or pairs of a loop iteration
 class FloatTile:
     """`groups` row groups times `columns` columns of a panel.
 
-    Lines of the weights are asked for that lie so many bytes `ahead` of those in use.
+    It adds up a `part` of the rows, or all. Lines of the weights are asked for that lie so many bytes `ahead`
+    of those in use.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class FloatTile:
         target: Target,
         columns: int,
         groups: int = 1,
+        part: Part | None = None,
         ahead: Value | int = AHEAD,
     ):
         self.builder = builder
@@ -45,15 +47,17 @@ class FloatTile:
         self.target = target
         self.columns = columns
         self.groups = groups
+        self.part = part
         self.ahead = ahead
         self.vector = Type("f32", layout.rows)
         # Bytes of what one vector of the activations meets.
         self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
-    def sums(self, weights: Sequence[Value], panel: Value, column: Value, part: Part) -> list[Value]:
-        """The sums over a part of the rows, by row group: of every column from `column` on, a vector."""
+    def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
+        """The sums, by row group: of every column from `column` on, a vector of rows."""
         b, layout, form = self.builder, self.layout, self.layout.form
+        part = self.part or Part(b.i64(0), length)
         panel = b.offset(panel, b.mul(column, 4))
         if form.scale is None:
             return self.plain(weights, panel, part.start, part.stop)
@@ -62,10 +66,8 @@ class FloatTile:
         with b.loop(first, last, 1, zeros) as loop:
             meeting = [emit_places(b, layout, group, loop.index) for group in weights]
             columns = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
-            found = self.plain([block.codes for block in meeting], columns, b.i64(0), b.i64(form.block))
-            factors = [
-                self.reader.factor(form.scale, self.reader.floats(block.scales), 1.0) for block in meeting
-            ]
+            found = self.plain([codes for codes, _ in meeting], columns, b.i64(0), b.i64(form.block))
+            factors = [self.reader.factor(form.scale, self.reader.floats(base), 1.0) for _, base in meeting]
             loop.next(
                 *(
                     b.fma(sum, factors[number // self.columns], total)

@@ -7,15 +7,23 @@ up. Minimums that are integers times one float of the block come once per block 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.schedule.blocking import Part
 from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_places, fetch_ahead
+from lumen_core.schedule.weights import (
+    LINE,
+    Block,
+    DotPlan,
+    WeightReader,
+    emit_block,
+    emit_span,
+    fetch_ahead,
+)
 from lumen_core.target import Target
 
 PIECE = 32  # elements of a loop iteration
@@ -54,46 +62,76 @@ class IntegerTile:
         # Columns whose dot products take turns, so that none waits for the one before it.
         self.abreast = 4 if target.broadcast_memory else self.side
 
-    def sums(self, weights: Sequence[Value], panel: Value, column: Value, part: Part) -> list[Value]:
-        """The sums over a part of the rows, by row group: of every column from `column` on, a vector."""
+    def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
+        """The sums over a whole row, by row group: of every column from `column` on, a vector of rows."""
         b, act = self.builder, self.activation
-        first, last = (b.div(bound, self.form.block) for bound in (part.start, part.stop))
+        blocks = b.div(length, self.form.block)
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
         stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
         count = self.m * self.groups
         zeros = [b.constant(self.vector, 0.0)] * count
 
-        def place(block: Value) -> tuple[list[Block], Value, Value]:
-            by = b.mul(block, stride)
-            meeting = [emit_places(b, self.layout, group, block) for group in weights]
-            return meeting, b.offset(quants, by), b.offset(words, by)
+        def run(start: Value, stop: Value, step: int, before: Sequence[Value]) -> Sequence[Value]:
+            """Add the products of blocks, `step` in an iteration."""
+            with b.loop(start, stop, step, before) as loop:
+                sums, by = list(loop.values), b.mul(loop.index, stride)
+                for number, meeting in enumerate(self.places(weights, loop.index, step)):
+                    where = b.add(by, number * stride)
+                    quants_of, words_of = b.offset(quants, where), b.offset(words, where)
+                    if waiting is None:
+                        sums = self.pieces(meeting, quants_of, words_of, sums)
+                    else:
+                        self.block(meeting, quants_of, words_of, waiting)
+                loop.next(*sums)
+            return loop.results
 
-        if act.group == PIECE:
-            with b.loop(first, last, 1, zeros) as loop:
-                loop.next(*self.pieces(*place(loop.index), list(loop.values)))
-            return self.by_column(list(loop.results))
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
-        waiting = b.stack(4 * self.rows * count)
-        for number in range(count):
-            b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
-        with b.loop(first, last) as loop:
-            meeting, quants_of, words_of = place(loop.index)
-            sums = self.pieces(meeting, quants_of, words_of, [self.totals.zero] * count)
-            by = self.spread(self.vector, words_of, act.scales)
-            for group, (_, _, base) in enumerate(meeting):
-                factors = self.parts(self.factor(base))
-                own = sums[group * self.m : (group + 1) * self.m]
-                own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
-                if self.dotted:
-                    own = add_minimums(self, base, quants_of, own)
-                for number, sum in enumerate(own):
-                    where = 4 * self.rows * (group * self.m + number)
-                    before = b.load(self.vector, waiting, where, align=64)
-                    b.store(b.fma(sum, by[number], before), waiting, where, align=64)
-            loop.next()
-        return self.by_column(
-            [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
-        )
+        waiting = b.stack(4 * self.rows * count) if act.group > PIECE else None
+        if waiting is not None:
+            for number in range(count):
+                b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
+        # Of one column there is little to do in a block: addresses are made once for a span of them.
+        step = self.layout.span if self.m == 1 else 1
+        whole = b.mul(b.div(blocks, step), step)
+        sums = run(b.i64(0), whole, step, zeros if waiting is None else [])
+        if step > 1:
+            sums = run(whole, blocks, 1, sums)
+        if waiting is not None:
+            sums = [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
+        return self.by_column(list(sums))
+
+    def block(self, meeting: list[Block], quants: Value, words: Value, waiting: Value) -> None:
+        """Add the products of a block, of each row group, to the sums that wait in memory."""
+        b = self.builder
+        sums = self.pieces(meeting, quants, words, [self.totals.zero] * (self.m * self.groups))
+        by = self.spread(self.vector, words, self.activation.scales)
+        for group, place in enumerate(meeting):
+            factors = self.parts(self.factor(place.scales))
+            own = sums[group * self.m : (group + 1) * self.m]
+            own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
+            if self.dotted:
+                own = add_minimums(self, place.scales, quants, own)
+            for number, sum in enumerate(own):
+                where = 4 * self.rows * (group * self.m + number)
+                before = b.load(self.vector, waiting, where, align=64)
+                b.store(b.fma(sum, by[number], before), waiting, where, align=64)
+
+    @property
+    def lines(self) -> int:
+        """Bytes that a piece fetches: the whole cache lines of what it takes of the weights."""
+        return self.layout.block_bytes * PIECE // self.form.block // LINE * LINE
+
+    def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
+        """Where `step` blocks lie in every row group; what their pieces leave is fetched."""
+        b, fetched = self.builder, self.form.block // PIECE * self.lines
+        for group in weights:
+            begin = b.offset(group, b.mul(block, self.layout.block_bytes))
+            left = step * (self.layout.block_bytes - fetched)
+            fetch_ahead(b, b.offset(begin, step * fetched), left)
+        if step == 1:
+            return [[emit_block(b, self.layout, group, block) for group in weights]]
+        spans = [emit_span(b, self.layout, group, block, fetched) for group in weights]
+        return [list(places) for places in zip(*spans, strict=True)]
 
     def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
         """Add the products of a block, of each row group, to the sums."""
@@ -101,8 +139,12 @@ class IntegerTile:
         count = self.form.block // PIECE
         if count == 1:
             return self.piece(weights, quants, words, b.i64(0), sums)
-        with b.loop(0, count, 1, sums) as piece:
-            piece.next(*self.piece(weights, quants, words, piece.index, list(piece.values)))
+        step = gcd(count, 2) if self.m == 1 else 1
+        with b.loop(0, count, step, sums) as piece:
+            sums = list(piece.values)
+            for number in range(step):
+                sums = self.piece(weights, quants, words, b.add(piece.index, number), sums)
+            piece.next(*sums)
         return list(piece.results)
 
     def piece(
@@ -110,9 +152,8 @@ class IntegerTile:
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
-        share = layout.block_bytes * PIECE // self.form.block
         for block in weights:
-            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), share)
+            fetch_ahead(b, b.offset(block.ahead, b.mul(index, self.lines)), self.lines)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)
@@ -121,7 +162,7 @@ class IntegerTile:
         metadata = _Metadata(self, words, index)
         code_bytes = PIECE // layout.unit * layout.unit_bytes
         for group, block in enumerate(weights):
-            codes = b.offset(block.codes, b.mul(index, code_bytes))
+            codes = b.offset(b.offset(block.codes, b.mul(index, code_bytes)), block.inside)
             own = slice(group * self.m, (group + 1) * self.m)
             sums[own] = self.of_group(codes, block.scales, quants, metadata, index, sums[own])
         return sums

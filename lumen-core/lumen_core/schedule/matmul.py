@@ -79,21 +79,20 @@ class _Matmul:
         self.row_bytes = 4 * target.lanes
         self.fetched = self.b.i64(AHEAD)
 
-    def tile_of(self, columns: int, groups: int = 1) -> IntegerTile | FloatTile:
+    def tile_of(self, columns: int, groups: int, part: Part | None = None) -> IntegerTile | FloatTile:
         given = (self.b, self.layout, self.activation, self.target, columns, groups)
-        return IntegerTile(*given) if self.form.kind == "integer" else FloatTile(*given, self.fetched)
+        return IntegerTile(*given) if self.form.kind == "integer" else FloatTile(*given, part, self.fetched)
 
     def build(self) -> Kernel:
         b = self.b
         weights, activations, output, _, length, first, last, tokens = self.kernel.parameters
         self.group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
-        self.whole = Part(b.i64(0), length, length)
         if self.tile.columns == 1:
             for groups, own in self.in_groups((first, last), self.together()):
                 with b.loop(*own, groups) as group:
                     places = [b.add(group.index, number) for number in range(groups)]
                     bases = [b.offset(weights, b.mul(place, self.group_bytes)) for place in places]
-                    totals = self.sums(self.tile_of(1, groups), bases, activations, b.i64(0), self.whole)
+                    totals = self.sums(self.tile_of(1, groups), bases, activations, b.i64(0))
                     for place, total in zip(places, totals, strict=True):
                         self.store(total, b.offset(output, b.mul(place, self.row_bytes)))
             return self.kernel
@@ -129,7 +128,7 @@ class _Matmul:
         b = self.b
         shared = b.maximum(b.minimum(b.div(room, self.group_bytes), SHARED_GROUPS), 1)
         with self.shares(groups, shared) as share, b.loop(*panels) as panel:
-            self.row_groups(share, (panel.index, b.add(panel.index, 1)), self.whole)
+            self.row_groups(share, (panel.index, b.add(panel.index, 1)))
 
     def past_weights(self, groups: Range, panels: Range, room: Value) -> None:
         """Take the panels past each tile's weights, so many that a part of them stays in `room` for the next.
@@ -148,7 +147,7 @@ class _Matmul:
             self.shares(panels, together) as share,
             self.shares((b.i64(0), length), part) as (start, stop),
         ):
-            self.row_groups(own, share, Part(start, stop, length))
+            self.row_groups(own, share, Part(start, stop))
 
     @contextmanager
     def shares(self, range: Range, together: Value) -> Iterator[Range]:
@@ -157,13 +156,13 @@ class _Matmul:
         with b.loop(*range, together) as share:
             yield share.index, b.minimum(b.add(share.index, together), range[1])
 
-    def row_groups(self, groups: Range, panels: Range, part: Part) -> None:
-        """Multiply row groups with panels: as many groups as a tile has together, the rest one by one."""
+    def row_groups(self, groups: Range, panels: Range, part: Part | None = None) -> None:
+        """Multiply (a part of) row groups with panels: as many groups as a tile has, the rest one by one."""
         for together, own in self.in_groups(groups, self.cut.groups):
             with self.b.loop(*own, together) as group:
                 self.tiles(together, group.index, panels, part)
 
-    def tiles(self, groups: int, group: Value, panels: Range, part: Part) -> None:
+    def tiles(self, groups: int, group: Value, panels: Range, part: Part | None) -> None:
         """Multiply some row groups with panels."""
         b, columns = self.b, self.tile.columns
         weights, activations, output, stride, _, _, _, tokens = self.kernel.parameters
@@ -173,11 +172,13 @@ class _Matmul:
             token = b.mul(panel.index, columns)
             base = b.offset(activations, b.mul(panel.index, self.panel_bytes))
             left = b.minimum(b.sub(tokens, token), columns)
-            if self.cut.part:  # they are asked for while the first panel is there
+            if part is not None:  # they are asked for while the first panel is there
                 self.fetched = b.select(b.compare("eq", panel.index, panels[0]), self.ahead, b.i64(0))
             self.cover(bases, base, b.offset(output, b.mul(token, stride)), left, part)
 
-    def cover(self, weights: list[Value], panel: Value, output: Value, tokens: Value, part: Part) -> None:
+    def cover(
+        self, weights: list[Value], panel: Value, output: Value, tokens: Value, part: Part | None
+    ) -> None:
         """Multiply row groups with the first `tokens` columns of a panel, by wide tiles and narrower ones."""
         b, widths = self.b, self.widths(len(weights))
         with b.repeat([b.i64(0)]) as covered:
@@ -204,7 +205,7 @@ class _Matmul:
         output: Value,
         column: Value,
         left: Value,
-        part: Part,
+        part: Part | None,
     ) -> None:
         """Multiply row groups with `width` columns from `column` on, of which `left` are tokens."""
         b, groups = self.b, len(weights)
@@ -214,8 +215,8 @@ class _Matmul:
         for place in places:  # the sums shall not wait for these lines
             for own in range(groups):
                 b.prefetch(place, own * self.row_bytes)
-        sums = self.sums(self.tile_of(width, groups), weights, panel, column, part)
-        begun = b.compare("gt", part.start, 0) if self.cut.part else None
+        sums = self.sums(self.tile_of(width, groups, part), weights, panel, column)
+        begun = b.compare("gt", part.start, 0) if part is not None else None
         for number, place in enumerate(places):
             with b.when(b.compare("gt", left, number)):
                 for own in range(groups):
@@ -227,11 +228,11 @@ class _Matmul:
         return [width for width in self.tile.widths if width >= least and width * groups <= self.cut.sums]
 
     def sums(
-        self, tile: IntegerTile | FloatTile, weights: list[Value], panel: Value, column: Value, part: Part
+        self, tile: IntegerTile | FloatTile, weights: list[Value], panel: Value, column: Value
     ) -> list[Value]:
         """The sums of a tile, with what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
-        sums = tile.sums(weights, panel, column, part)
+        sums = tile.sums(weights, panel, column, length)
         unit = WEIGHT_UNITS.get(form.element, 1.0)
         if form.row is not None:
             where = emit_blocks_bytes(b, layout, b.div(length, form.block))
