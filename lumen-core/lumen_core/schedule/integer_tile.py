@@ -7,11 +7,12 @@ up. Minimums that are integers times one float of the block come once per block 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
+from math import frexp, gcd
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.dots import PIECE, Dots
 from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
@@ -25,8 +26,6 @@ from lumen_core.schedule.weights import (
     fetch_ahead,
 )
 from lumen_core.target import Target
-
-PIECE = 32  # elements of a loop iteration
 
 
 class IntegerTile:
@@ -53,8 +52,14 @@ class IntegerTile:
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
+        self.dots = Dots(builder, layout, activation, target)
         self.dotted = minimums_are_dotted(self.form, activation)
         alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)
+        assert self.form.scale is not None
+        self.constant = self.form.multiplier * 2.0**-self.plan.shift
+        # A power of two loses no bit, so whole rows are multiplied by it where it concerns all that they sum.
+        whole = self.form.scale.constant * self.constant
+        self.last = whole if self.form.offset is None and frexp(whole)[0] == 0.5 else 1.0
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
@@ -98,7 +103,7 @@ class IntegerTile:
             sums = run(whole, blocks, 1, sums)
         if waiting is not None:
             sums = [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
-        return self.by_column(list(sums))
+        return [sum if self.last == 1 else b.mul(sum, self.last) for sum in self.by_column(list(sums))]
 
     def block(self, meeting: list[Block], quants: Value, words: Value, waiting: Value) -> None:
         """Add the products of a block, of each row group, to the sums that wait in memory."""
@@ -199,7 +204,7 @@ class IntegerTile:
                         for column in columns:
                             seed = self.seed(metadata, start, sub, column)
                             totals[column] = self.totals.start(seed)
-                    self.dots(totals, columns, operands, quants, part.start, self.plan)
+                    self.dots.add(totals, columns, operands, quants, part.start, self.plan)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
@@ -220,8 +225,7 @@ class IntegerTile:
     def factor(self, base: Value) -> Value:
         """What scales the codes of a whole block."""
         assert self.form.scale is not None
-        extra = self.form.multiplier * 2.0**-self.plan.shift
-        return self.reader.factor(self.form.scale, self.reader.floats(base), extra)
+        return self.reader.factor(self.form.scale, self.reader.floats(base), self.constant / self.last)
 
     def sub_block(self, index: Value, start: int) -> Value:
         """The number, in its block, of the sub-block that holds element `start` of piece `index`."""
@@ -259,13 +263,7 @@ class IntegerTile:
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""
-        return [rows] if self.side == 1 else self.halves(rows)
-
-    def halves(self, rows: Value) -> list[Value]:
-        """Both halves of the rows, each row twice."""
-        half = self.rows // 2
-        masks = ([n // 2 for n in range(first, first + self.rows)] for first in (0, 2 * half))
-        return [self.builder.shuffle(rows, None, mask) for mask in masks]
+        return [rows] if self.side == 1 else self.dots.halves(rows)
 
     def by_column(self, sums: list[Value]) -> list[Value]:
         """Sums as they are stored: a vector of rows for every column."""
@@ -273,103 +271,10 @@ class IntegerTile:
             return sums
         return [
             self.builder.shuffle(
-                sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2)
+                sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.dots.every_second(number % 2)
             )
             for number in range(len(sums))
         ]
-
-    def every_second(self, first: int) -> range:
-        return range(first, 2 * self.rows, 2)
-
-    def dots(
-        self,
-        totals: dict[int, Value],
-        columns: range,
-        operands: list[Value],
-        quants: Value,
-        first: int,
-        plan: DotPlan,
-    ) -> None:
-        """Add the dot products of the operands with the activations from element `first` on to the totals."""
-        if self.side > 1:
-            self.dots_of_pairs(totals, columns, operands, quants, first)
-            return
-        if self.layout.parts > 1:
-            for column in columns:
-                totals[column] = self.dots_alone(totals[column], operands, quants, first)
-            return
-        b, type, count = self.builder, operands[0].type, len(operands)
-        again = first < self.activation.group and count < PIECE // 4 and self.m > 1
-        skip = first % 16 // 4  # whole loads: they may start before `first` and end behind
-        start, whole = first - 4 * skip, -(-(skip + count) // 4) * 4
-        codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
-            for column in columns
-        }
-        link = plan.chain or 1
-        for start in range(0, count, link):
-            steps = range(start, min(start + link, count))
-            for column in columns:
-                pairs = [(operands[step], codes[column][skip + step]) for step in steps]
-                if plan.chain:
-                    totals[column] = self.chained(totals[column], pairs)
-                else:
-                    totals[column] = self.dot(totals[column], pairs[0], plan)
-
-    def dots_of_pairs(
-        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
-    ) -> None:
-        """The same for pairs of rows times pairs of columns."""
-        b, type, again = self.builder, operands[0].type, len(operands) < PIECE // 4
-        for pair in columns[:: self.side]:
-            for group in range(0, len(operands), self.side):
-                where = self.activation.code(pair, first + 4 * group)
-                codes = b.load(type, quants, where, align=4, again=again)
-                for part in range(self.side):
-                    values = (totals[pair + part], operands[group + part], codes)
-                    totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
-
-    def dots_alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
-        """The same for pairs of rows times one column: beside it stands one of zeros."""
-        b, parts, eight = self.builder, self.layout.parts, Type("i8", 8)
-        sums, codes = self.halves(total), total
-        for step, operand in enumerate(operands):
-            group, part = divmod(step, parts)
-            if part == 0:
-                column = b.load(eight, quants, self.activation.code(0, first + 8 * group), align=4)
-                both = b.shuffle(column, b.constant(eight, 0), range(16))
-                codes = b.bitcast(both, operand.type)
-            sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
-        return b.shuffle(sums[0], sums[1], self.every_second(0))
-
-    def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
-        """total + the dot products of the pairs, whose products add up in 16 bits."""
-        b, bytes, words = self.builder, Type("i8", 4 * self.rows), Type("i16", 2 * self.rows)
-        in_pairs = self.target.find("maddubs") is not None
-        products: Value | None = None
-        for left, right in pairs:
-            both = (b.bitcast(left, bytes), b.bitcast(right, bytes))
-            if in_pairs:
-                product = b.instruction("maddubs", both, words)
-            else:
-                product = b.mul(*(b.convert(value, "i16") for value in both))
-            products = product if products is None else b.add(products, product)
-        assert products is not None
-        if in_pairs:
-            return b.dot2(total, b.bitcast(products, self.lanes), b.constant(self.lanes, 0x00010001))
-        even, odd = (b.shuffle(products, None, range(first, 4 * self.rows, 2)) for first in (0, 1))
-        return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
-
-    def dot(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
-        """total + the dot product of one pair."""
-        b, (operand, activation) = self.builder, pair
-        if plan.left != "magnitude":
-            return b.dot4(total, operand, activation, plan.left)
-        bytes = Type("i8", 4 * self.rows)
-        signed = b.bitxor(b.bitcast(operand, bytes), -128)
-        magnitude = b.bitcast(b.abs(signed), operand.type)
-        turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
-        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), "unsigned")
 
     def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
         """What an integer sum starts from: the zero point's share, if it has one."""
