@@ -31,7 +31,9 @@ The result gets its name only when it is complete. `pure-NAME` gives every matri
 
 
 def quantize(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A model file, or `demo`.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A model file, a checkpoint directory, or `demo`.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     format: Annotated[
         str, typer.Option("-f", "--format", help="A format, or a mixture such as q4_k_m.")
