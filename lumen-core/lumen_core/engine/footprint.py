@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, context_length, load_page
 from lumen_core.engine.cache_formats import cache_formats
-from lumen_core.engine.pools import CHUNK, cache_bytes, plan_pools
+from lumen_core.engine.pools import cache_bytes, chunk_tokens, plan_pools
 from lumen_core.lower.model import lower_step
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
@@ -67,7 +67,7 @@ def footprint(
         bound.context,
         sum(tensor.nbytes for tensor in file.tensors.values()),
         sum(pool.page_bytes // PAGE for pool in pools if not pool.window),
-        cache_bytes(pools, layer, CHUNK),
+        cache_bytes(pools, layer, chunk_tokens(file)),
         tuple(
             Ring(pool.window, len(pool.layers), pool.pages * PAGE, pool.bytes)
             for pool in pools

@@ -16,7 +16,7 @@ from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
 from lumen_core.engine.cache_formats import cache_formats
-from lumen_core.engine.pools import CHUNK
+from lumen_core.engine.pools import chunk_tokens
 from lumen_core.errors import TargetError, UnsupportedFormatError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
@@ -181,13 +181,14 @@ def compile_model(
     target: Target,
     threads: int,
     cache: ObjectCache,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     profile: bool = False,
     linker: Linker | None = None,
     kv_format: str | None = None,
 ) -> Session:
     """Run the compile river for a file.
 
+    chunk    tokens of a prefill step; None: what suits the model
     kv_format  how keys and values are kept (`q8_0`, or `q8_0:f16`); None: as the model's page says
     profile  programs that measure themselves
     linker   makes the library instead of `link`, for programs that do not run in this process
@@ -201,6 +202,7 @@ def compile_model(
     lowered = lower(module, model, bound, formats)
     kept = cache_formats(kv_format, registry, model)
     needs, records = Needs(), Records(profile=Profile() if profile else None)
+    chunk = chunk_tokens(file) if chunk is None else chunk
     layer_weights = frozenset(model.layer_weights)
     steps = plan_steps(lowered, target, formats, kept, layer_weights, threads, chunk, needs, records)
     requests = dict(needs.kernels)

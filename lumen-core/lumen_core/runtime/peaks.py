@@ -20,6 +20,7 @@ from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.runtime.cores import kept_apart
 from lumen_core.runtime.link import Library
 from lumen_core.target import Target
 
@@ -152,14 +153,15 @@ def _fastest(jobs: list[Callable[[], object]]) -> float:
     barrier = threading.Barrier(len(jobs))
     spans: list[list[tuple[float, float]]] = [[] for _ in range(REPETITIONS)]
 
-    def work(job: Callable[[], object]) -> None:
-        for span in spans:
-            barrier.wait()
-            started = time.perf_counter()
-            job()
-            span.append((started, time.perf_counter()))
+    def work(number: int, job: Callable[[], object]) -> None:
+        with kept_apart(number, len(jobs)):
+            for span in spans:
+                barrier.wait()
+                started = time.perf_counter()
+                job()
+                span.append((started, time.perf_counter()))
 
-    threads = [threading.Thread(target=work, args=(job,), daemon=True) for job in jobs]
+    threads = [threading.Thread(target=work, args=item, daemon=True) for item in enumerate(jobs)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -108,7 +108,7 @@ class Append:
         emit_encode(b, form, self.scratch, self.blocks, count)
         with b.loop(0, count) as block:
             source = b.offset(self.blocks, b.mul(block.index, form.block_bytes))
-            _, codes, scales = emit_places(b, weights, tile, block.index)
+            codes, scales = emit_places(b, weights, tile, block.index)
             emit_pack_block(b, weights, source, codes, scales, token, self.codes)
 
     def _store_value(self, values: Value, place: Value) -> None:

@@ -102,8 +102,8 @@ class Vocabulary:
 
     @cached_property
     def hidden(self) -> frozenset[int]:
-        """Tokens that steer the model and are no text."""
-        return frozenset(np.flatnonzero(np.isin(self.kinds, (CONTROL, UNKNOWN))).tolist())
+        """Tokens that steer the model and are no text, and rows of its matrix that stand for nothing."""
+        return frozenset(np.flatnonzero(np.isin(self.kinds, (CONTROL, UNKNOWN, UNUSED))).tolist())
 
     @cached_property
     def ends(self) -> frozenset[int]:

@@ -85,6 +85,11 @@ def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:
         assert silent.reasoning == "" and len(silent.completion.tokens) == 12
         limited = model.reply(asked, think=3, **options)
         assert list(limited.completion.tokens[3:7]) == closing and len(limited.completion.tokens) == 12
+        counted = limited.completion.statistics  # of both parts; what was put in was not generated
+        assert counted == model.statistics and counted.generated_tokens == 8
+        assert counted.prompt_tokens + counted.reused_tokens == len(
+            model.chat_ids(asked, enable_thinking=True)
+        )
         whole = model.reply(asked, think=True, **options)
         assert whole.text == "" and whole.completion.tokens[:3] == limited.completion.tokens[:3]
         shown = "".join(part.text for part in model.stream_parts(asked, think=True, **options))
