@@ -21,10 +21,11 @@ AHEAD = 8192
 LINE = 64
 
 
-def fetch_ahead(b: Builder, weights: Value, bytes: int) -> None:
-    """Ask for the lines that lie `AHEAD` of the `bytes` in use."""
+def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value | int = AHEAD) -> None:
+    """Ask for the lines that lie so many bytes `ahead` of the `bytes` in use."""
+    first = b.i64(ahead) if isinstance(ahead, int) else ahead
     for offset in range(0, bytes, LINE):
-        b.prefetch(weights, AHEAD + offset)
+        b.prefetch(weights, b.add(first, offset))
 
 
 @dataclass(frozen=True)
