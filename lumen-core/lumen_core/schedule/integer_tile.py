@@ -135,7 +135,8 @@ class IntegerTile:
         """Ask for what pieces from `index` on take of the weights.
 
         In the order in which it lies there, even if a line is asked for twice: what a processor fetches by
-        itself follows that order (measured, whole lines by pieces and the rest once: up to 1.25 times as long).
+        itself follows that order. Measured: whole lines by pieces and the rest once take up to 1.25 times
+        as long.
         """
         b, share = self.builder, self.layout.block_bytes * PIECE // self.form.block
         for block in weights:
