@@ -156,4 +156,4 @@ def test_a_files_own_settings_are_reported_too(tmp_path: Path) -> None:
         file.metadata = {**file.metadata, "llama.logit_scale": 2.0, "llama.expert_count": 0}
         page = load_page(REGISTRY, "llama")[1]
         assert bind(page, file).remarks == ("llama.logit_scale = 2.0 is not used",)
-        assert identify(file, REGISTRY).remarks == bind(page, file).remarks
+        assert bind(page, file).remarks[0] in identify(file, REGISTRY).remarks

@@ -54,7 +54,8 @@ class Turn:
     max_tokens: int | None
     options: dict[str, Any]
     run: Run | None = None
-    earlier: list[int] = field(default_factory=list)  # tokens written before the run, those of a cut thought
+    tokens: list[list[int]] = field(default_factory=list)  # of each run, and what ends a thought that is cut
+    over: bool = False
     read: list[Piece] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Piece]:
@@ -83,10 +84,8 @@ class Turn:
                 unread.append(text)
         before = sum(len(message.get("tool_calls") or ()) for message in self.messages)
         named = (replace(call, id=call.id or f"call_{n}") for n, call in enumerate(calls, before + 1))
-        run = self.run
-        completion = Completion(
-            texts[ANSWER], (*self.earlier, *run.tokens), run.finish_reason, run.statistics()
-        )
+        tokens = tuple(token for part in self.tokens for token in part)
+        completion = Completion(texts[ANSWER], tokens, self.run.finish_reason, self.run.statistics())
         return Reply(texts[ANSWER], texts[REASONING], tuple(named), tuple(unread), completion)
 
     @property
@@ -97,23 +96,37 @@ class Turn:
         prompt = self.prompt()
         channels = Channels(self.family.marks, prompt)
         ids = self.model.tokenizer.encode(prompt, add_special=False, parse_special=True)
-        budget = self.think if isinstance(self.think, int) and not isinstance(self.think, bool) else None
-        if budget is not None and self.family.end_thinking and channels.channel == REASONING:
-            limit = budget if self.max_tokens is None else min(budget, self.max_tokens)
-            yield from self._some(ids, limit, channels)
-            assert self.run is not None
-            thinking = channels.channel == REASONING
-            if self.run.finish_reason == "stop" or (limit == self.max_tokens and not thinking):
-                yield from channels.finish()
-                return
-            self.earlier = list(self.run.tokens)
-            if thinking:
+        if type(self.think) is int and self.think > 0 and self.family.end_thinking:
+            if channels.channel != REASONING:  # the model begins its thoughts itself, if it has any
+                yield from self._some(ids, channels, until=REASONING)
+            if channels.channel == REASONING:
+                yield from self._some(ids, channels, most=self.think)
+            if channels.channel == REASONING and not self.over:
                 end = self.family.end_thinking
-                self.earlier += self.model.tokenizer.encode(end, add_special=False, parse_special=True)
+                self.tokens.append(self.model.tokenizer.encode(end, add_special=False, parse_special=True))
                 yield from channels.push(end)
-        rest = None if self.max_tokens is None else max(0, self.max_tokens - len(self.earlier))
-        yield from self._some(ids + self.earlier, rest, channels)
+        yield from self._some(ids, channels)
         yield from channels.finish()
+
+    def _some(self, prompt: list[int], channels: Channels, most: int | None = None,
+              until: str | None = None) -> Iterator[Piece]:  # fmt: skip
+        """Go on with the turn unless it is over: to its end, for `most` tokens, or until a channel begins."""
+        written = [token for part in self.tokens for token in part]
+        left = None if self.max_tokens is None else max(0, self.max_tokens - len(written))
+        if self.over or (left == 0 and self.run is not None):
+            return
+        before = None if self.run is None else self.run.statistics()
+        limit = min((number for number in (left, most) if number is not None), default=None)
+        run = self.run = self.model.prepare(
+            prompt + written, max_tokens=limit, shown=self.shown(), **self.options
+        )
+        run.before = before
+        self.tokens.append(run.tokens)
+        for piece in self.model.pieces(run):
+            yield from channels.push(piece)
+            if channels.channel == until:
+                return
+        self.over = run.finish_reason == "stop" or run.limit != most
 
     def prompt(self) -> str:
         """Render the conversation, with what turns thinking on or off."""
@@ -136,13 +149,6 @@ class Turn:
         if prompt == self.model.chat_prompt(messages, **variables):
             raise TemplateError(f"{self.model.path}: the model's chat template has no place for tools")
         return prompt
-
-    def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Piece]:
-        before = None if self.run is None else self.run.statistics()
-        run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
-        run.before = before
-        for piece in self.model.pieces(run):
-            yield from channels.push(piece)
 
     def shown(self) -> frozenset[int]:
         """Control tokens that the family's marks are made of."""

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lumen_core.engine.convert import portable
 from lumen_core.engine.encoders import compile_encoder
 from lumen_core.engine.session import file_formats, format_identities, load_formats
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, UnsupportedFormatError
@@ -245,7 +246,10 @@ def write(
 
 
 def _metadata(job: Job) -> dict[str, object]:
-    kept = {key: value for key, value in job.file.metadata.items() if not key.startswith("split.")}
+    found = job.file.metadata
+    if job.file.path.is_dir():  # a checkpoint's own names for things
+        found = portable(found, [])
+    kept = {key: value for key, value in found.items() if not key.startswith("split.")}
     if job.reader.labels is not None:
         kept |= job.reader.labels(job.mixture)
     if job.importance is not None:

@@ -97,8 +97,7 @@ class Encoder:
         whole = form
         self.row: RowFactor | None = None
         form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
-        if _is_optional(form):
-            form = replace(form, offset=None)
+        form = without_optional_offset(form)
         self.engine = engine or NumpyEngine()
         self.floats = FloatEncoder(form) if form.kind == "float" else None
         self.limit = self.floats.limit if self.floats is not None else _largest_weight(form)
@@ -356,8 +355,12 @@ def _largest_weight(form: NormalForm) -> float:
     return min(limit, float(np.finfo(np.float32).max))
 
 
+def without_optional_offset(form: NormalForm) -> NormalForm:
+    """Leave out an offset that only shifts a sub-block's table, where zeros in bits of its own do so."""
+    return replace(form, offset=None) if _is_optional(form) else form
+
+
 def _is_optional(form: NormalForm) -> bool:
-    """Tell whether an offset only shifts a sub-block's table, and zeros in bits of its own leave it out."""
     if form.offset is None or form.scale is None or form.code is None:
         return False
     match form.offset.integer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from kit import published_styles
 from kit.vocabularies import byte_level
 
 from lumen_core.engine.chat import chat_prompt
+from lumen_core.engine.generation import Run
 from lumen_core.engine.model import Model
 from lumen_core.errors import LumenError, TemplateError
 from lumen_core.text.chat import ChatFamily
@@ -135,3 +138,28 @@ def test_tools_are_offered_called_and_answered(model: Model, monkeypatch: pytest
     assert calls[0] in prompt and calls[1] in prompt and "<think>\n음\n</think>" in prompt
     assert "<tool_response>\n맑음\n</tool_response>\n<tool_response>\n맑음\n</tool_response>" in prompt
     assert model.reply(then, tools=TOOLS).tool_calls[0].id == "call_3"
+
+
+def test_thoughts_that_the_model_begins_itself_are_limited_too(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qwen3's template opens no thought: it begins with the first token, and ends after so many of them."""
+    family = replace(FAMILY, on={"enable_thinking": True}, end_thinking="\n</think>\n\n")
+    monkeypatch.setattr(model.tokenizer, "chat_template", published_styles.QWEN3)
+    monkeypatch.setattr(model, "family", family)
+    texts = [["<think>", "\n", "a", "b", "c", "d"], ["b", "c", "d"], ["답", "."]]
+    asked: list[tuple[list[int], int]] = []
+
+    def pieces(run: Run) -> Iterator[str]:
+        asked.append((run.ids, run.limit))
+        for number, text in enumerate(texts[len(asked) - 1][: run.limit]):
+            run.tokens.append(number)
+            yield text
+
+    monkeypatch.setattr(model, "pieces", pieces)
+    reply = model.reply([{"role": "user", "content": "?"}], think=2, max_tokens=40)
+    closing = model.tokenizer.encode(family.end_thinking, add_special=False, parse_special=True)
+    assert reply.reasoning == "bc" and reply.text == "답."
+    assert reply.completion.tokens == (0, 0, 1, *closing, 0, 1)
+    assert [limit for _, limit in asked] == [40, 2, 37 - len(closing)]
+    assert asked[2][0] == [*asked[0][0], 0, 0, 1, *closing]
