@@ -17,7 +17,7 @@ from lumen_core.schedule.matmul import tile_columns
 from lumen_core.target import Target
 
 Golden = Callable[[Path, str, Callable[[str], str]], None]
-FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "f16")
+FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_xs", "f16")
 
 
 def test_decoding_loops_are_what_a_hand_would_write(golden: Golden) -> None:

@@ -47,6 +47,7 @@ def chat(
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
+    stop: options.Stop = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
     kv_format: options.KvFormat = None,
@@ -62,6 +63,7 @@ def chat(
         min_p=min_p,
         repeat_penalty=repeat_penalty,
         seed=seed,
+        stop=stop or None,
     )
     functions = options.tools_of(tools)
     with (

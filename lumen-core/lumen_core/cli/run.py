@@ -45,6 +45,7 @@ def run(
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
+    stop: options.Stop = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
     kv_format: options.KvFormat = None,
@@ -64,6 +65,7 @@ def run(
         min_p=min_p,
         repeat_penalty=repeat_penalty,
         seed=seed,
+        stop=stop or None,
     )
     started = time.perf_counter()
     with (

@@ -191,14 +191,17 @@ class WeightReader:
     def _pushed(self, pieces: list[tuple[Plane, Value, int]]) -> Value:
         """The same for codes at their byte's top: from the highest plane on, each is pushed in below.
 
-        Only what is left below the lowest is masked; machines have an instruction for a push.
+        Only what is left below the lowest is masked.
         """
         b, width, code = self.builder, 0, None
         for plane, bytes, bit in reversed(pieces):
             top = b.shl(bytes, 8 - plane.width - bit)
             if code is not None:
-                kept = b.bitand(code, (0xFF00 >> width & 0xFF) - 256)
-                top = b.bitor(kept, b.shr(top, width))
+                if self.target.find(f"push{width}", (f"<{4 * self.layout.rows} x i8>",) * 3) is not None:
+                    top = b.instruction(f"push{width}", (code, top), self._bytes)
+                else:
+                    kept = b.bitand(code, (0xFF00 >> width & 0xFF) - 256)
+                    top = b.bitor(kept, b.shr(top, width))
             code, width = top, width + plane.width
         assert code is not None
         if pieces[0][2] > 0:
@@ -270,18 +273,25 @@ class WeightReader:
     def integers(self, field: Integers, base: Value, where: int) -> Value:
         """The packed integers at byte offset `where`, one i32 lane a row."""
         b, bias = self.builder, byte_bias(field)
-        raw = b.load(Type("i8", self.layout.rows), base, where, align=1)
-        wide = b.convert(raw, "i32", signed=field.low < bias)
+        rows, signed = self.layout.rows, field.low < bias
+        if self.target.lane_operands and rows == 4 and not signed:
+            # One look-up in place of two widenings: a place beyond the table gives 0.
+            four = b.load(self._bytes, base, where, align=1)
+            places = [lane // 4 if lane % 4 == 0 else -1 for lane in range(16)]
+            index = b.vector_constant(self._bytes, places)
+            wide = b.bitcast(b.instruction("lookup16", (four, index), self._bytes), self.lanes)
+        else:
+            wide = b.convert(b.load(Type("i8", rows), base, where, align=1), "i32", signed=signed)
         return b.add(wide, bias) if bias else wide
 
 
 class Block(NamedTuple):
     """Where a block of a row group lies: its scales, and its codes `inside` bytes behind a pointer.
 
-    `ahead` is what is fetched from when its pieces are used: they fetch whole lines, one piece after another.
+    `begin` is where it would begin without spans.
     """
 
-    ahead: Value
+    begin: Value
     codes: Value
     inside: int
     scales: Value
@@ -304,12 +314,12 @@ def emit_block(b: Builder, layout: WeightLayout, group: Value, block: Value) -> 
     return Block(begin, codes, layout.span_scale_bytes, b.offset(start, b.mul(own, layout.scale_bytes)))
 
 
-def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value, fetched: int) -> list[Block]:
-    """The same for every block of a whole span that begins with block `first`; `fetched` bytes a block."""
+def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value) -> list[Block]:
+    """The same for every block of a whole span that begins with block `first`."""
     start = b.offset(group, b.mul(first, layout.block_bytes))
     return [
         Block(
-            b.offset(start, number * fetched),
+            b.offset(start, number * layout.block_bytes),
             start,
             layout.span_scale_bytes + number * layout.code_bytes,
             b.offset(start, number * layout.scale_bytes),

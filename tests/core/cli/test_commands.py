@@ -250,6 +250,13 @@ TOOLS = '[{"name": "날씨", "parameters": {"type": "object"}}]'
 CALL = '{"name": "날씨", "arguments": {"도시": "서울"}, "id": "c1"}'
 
 
+def test_texts_that_end_an_answer(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lumen("run", "demo", "가", "--stop", "나", "--stop", "다")
+    stdin(monkeypatch, "가".encode())
+    lumen("chat", "demo", "--stop", "나")
+    assert [model.asked[0][1]["stop"] for model in engine.models] == [["나", "다"], ["나"]]
+
+
 def test_an_error_leaves_standard_output_empty(engine: Any, lumen: Any) -> None:
     for more in ((), ("--chat",)):
         done = lumen("run", "demo", "x" * 1001, *more)
