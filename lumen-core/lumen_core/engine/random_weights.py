@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lumen_core.quant.encode import encode
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.store import float_bytes
 from lumen_core.quant.stored_floats import store_everywhere
@@ -79,7 +80,9 @@ class RandomBlocks:
     def _some(self, generator: np.random.Generator, rows: int, columns: int, spread: float) -> np.ndarray:
         if self.form.kind == "float":
             values = generator.standard_normal(rows * columns, np.float32) * np.float32(spread)
-            return float_bytes(values, self.form.element)
+            if self.form.scale is None and self.form.row is None:
+                return float_bytes(values, self.form.element)
+            return encode(self.form, values.reshape(rows, columns)).reshape(-1)
         blocks = self._bits(generator, rows * columns // self.form.block)
         strength = generator.random(len(blocks), np.float32) + np.float32(0.5)
         if self._signs:
