@@ -17,7 +17,6 @@ from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import (
-    LINE,
     Block,
     DotPlan,
     WeightReader,
@@ -80,7 +79,10 @@ class IntegerTile:
             """Add the products of blocks, `step` in an iteration."""
             with b.loop(start, stop, step, before) as loop:
                 sums, by = list(loop.values), b.mul(loop.index, stride)
-                for number, meeting in enumerate(self.places(weights, loop.index, step)):
+                meetings = self.places(weights, loop.index, step)
+                if self.form.block == PIECE:
+                    self.fetch(meetings[0], b.i64(0), step)
+                for number, meeting in enumerate(meetings):
                     where = b.add(by, number * stride)
                     quants_of, words_of = b.offset(quants, where), b.offset(words, where)
                     if waiting is None:
@@ -121,22 +123,24 @@ class IntegerTile:
                 before = b.load(self.vector, waiting, where, align=64)
                 b.store(b.fma(sum, by[number], before), waiting, where, align=64)
 
-    @property
-    def lines(self) -> int:
-        """Bytes that a piece fetches: the whole cache lines of what it takes of the weights."""
-        return self.layout.block_bytes * PIECE // self.form.block // LINE * LINE
-
     def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
-        """Where `step` blocks lie in every row group; what their pieces leave is fetched."""
-        b, fetched = self.builder, self.form.block // PIECE * self.lines
-        for group in weights:
-            begin = b.offset(group, b.mul(block, self.layout.block_bytes))
-            left = step * (self.layout.block_bytes - fetched)
-            fetch_ahead(b, b.offset(begin, step * fetched), left)
+        """Where `step` blocks lie in every row group."""
+        b = self.builder
         if step == 1:
             return [[emit_block(b, self.layout, group, block) for group in weights]]
-        spans = [emit_span(b, self.layout, group, block, fetched) for group in weights]
+        spans = [emit_span(b, self.layout, group, block) for group in weights]
         return [list(places) for places in zip(*spans, strict=True)]
+
+    def fetch(self, weights: list[Block], index: Value, pieces: int) -> None:
+        """Ask for what pieces from `index` on take of the weights.
+
+        In the order in which it lies there, even if a line is asked for twice: what a processor fetches by
+        itself follows that order. Measured: whole lines by pieces and the rest once take up to 1.25 times
+        as long.
+        """
+        b, share = self.builder, self.layout.block_bytes * PIECE // self.form.block
+        for block in weights:
+            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), pieces * share)
 
     def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
         """Add the products of a block, of each row group, to the sums."""
@@ -148,6 +152,7 @@ class IntegerTile:
         with b.loop(0, count, step, sums) as piece:
             sums = list(piece.values)
             for number in range(step):
+                self.fetch(weights, b.add(piece.index, number), 1)
                 sums = self.piece(weights, quants, words, b.add(piece.index, number), sums)
             piece.next(*sums)
         return list(piece.results)
@@ -157,8 +162,6 @@ class IntegerTile:
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
-        for block in weights:
-            fetch_ahead(b, b.offset(block.ahead, b.mul(index, self.lines)), self.lines)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)

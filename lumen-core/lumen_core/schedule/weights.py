@@ -288,10 +288,10 @@ class WeightReader:
 class Block(NamedTuple):
     """Where a block of a row group lies: its scales, and its codes `inside` bytes behind a pointer.
 
-    `ahead` is what is fetched from when its pieces are used: they fetch whole lines, one piece after another.
+    `begin` is where it would begin without spans.
     """
 
-    ahead: Value
+    begin: Value
     codes: Value
     inside: int
     scales: Value
@@ -314,12 +314,12 @@ def emit_block(b: Builder, layout: WeightLayout, group: Value, block: Value) -> 
     return Block(begin, codes, layout.span_scale_bytes, b.offset(start, b.mul(own, layout.scale_bytes)))
 
 
-def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value, fetched: int) -> list[Block]:
-    """The same for every block of a whole span that begins with block `first`; `fetched` bytes a block."""
+def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value) -> list[Block]:
+    """The same for every block of a whole span that begins with block `first`."""
     start = b.offset(group, b.mul(first, layout.block_bytes))
     return [
         Block(
-            b.offset(start, number * fetched),
+            b.offset(start, number * layout.block_bytes),
             start,
             layout.span_scale_bytes + number * layout.code_bytes,
             b.offset(start, number * layout.scale_bytes),
