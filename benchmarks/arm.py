@@ -14,7 +14,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -30,13 +31,41 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.target import Target
 
-# Which cores run which target; LLVM has one model for all of Apple's, that of an older core.
-CORES = {"arm-dotprod": ("neoverse-v2", "neoverse-n1", "apple-m1"), "arm-i8mm": ("neoverse-v2", "apple-m2")}
-DOTS = {"arm-dotprod": ("sdot", 16), "arm-i8mm": ("smmla", 32)}  # the instruction of wide tiles, its products
-FLAGS = {"arm-dotprod": "armv8.2-a+dotprod+fp16", "arm-i8mm": "armv8.2-a+dotprod+fp16+i8mm+bf16"}
-FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k")
+# Which targets are shown on which cores; LLVM has one model for all of Apple's, that of an older core.
+CORES = {
+    "arm-dotprod": ("neoverse-v2", "neoverse-n1", "apple-m1"),
+    "arm-i8mm": ("apple-m2",),
+    "arm-sve2-128": ("neoverse-v2",),
+}
+FLAGS = {"sdot": "armv8.2-a+dotprod+fp16", "smmla": "armv8.2-a+dotprod+fp16+i8mm+bf16"}
+FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_xs")
+PRODUCTS = {"sdot": 16, "smmla": 32}
+BYTES = ("sdot", "smmla", "and", "ushr", "sri", "tbl")  # what else is counted has lanes of 4 bytes
+OPERANDS = {
+    "tbl": "{v16.16b}, v17.16b", "ushr": "v16.16b, #4", "sri": "v16.16b, #2", "shl": "v16.4s, #6",
+    "scvtf": "v16.4s", "fcvtl": "v16.4h", "ushll": "v16.4h, #0",
+}  # fmt: skip
 CLOCK = 3.0  # GHz, for bytes a second
 ROUNDS = 200
+INTRODUCTION = """
+The models of cores are LLVM's: that of N1 takes in three operations a cycle, V2's six, and both count a pair
+of loads as three and most loads of N1 as two; that of Apple's cores is of an older one, with three vector
+units for four.
+
+GEMM: products of bytes a cycle in the wide tile, and their share of what the model can do with nothing but
+that instruction. GEMV: GB of weights a second at 3 GHz. Data is in a near cache.
+
+Bound: what the core's units can do at most with the vector instructions that no tile is spared, counted
+from the format (`needed` in the program). Of many columns these are the dot products; for each sum of 32
+products (16 in q6_k) either two multiply-adds, one by each side's scale (where both have a scale for every
+32 numbers), or one integer multiply-add by the sub-scale; a conversion and two multiplications for each
+block of 256; and for minimums a sixteenth or so of the dot products, a shift, a conversion and a
+multiply-add. One column also has its codes taken apart and its scales converted. Loads, addresses, and what
+registers cannot hold are not in it. So on equal units `sdot` with scales for every 32 numbers on both sides
+cannot pass 8 / (8 + 2) = 80 %, and `smmla`, which does twice as much, 4 / (4 + 2) = 67 %.
+
+llama.cpp: the fastest of its repacked kernels for the format, only the loop with the dot products (what it
+does once a block is left out; ours is counted).""".strip()
 ATTRIBUTES = "-mattr=+dotprod,+i8mm,+bf16"
 
 
@@ -57,17 +86,54 @@ class Analyser:
         assert match is not None, done.stdout
         return int(match[1]) / ROUNDS
 
-    def peak(self, target: str, core: str) -> float:
-        """Products a cycle that the model of a core can do with the target's instruction."""
-        name, count = DOTS[target]
-        loop = [f"\t{name} v{number}.4s, v16.16b, v17.16b" for number in range(16)]
-        return count * len(loop) / self.cycles(loop, core)
+    def least(self, counts: Mapping[str, int], core: str) -> float:
+        """Cycles that a core needs for so many vector instructions, evenly mixed, that wait for nothing."""
+        mix = sorted(((n + 0.5) / count, name) for name, count in counts.items() for n in range(count))
+        loop = []
+        for n, (_, name) in enumerate(mix * 8):
+            kind = "16b" if name in BYTES else "4s"
+            operands = OPERANDS.get(name, f"v16.{kind}, v17.{kind}")
+            loop.append(f"\t{name} v{n % 16}.{'4s' if name in PRODUCTS else kind}, {operands}")
+        return self.cycles(loop, core) / 8
+
+    def peak(self, dot: str, core: str) -> float:
+        """Products a cycle that the model of a core can do with nothing but a dot product."""
+        return PRODUCTS[dot] / self.least({dot: 2}, core) * 2
+
+
+def dot_of(target: Target) -> str:
+    """The dot product of a target's wide tiles."""
+    return "smmla" if target.depth == 8 else "sdot"
 
 
 def dots(loop: Sequence[str]) -> int:
     """Byte products in a loop."""
     names = [line.split()[0] for line in loop if line.split()]
     return 16 * (names.count("sdot") + names.count("udot")) + 32 * names.count("smmla")
+
+
+def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
+    """Vector instructions that four rows of a block and a column need, whatever the tile.
+
+    Loads, addresses, zeros and the joining of lanes are left out. Of many columns none needs what all
+    share: codes are taken apart and scales converted for a column that is `alone`.
+    """
+    dot, depth, offset = dot_of(target), 4 if alone else target.depth, normal.offset
+    totals, operands = normal.block // min(normal.sub, 32), normal.block // 4
+    counts: Counter[str] = Counter({dot: normal.block // depth})
+    if normal.activation == "i8g256":  # integers to the end of the block
+        counts.update({"mla": totals, "scvtf": 1, "fmul": 1, "fmla": 1})
+    else:
+        counts.update({"fmla": 2 * totals})
+    if offset is not None:  # minimums meet sums of two digits
+        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "scvtf": 1, "fmla": 1})
+    if alone:
+        planes = [width for width in (8, 4, 2, 1) if normal.bits & width]
+        counts.update({"tbl": operands} if normal.table is not None else {})
+        counts.update({} if planes == [8] else {"and": operands // 2, "ushr": operands // 2})
+        counts.update({"and": operands, "sri": operands} if len(planes) > 1 else {})
+        counts.update({"ushll": 2 * totals} if normal.activation == "i8g256" else {"fcvtl": totals})
+    return counts
 
 
 def ours(
@@ -100,14 +166,14 @@ def around(assembly: str, hot: list[str]) -> list[str]:
 
 
 @cache
-def theirs(checkout: str, target: str) -> dict[str, list[str]]:
+def theirs(checkout: str, dot: str) -> dict[str, list[str]]:
     """The loop with the dot products of each of llama.cpp's repacked kernels, by the kernel's name."""
     root = Path(checkout) / "ggml"
     source = root / "src/ggml-cpu/arch/arm/repack.cpp"
     includes = [f"-I{root / part}" for part in ("include", "src", "src/ggml-cpu")]
     with tempfile.TemporaryDirectory() as folder:
         made = str(Path(folder) / "repack.o")
-        flags = ["-std=c++17", "-O3", f"-march={FLAGS[target]}", "-mtune=neoverse-n2", *includes]
+        flags = ["-std=c++17", "-O3", f"-march={FLAGS[dot]}", "-mtune=neoverse-n2", *includes]
         subprocess.run(["aarch64-linux-gnu-g++", *flags, "-c", str(source), "-o", made], check=True)
         command = ["aarch64-linux-gnu-objdump", "-d", "--no-show-raw-insn", made]
         text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -142,17 +208,22 @@ def listed_loop(listing: str) -> list[str]:
 
 
 def row(name: str, target: Target, core: str, analyser: Analyser, checkout: str | None) -> str:
-    normal, peak = form(name), analyser.peak(target.name, core)
+    normal, dot = form(name), dot_of(target)
+    bytes = normal.block_bytes / normal.block
     cycles, count = ours(normal, target, tile_columns(target), core, analyser)
     single, products = ours(normal, target, 1, core, analyser)
-    bytes = normal.block_bytes / normal.block
     # At depth 8 half of what is multiplied for one column are zeros.
     wide, narrow = count / cycles, products / (target.depth // 4) * bytes / single * CLOCK
-    cells = [name, core, f"{wide:.1f}", f"{100 * wide / peak:.0f} %", "", "", f"{narrow:.0f}", "", ""]
+    four = 4 * normal.block
+    least, alone = (four / analyser.least(needed(normal, target, only), core) for only in (False, True))
+    peak = analyser.peak(dot, core)
+    cells = [name, core, f"{wide:.1f}", f"{100 * wide / peak:.0f} %", f"{100 * least / peak:.0f} %"]
+    cells += [f"{100 * wide / least:.0f} %", "", ""]
+    cells += [f"{narrow:.0f}", f"{alone * bytes * CLOCK:.0f}", "", ""]
     if checkout is not None:
-        for kind, own, at in (("gemm", wide, 4), ("gemv", narrow, 7)):
+        for kind, own, at in (("gemm", wide, 6), ("gemv", narrow, 10)):
             rates = []
-            for kernel, loop in theirs(checkout, target.name).items():
+            for kernel, loop in theirs(checkout, dot).items():
                 if kernel.startswith(f"{kind}_{name}_") and loop:
                     each = dots(loop) / analyser.cycles(loop, core)
                     rates.append(each if kind == "gemm" else each * bytes * CLOCK)
@@ -168,21 +239,17 @@ def page(analyser: Analyser, checkout: str | None) -> str:
     parts = [
         "# Loops of 64-bit ARM",
         "Made by `python benchmarks/arm.py` with "
-        f"{version(analyser.tool)}; nothing here was measured on an ARM machine.\n"
-        "The models of cores are LLVM's: that of N1 takes in three operations a cycle, V2's six;\n"
-        "that of Apple's cores is of an older one, with three vector units for four.\n"
-        "GEMM: products of bytes a cycle in the wide tile, and their share of what the model can do with\n"
-        "nothing but that instruction. GEMV: GB of weights a second at 3 GHz. Data is in a near cache.\n"
-        "llama.cpp: the fastest of its repacked kernels for the format, only the loop with the dot products\n"
-        "(what it does once a block is left out; ours is counted).",
+        f"{version(analyser.tool)}; nothing here was measured on an ARM machine.\n" + INTRODUCTION,
     ]
+    names = ["GEMM", "of the peak", "bound", "of the bound", "llama.cpp", "ratio"]
+    names += ["GEMV", "bound", "llama.cpp", "ratio"]
     for target in BACKEND.targets:
         if target.name not in CORES:
             continue
-        parts.append(f"## `{target.name}`: wide tiles by `{DOTS[target.name][0]}`")
-        head = "| format | core | GEMM | of the peak | llama.cpp | ratio | GEMV | llama.cpp | ratio |"
+        parts.append(f"## `{target.name}`: wide tiles by `{dot_of(target)}`")
         rows = [row(n, target, c, analyser, checkout) for n in FORMATS for c in CORES[target.name]]
-        parts.append("\n".join([head, "| --- " * 9 + "|", *rows]))
+        head = f"| format | core | {' | '.join(names)} |"
+        parts.append("\n".join([head, "| --- " * (len(names) + 2) + "|", *rows]))
     return "\n\n".join(parts) + "\n"
 
 

@@ -42,6 +42,11 @@ fn lookup16[N](table: u8[N], index: u8[N]) -> u8[N] {
     select(index < N, take(table, index), index & 0)
 }
 """
+PUSH = """
+fn push{width}[N](a: u8[N], b: u8[N]) -> u8[N] {{
+    (a & {kept}) | (b >> {width})
+}}
+"""
 PAUSE = ""  # a hint: it has no value
 
 
@@ -54,6 +59,14 @@ def _neon(op: str, elements: str, intrinsic: str, features: tuple[str, ...], mea
     """Return a row of 128 bits; `elements` are the LLVM element types, result first."""
     types = tuple(_vector(element, 16) for element in elements.split())
     return Row(16, Instruction(op, types, intrinsic, types, features, meaning))
+
+
+def _push(width: int) -> Row:
+    """Return the row that keeps the upper `width` bits of bytes and puts others in below."""
+    type, meaning = _vector("i8", 16), PUSH.format(width=width, kept=256 - (256 >> width))
+    types, name = (type,) * 3, "llvm.aarch64.neon.vsri.v16i8"
+    signature, count = (*types, "i32"), (f"i32 {width}",)
+    return Row(16, Instruction(f"push{width}", types, name, signature, ("neon",), meaning, immediates=count))
 
 
 def _sve_dot4(width: int) -> Row:
@@ -82,6 +95,7 @@ ROWS: tuple[Row, ...] = (
     _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),
     _sve_lookup16(32),
     _sve_lookup16(64),
+    *map(_push, (1, 2, 4)),
     # Waiting in a loop on another thread: `yield`.
     Row(
         0,

@@ -16,6 +16,9 @@ MACHINES = ("aarch64", "arm64")
 # How LLVM orders instructions, not which it may use: for a processor that reorders them itself, so that no
 # register is spent on latencies (the generic order spills a fifth of what a wide tile keeps in registers).
 TUNING = '"tune-cpu"="neoverse-v2"'
+# Not what a processor has but how it is fed: V2 and its kin take in a pair of loads of 16 bytes as three
+# operations of six a cycle, two loads as two.
+SINGLE_LOADS = ("slow-paired-128",)
 LINUX = "aarch64-unknown-linux-gnu"
 
 _NEON = ("neon",)
@@ -32,6 +35,10 @@ def _target(
 ) -> Target:
     scale = vector_bytes // 16  # a longer vector is one of SVE
     attributes = [f"vscale_range({scale},{scale})"] if "sve" in features else []
+    attributes += [TUNING] if scale == 1 else []
+    if "sve2" in features:
+        listed = ",".join(f"+{name}" for name in (*features, *SINGLE_LOADS))
+        attributes.append(f'"target-features"="{listed}"')
     return Target(
         name=name,
         triple="" if platform.machine().lower() in MACHINES else LINUX,
@@ -47,7 +54,7 @@ def _target(
         fast_conversion=False,  # `scvtf` has half the units, and takes two turns on some cores
         # Products of 16 bits take two registers for one, and two more while they add up.
         tile_columns=0 if "dotprod" in features or scale > 1 else 8,
-        attributes=" ".join([*attributes, *([TUNING] if scale == 1 else [])]),
+        attributes=" ".join(attributes),
         facts=(f"sve-{8 * vector_bytes}",) if "sve" in features else (),  # of just this length
     )
 

@@ -38,7 +38,7 @@ def _target(
 
 # Cooper Lake, Sapphire Rapids; Zen 4 and later.
 AVX512_BF16 = _target(
-    "x86-avx512-bf16", "x86-64-v4", (*_LEVEL_4, "avx512vnni", "avx512bf16"), 64, (32 << 10, 1 << 20)
+    "x86-avx512-bf16", "x86-64-v4", (*_LEVEL_4, "avx512vnni", "avx512bf16"), 64, (48 << 10, 1 << 20)
 )
 # Ice Lake server and client, Rocket Lake.
 AVX512_VNNI = _target("x86-avx512-vnni", "x86-64-v4", (*_LEVEL_4, "avx512vnni"), 64, (32 << 10, 1 << 20))

@@ -64,6 +64,9 @@ class Target:
     attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
     facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
+    multiplies      vectors that are multiplied (and added up) in a cycle
+    loads           vectors that are loaded in a cycle
+    latency         cycles until such a sum can be added to again
     instructions    the rows whose features this target has, preferred first
     """
 
@@ -80,6 +83,9 @@ class Target:
     byte_shifts: bool = False
     fast_conversion: bool = True
     tile_columns: int = 0
+    multiplies: int = 2
+    loads: int = 2
+    latency: int = 4
     attributes: str = ""
     facts: tuple[str, ...] = ()
 

@@ -17,7 +17,7 @@ from lumen_core.schedule.matmul import tile_columns
 from lumen_core.target import Target
 
 Golden = Callable[[Path, str, Callable[[str], str]], None]
-FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "f16")
+FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_xs", "f16")
 
 
 def test_decoding_loops_are_what_a_hand_would_write(golden: Golden) -> None:
@@ -58,7 +58,8 @@ def test_nothing_is_spilled(name: str, target: Target) -> None:
 def test_without_dot_products_bytes_are_multiplied_to_words() -> None:
     loop = hot_loop(matmul_assembly(form("q4_0"), NEON, 1))
     names = [line.split()[0] for line in loop]
-    assert names.count("smlal") + names.count("smull") == 2 * 8  # of two row groups
-    assert names.count("smlal2") + names.count("smull2") == 2 * 8
-    assert names.count("sadalp") + names.count("saddlp") == 2
+    totals = 2 * 2  # of two row groups, two blocks of each
+    assert names.count("smlal") + names.count("smull") == totals * 8
+    assert names.count("smlal2") + names.count("smull2") == totals * 8
+    assert names.count("sadalp") + names.count("saddlp") == totals
     assert not touches_stack(loop)

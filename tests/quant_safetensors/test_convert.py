@@ -10,8 +10,11 @@ from kit import checkpoints, quantized
 
 import lumen_core as lumen
 from lumen_core.engine.convert import convert
+from lumen_core.engine.quantize import plan, write
+from lumen_core.engine.session import choose_target
 from lumen_core.engine.sources import open_model
-from lumen_core.errors import ModelError
+from lumen_core.engine.verify import tensor_errors
+from lumen_core.errors import LumenError, ModelError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 
@@ -65,3 +68,35 @@ def test_somebody_has_to_choose_what_is_lost(name: str, tmp_path: Path) -> None:
         format, values = numbers(tmp_path / "model.gguf")
         assert format == wanted
         assert np.abs(values - plain).max() <= tolerance * np.abs(plain).max()
+
+
+@pytest.mark.parametrize("name", ["gptq_4_ordered", "fp8_block", ""])
+def test_quantize(name: str, tmp_path: Path) -> None:
+    """A directory is a source like any file; that codes of integers are quantized again somebody must want.
+
+    Checkpoints of FP8 are published as such: there is nothing more exact to start from.
+    """
+    if name:
+        source, plain = directory(name, tmp_path / "model")
+    else:
+        source, plain = checkpoints.write(tmp_path / "model", "qwen3"), np.zeros(0)
+    out, target = tmp_path / "model.gguf", choose_target(REGISTRY, None)
+    with open_model(source, REGISTRY) as file:
+        if name.startswith("gptq"):
+            with pytest.raises(LumenError, match=r"is quantized already \(blk.* is .*--allow-requantize"):
+                plan(file, "q8_0", registry=REGISTRY)
+        job = plan(file, "q8_0", registry=REGISTRY, requantize=name.startswith("gptq"))
+        write(job, out, target)
+        with open_model(out, REGISTRY) as made:
+            errors = {error.name: error.error for error in tensor_errors(file, made, job.forms)}
+    assert 0 < errors[WHERE] < 0.01
+    format, values = numbers(out)
+    assert format == "q8_0"
+    if name:
+        assert np.abs(values - plain).max() <= 0.01 * np.abs(plain).max()
+    with lumen.load(out, context=64, threads=1) as model, lumen.load(source, context=64, threads=1) as other:
+        assert model.tokenizer.encode("한국어 abc") == other.tokenizer.encode("한국어 abc")
+        wanted = other.logits(IDS)
+        assert (
+            np.linalg.norm(model.logits(IDS) - wanted, axis=-1) < 0.1 * np.linalg.norm(wanted, axis=-1)
+        ).all()

@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from lumen_core.engine.model import Model
     from lumen_core.text.tools import ToolCall
 
-HELP = """/bye            leave (also Ctrl-D)
-/clear          forget the conversation
-/system TEXT    set the system message and start anew
-/result TEXT    what a tool that the model called gave back; after the last one the model goes on
-/think, /nothink  turn thinking on or off, where the model has it; `/think 200`: so many tokens at most
-/stats          how fast the last answer was
-/help           this list
+HELP = """/bye               leave (also Ctrl-D)
+/clear             forget the conversation
+/system TEXT       set the system message and start anew
+/result TEXT       what a tool that the model called gave back; after the last one the model goes on
+/think, /nothink   turn thinking on or off, where the model has it; `/think 200`: so many tokens at most
+/stats             how fast the last answer was
+/help              this list
 Three double quotes begin and end a message of several lines. Ctrl-C stops an answer."""
 
 EPILOG = """Examples:
@@ -47,6 +47,7 @@ def chat(
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
+    stop: options.Stop = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
     kv_format: options.KvFormat = None,
@@ -62,6 +63,7 @@ def chat(
         min_p=min_p,
         repeat_penalty=repeat_penalty,
         seed=seed,
+        stop=stop or None,
     )
     functions = options.tools_of(tools)
     with (

@@ -91,6 +91,11 @@ ThinkBudget = Annotated[
     int | None,
     typer.Option("--think-budget", min=1, help="Think for at most so many tokens; implies --think."),
 ]
+Stop = Annotated[
+    list[str] | None,
+    typer.Option("--stop", metavar="<TEXT>", rich_help_panel=SAMPLING,
+                 help="End the answer before this text; may be given several times."),
+]  # fmt: skip
 ToolsFile = Annotated[
     Path | None,
     typer.Option("--tools", metavar="<FILE>",

@@ -65,11 +65,11 @@ class Speech:
             note(f"the model wrote a tool call that cannot be read: {text}")
 
     def end(self) -> None:
-        """Close what was begun, so that the next words stand on a line of their own."""
+        """Close what was begun, if anything, so that the next words stand on a line of their own."""
         if self._channel == "reasoning":
             sys.stderr.write("\x1b[0m\n\n" if self._dim else "\n\n")
             sys.stderr.flush()
-        elif self._channel != "calls":
+        elif self._channel == "answer":
             write("\n")
         self._channel = ""
 

@@ -31,7 +31,9 @@ The result gets its name only when it is complete. `pure-NAME` gives every matri
 
 
 def quantize(
-    source: Annotated[str, typer.Argument(metavar="IN", help="A model file, or `demo`.")],
+    source: Annotated[
+        str, typer.Argument(metavar="IN", help="A model file, a checkpoint directory, or `demo`.")
+    ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     format: Annotated[
         str, typer.Option("-f", "--format", help="A format, or a mixture such as q4_k_m.")
@@ -66,6 +68,7 @@ def quantize(
     """Write a model file in another format or mixture, with the quantizers derived from the formats."""
     from lumen_core.engine.quantize import plan, require_safe_output, write
     from lumen_core.engine.session import choose_target
+    from lumen_core.engine.sources import open_model
     from lumen_core.plugins.registry import Registry
     from lumen_core.runtime.team import available_threads
 
@@ -73,7 +76,7 @@ def quantize(
     path = options.model_path(source, registry)
     text = _text(verify_text) if verify or verify_text else None
     mixture = f"pure-{format}" if pure and not format.startswith("pure-") else format
-    with registry.reader(path).open(path) as file:
+    with open_model(path, registry) as file:
         require_safe_output(out, file)
         importance = _importance(imatrix, registry) if imatrix else None
         job = plan(file, mixture.lower(), [_override(item) for item in tensor or ()], registry=registry,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lumen_core.cli import options
-from lumen_core.cli.output import Speech, note, print_json, write
+from lumen_core.cli.output import Speech, note, print_json
 from lumen_core.cli.tokenize import warn_of_decomposed
 
 PROMPT = "옛날 옛적에"  # what `lumen run` alone continues
@@ -45,6 +45,7 @@ def run(
     min_p: options.MinP = None,
     repeat_penalty: options.RepeatPenalty = None,
     seed: options.Seed = None,
+    stop: options.Stop = None,
     threads: options.Threads = None,
     context: options.ContextSize = None,
     kv_format: options.KvFormat = None,
@@ -64,6 +65,7 @@ def run(
         min_p=min_p,
         repeat_penalty=repeat_penalty,
         seed=seed,
+        stop=stop or None,
     )
     started = time.perf_counter()
     with (
@@ -102,11 +104,11 @@ def run(
                 speech.calls(turn.reply())
             else:
                 if sys.stdout.isatty():  # people want the sentence, pipes the answer
-                    write(text)
+                    speech.write("answer", text)
                 for piece in loaded.stream(asked, max_tokens=max_tokens, **sampling):
-                    write(piece)
+                    speech.write("answer", piece)
         finally:
-            speech.end() if with_template else write("\n")
+            speech.end()
             if not quiet and loaded.statistics is not None:
                 note(summary(loaded.statistics, load_seconds))
 

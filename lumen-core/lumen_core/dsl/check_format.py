@@ -52,7 +52,8 @@ def check_format(format: ast.Format, diagnostics: Diagnostics) -> None:
         block.error(f"unknown size `{format.block}` of the block", format, help="write a number")
         return
     if not 1 <= format.block <= LONGEST_BLOCK:
-        block.error(f"a block has 1 to {LONGEST_BLOCK} elements, not {format.block}", format)
+        help = "let a block be the weights that share a scale, such as 32 or 256"
+        block.error(f"a block has 1 to {LONGEST_BLOCK} elements, not {format.block}", format, help=help)
     for table in format.tables:
         _table(table, block)
     size = sum(_field(entry, block, format.block) for entry in format.fields)

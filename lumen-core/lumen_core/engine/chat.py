@@ -6,6 +6,7 @@ In: a model and messages.  Out: a `Turn` to be read while it comes, then its `Re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -54,6 +55,8 @@ class Turn:
     max_tokens: int | None
     options: dict[str, Any]
     run: Run | None = None
+    tokens: list[list[int]] = field(default_factory=list)  # of each run, and what ends a thought that is cut
+    over: bool = False
     read: list[Piece] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Piece]:
@@ -82,8 +85,8 @@ class Turn:
                 unread.append(text)
         before = sum(len(message.get("tool_calls") or ()) for message in self.messages)
         named = (replace(call, id=call.id or f"call_{n}") for n, call in enumerate(calls, before + 1))
-        run = self.run
-        completion = Completion(texts[ANSWER], tuple(run.tokens), run.finish_reason, run.statistics())
+        tokens = tuple(token for part in self.tokens for token in part)
+        completion = Completion(texts[ANSWER], tokens, self.run.finish_reason, self.run.statistics())
         return Reply(texts[ANSWER], texts[REASONING], tuple(named), tuple(unread), completion)
 
     @property
@@ -94,28 +97,38 @@ class Turn:
         prompt = self.prompt()
         channels = Channels(self.family.marks, prompt)
         ids = self.model.tokenizer.encode(prompt, add_special=False, parse_special=True)
-        budget = self.think if isinstance(self.think, int) and not isinstance(self.think, bool) else None
-        written: list[int] = []
-        if budget is not None and self.family.end_thinking and channels.channel == REASONING:
-            limit = budget if self.max_tokens is None else min(budget, self.max_tokens)
-            yield from self._some(ids, limit, channels)
-            assert self.run is not None
-            written = self.run.tokens
-            if channels.channel != REASONING or self.run.finish_reason == "stop":
-                if self.run.finish_reason == "stop" or limit == self.max_tokens:
-                    yield from channels.finish()
-                    return
-            else:
-                closing = self.model.tokenizer.encode(
-                    self.family.end_thinking, add_special=False, parse_special=True
-                )
-                yield from channels.push(self.family.end_thinking)
-                written = written + closing
-        rest = None if self.max_tokens is None else max(0, self.max_tokens - len(written))
-        yield from self._some(ids + written, rest, channels)
-        assert self.run is not None
-        self.run.tokens[:0] = written
+        if type(self.think) is int and self.think > 0 and self.family.end_thinking:
+            if channels.channel != REASONING:  # the model begins its thoughts itself, if it has any
+                yield from self._some(ids, channels, until=REASONING)
+            if channels.channel == REASONING:
+                yield from self._some(ids, channels, most=self.think)
+            if channels.channel == REASONING and not self.over:
+                end = self.family.end_thinking
+                self.tokens.append(self.model.tokenizer.encode(end, add_special=False, parse_special=True))
+                yield from channels.push(end)
+        yield from self._some(ids, channels)
         yield from channels.finish()
+
+    def _some(self, prompt: list[int], channels: Channels, most: int | None = None,
+              until: str | None = None) -> Iterator[Piece]:  # fmt: skip
+        """Go on with the turn unless it is over: to its end, for `most` tokens, or until a channel begins."""
+        written = [token for part in self.tokens for token in part]
+        left = None if self.max_tokens is None else max(0, self.max_tokens - len(written))
+        if self.over or (left == 0 and self.run is not None):
+            return
+        before = None if self.run is None else self.run.statistics()
+        limit = min((number for number in (left, most) if number is not None), default=None)
+        run = self.run = self.model.prepare(
+            prompt + written, max_tokens=limit, shown=self.shown(), **self.options
+        )
+        run.before = before
+        self.tokens.append(run.tokens)
+        with closing(self.model.pieces(run)) as pieces:
+            for piece in pieces:
+                yield from channels.push(piece)
+                if channels.channel == until:
+                    return
+        self.over = run.finish_reason == "stop" or run.limit != most
 
     def prompt(self) -> str:
         """Render the conversation, with what turns thinking on or off."""
@@ -138,11 +151,6 @@ class Turn:
         if prompt == self.model.chat_prompt(messages, **variables):
             raise TemplateError(f"{self.model.path}: the model's chat template has no place for tools")
         return prompt
-
-    def _some(self, ids: list[int], limit: int | None, channels: Channels) -> Iterator[Piece]:
-        run = self.run = self.model.prepare(ids, max_tokens=limit, shown=self.shown(), **self.options)
-        for piece in self.model.pieces(run):
-            yield from channels.push(piece)
 
     def shown(self) -> frozenset[int]:
         """Control tokens that the family's marks are made of."""
@@ -175,7 +183,7 @@ def chat_prompt(path: Path, tokenizer: Tokenizer, family: ChatFamily | None, mes
     # of its family, which templates look for.
     marks = frozenset(family.marks) if family is not None else frozenset()
     try:
-        shielded = [for_template(_shielded(tokenizer, message, marks)) for message in messages]
+        shielded = [_shielded(tokenizer, message, marks) for message in messages]
         if variables.get("tools"):
             variables = {**variables, "tools": _texts(variables["tools"], tokenizer.shield)}
     except RecursionError:
@@ -189,7 +197,8 @@ def _shielded(tokenizer: Tokenizer, message: Mapping[str, Any], marks: frozenset
     if not isinstance(message, Mapping):
         raise TemplateError(f"a message is a table with role and content, not a {type(message).__name__}")
     kept = marks if message.get("role") == "assistant" else frozenset[str]()
-    found: Mapping[str, Any] = _texts(message, lambda text: tokenizer.shield(text, kept))
+    # Arguments in JSON are taken apart first: an escape in them would hide a name.
+    found: Mapping[str, Any] = _texts(for_template(message), lambda text: tokenizer.shield(text, kept))
     return found
 
 

@@ -13,8 +13,9 @@ from lumen_core.engine.session import compile_request
 from lumen_core.ir.kernel import Kernel
 from lumen_core.quant.alphabet import fields_of
 from lumen_core.quant.encode import Encoder
-from lumen_core.quant.floats import FLOAT_BYTES
+from lumen_core.quant.floats import FLOAT_BYTES, is_small
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.search import Engine, NumpyEngine
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Function, Library
 from lumen_core.schedule.encode import build_blocks, build_floats, is_plain, room
@@ -29,13 +30,11 @@ from lumen_core.schedule.search import (
     build_trial,
 )
 from lumen_core.target import Target
-from lumen_core.weights.encoder import BlockEngine, CompiledEngine, FloatEngine, SearchEngine
+from lumen_core.weights.encoder import BlockEngine, FloatEngine, SearchEngine
 
 
-def compile_encoder(
-    form: NormalForm, target: Target, cache: ObjectCache, weighted: bool = False
-) -> CompiledEngine:
-    """Return the compiled engine of a format.
+def compile_encoder(form: NormalForm, target: Target, cache: ObjectCache, weighted: bool = False) -> Engine:
+    """Return the compiled engine of a format; of floats with a scale, numpy's.
 
     Args:
         weighted: for weights that come with an importance.
@@ -44,6 +43,8 @@ def compile_encoder(
         UnsupportedFormatError: no quantizer is derived for the format.
     """
     form, builders = Encoder(form).form, _builders(form, target, weighted)
+    if not builders:
+        return NumpyEngine()
     content = f"weighted {weighted} {form!r}"
     requests = [Request(name, f"{name} {content}", build) for name, build in builders.items()]
     library = Library([compile_request(request, target, cache) for request in requests], list(builders))
@@ -79,6 +80,8 @@ def _builders(form: NormalForm, target: Target, weighted: bool) -> dict[str, Cal
     encoder = Encoder(form)
     form = encoder.form  # what it chooses, block by block
     if form.kind == "float":
+        if is_small(form.element) or form.scale is not None:
+            return {}
         return {"floats": partial(build_floats, form, target, "floats")}
     effort = encoder.effort(weighted)
     if is_plain(form):

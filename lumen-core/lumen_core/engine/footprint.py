@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, context_length, load_page
 from lumen_core.engine.cache_formats import cache_formats
-from lumen_core.engine.pools import CHUNK, cache_bytes, plan_pools
+from lumen_core.engine.pools import cache_bytes, chunk_tokens, plan_pools
 from lumen_core.lower.model import lower_step
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
@@ -60,14 +60,14 @@ def footprint(
     check_cache_format(kept.keys, size, "keys")
     check_cache_format(kept.values, size, "values")
     page = CacheLayout(heads, size, 16, kept.keys, kept.values).page_bytes
-    wanted = context_length(context, bound.context)
+    wanted = context_length(context, bound)
     pools = plan_pools(_windows(module, model, bound, registry), page, wanted)
     return Footprint(
         wanted,
         bound.context,
         sum(tensor.nbytes for tensor in file.tensors.values()),
         sum(pool.token_bytes for pool in pools if not pool.window),
-        cache_bytes(pools, page, CHUNK),
+        cache_bytes(pools, page, chunk_tokens(file)),
         tuple(
             Ring(pool.window, len(pool.layers), pool.pages * PAGE, pool.bytes)
             for pool in pools

@@ -16,10 +16,12 @@ import numpy as np
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
 from lumen_core.dsl import ast
+from lumen_core.engine.coverage import USES, coverage
 from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
 from lumen_core.ir.operations.values import round_bf16
+from lumen_core.quant.bounds import largest_sum
 from lumen_core.quant.choices import choice
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
@@ -50,8 +52,10 @@ class Finding:
     detail: str
 
 
-def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) -> Iterator[Finding]:
-    """Run every test."""
+def check(
+    declaration: ast.Format, form: NormalForm, targets: Sequence[Target], others: Sequence[Target] = ()
+) -> Iterator[Finding]:
+    """Run every test; for targets that this machine does not run, `others`, build every kernel."""
     tests: list[tuple[str, Callable[[], str]]] = [
         ("codes against the declaration", lambda: _codes(declaration, form)),
         ("storing is the inverse of reading", lambda: _storing(form)),
@@ -64,6 +68,8 @@ def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) 
             (f"{target.name}: matmul", lambda t=target: _matmul(form, t)),  # type: ignore[misc]
             (f"{target.name}: quantizer", lambda t=target: _compiled_quantizer(form, t)),  # type: ignore[misc]
         ]
+    for target in others:
+        tests.append((f"{target.name}: built", lambda t=target: _built(form, t)))  # type: ignore[misc]
     for name, test in tests:
         try:
             yield Finding(name, True, test())
@@ -216,19 +222,19 @@ def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.sqrt(np.square(difference).mean() / np.square(wanted.astype(np.float64)).mean()))
 
 
+def _built(form: NormalForm, target: Target) -> str:
+    (row,) = coverage([form], [target])
+    needed = [use for use in USES if use in row.missing and use != "KV"]
+    _require(not needed, "; ".join(f"{use}: {row.missing[use]}" for use in needed))
+    return ", ".join(use for use in USES if use not in row.missing)
+
+
 def _overflow(form: NormalForm, target: Target) -> str:
-    """The proof is the plan's own; what is added here is the largest sum of a block."""
+    """Analysis has proved it for sums of 32 bits, the plan proves what the target's instructions add."""
     if form.kind == "float":
         return "no integers"
     plan = DotPlan.choose(form, target)
-    assert form.code is not None and form.scale is not None
-    largest = _largest_value(form)
-    integer = form.scale.integer
-    factor = max(abs(integer.low), abs(integer.high)) if integer is not None else 1
-    most = largest * 127 * form.block * factor
-    _require(most < 1 << 31, f"a block's products can add up to {most}, beyond 32 bits; "
-             "make the block smaller, or its codes or scales narrower")  # fmt: skip
-    return f"codes enter as `{plan.kind}`; a block adds up to {most} at most"
+    return f"codes enter as `{plan.kind}`, {plan.left}; sums reach {largest_sum(form)} at most"
 
 
 def _largest_value(form: NormalForm) -> int:

@@ -29,6 +29,15 @@ class Statistics:
     proposed_tokens: int = 0
     accepted_tokens: int = 0
 
+    def then(self, next: Statistics) -> Statistics:
+        """Return those of an answer that went on in a second generation, begun with all tokens so far."""
+        return Statistics(
+            self.prompt_tokens, self.reused_tokens, self.prompt_seconds, self.first_token_seconds,
+            self.generated_tokens + next.generated_tokens,
+            self.decode_seconds + next.prompt_seconds + next.decode_seconds,
+            self.proposed_tokens + next.proposed_tokens, self.accepted_tokens + next.accepted_tokens,
+        )  # fmt: skip
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -55,6 +64,7 @@ class Run:
         self.tokens: list[int] = []
         self.finish_reason = "length"
         self.reused = 0
+        self.before: Statistics | None = None  # of a generation that this one goes on with
         self.started = self.prefilled = self.first = self.ended = 0.0
 
     def take(self, found: int) -> bool:
@@ -73,7 +83,7 @@ class Run:
         return Completion(text, tuple(self.tokens), self.finish_reason, self.statistics())
 
     def statistics(self) -> Statistics:
-        return Statistics(
+        own = Statistics(
             prompt_tokens=len(self.ids) - self.reused,
             reused_tokens=self.reused,
             prompt_seconds=self.prefilled - self.started,
@@ -83,6 +93,7 @@ class Run:
             proposed_tokens=self.proposed,
             accepted_tokens=self.accepted,
         )
+        return own if self.before is None else self.before.then(own)
 
 
 def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:

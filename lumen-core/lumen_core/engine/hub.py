@@ -25,6 +25,7 @@ _NAME = re.compile(
 _REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,199}")
 _SMALL = ("*.json", "*.jinja", "tokenizer.model")  # what a checkpoint needs besides its weights
 _PREFERRED = ("q4_k_m", "q4_0", "q5_k_m", "q8_0", "q4_k_s", "q6_k", "bf16", "f16")
+_ANSWER_SECONDS = 10.0  # that a hub may take to say which files there are
 _PART = re.compile(r"-(\d{5})-of-(\d{5})(?=\.gguf$)")
 
 
@@ -131,9 +132,11 @@ def _listed(hub: Any, name: HubName, revision: str | None) -> list[str]:
 
     if not constants.HF_HUB_OFFLINE:
         try:
-            return list(
-                hub.HfApi(endpoint=_endpoint(hub)).list_repo_files(name.repository, revision=revision)
+            # One question without repetitions: who has no network and the files does not wait for it.
+            found = hub.HfApi(endpoint=_endpoint(hub)).model_info(
+                name.repository, revision=revision, timeout=_ANSWER_SECONDS
             )
+            return [file.rfilename for file in found.siblings or ()]
         except errors.HfHubHTTPError:
             raise
         except (errors.HTTPError, ConnectionError, TimeoutError):

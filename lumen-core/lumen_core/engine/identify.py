@@ -24,7 +24,8 @@ _FACTORS = "rope_freqs.weight"  # follows from settings and is in no count of pa
 class Identity:
     """`releases` are those with this number of parameters; several may have one shape.
 
-    `problems` will not work, `remarks` are settings that nothing here computes with.
+    `problems` will not work, `remarks` are what one should know, such as settings that nothing here
+    computes with.
     """
 
     parameters: int
@@ -46,8 +47,9 @@ def identify(file: ModelFile, registry: Registry) -> Identity:
         formats = {tensor.format for tensor in file.tensors.values()}
         for name in sorted(formats):
             _run(problems, f"tensors of the format {name}", lambda name=name: load_formats(registry, {name}))
-    chat = _chat(file, registry, problems)
-    return Identity(parameters, releases, chat, tuple(problems), bound[0].remarks if bound else file.remarks)
+    remarks = list(bound[0].remarks if bound else file.remarks)
+    chat = _chat(file, registry, problems, remarks)
+    return Identity(parameters, releases, chat, tuple(problems), tuple(remarks))
 
 
 def _run(problems: list[str], what: str, trial: object) -> None:
@@ -57,7 +59,7 @@ def _run(problems: list[str], what: str, trial: object) -> None:
         problems.append(f"{what}: {str(problem).splitlines()[0]}")
 
 
-def _chat(file: ModelFile, registry: Registry, problems: list[str]) -> str:
+def _chat(file: ModelFile, registry: Registry, problems: list[str], remarks: list[str]) -> str:
     try:
         tokenizer = build(file.metadata)
     except LumenError as problem:
@@ -69,4 +71,6 @@ def _chat(file: ModelFile, registry: Registry, problems: list[str]) -> str:
         problems.append("chat: the file has no chat template; plain prompts work")
     else:
         _run(problems, "chat", lambda: render(template, [{"role": "user", "content": "?"}]))
+        if not tokenizer.chat_template:
+            remarks.append("chat: the file has no template; that of the family is used")
     return family.name if family is not None else ""

@@ -14,8 +14,21 @@ from dataclasses import dataclass
 
 from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.segments import DIRECT
+from lumen_core.weights.model_file import ModelFile
 
 CHUNK = 256  # tokens of a prefill step
+LARGEST_CHUNK = 1024
+EXPERT_TOKENS = 32  # that an expert gets of a step on average: panels of fewer are a quarter padding
+
+
+def chunk_tokens(file: ModelFile) -> int:
+    """Return the tokens of a prefill step: more where each goes to a few of many experts."""
+    chosen = file.experts_of_a_token or 0
+    experts = max((t.shape[0] for t in file.tensors.values() if len(t.shape) == 3), default=0)
+    chunk = CHUNK
+    while chosen and chunk < LARGEST_CHUNK and chunk * chosen < EXPERT_TOKENS * experts:
+        chunk *= 2
+    return chunk
 
 
 @dataclass(frozen=True)

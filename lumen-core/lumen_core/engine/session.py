@@ -16,7 +16,7 @@ from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
 from lumen_core.engine.cache_formats import cache_formats
-from lumen_core.engine.pools import CHUNK
+from lumen_core.engine.pools import chunk_tokens
 from lumen_core.errors import TargetError, UnsupportedFormatError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
@@ -102,22 +102,41 @@ def lower(module: TypedModule, model: TypedModel, bound: BoundModel, formats: Fo
     result = Lowered()
     common = {name: tensor.format for name, tensor in bound.weights.items()}
 
-    def add(step: str, weight_formats: Mapping[str, str], settings: Mapping[str, int] | None = None) -> None:
-        function = lower_step(module, model, step, bound.configuration, weight_formats, formats, settings)
+    def add(
+        step: str,
+        weight_formats: Mapping[str, str],
+        settings: Mapping[str, int] | None = None,
+        orders: Mapping[str, str] | None = None,
+    ) -> None:
+        function = lower_step(
+            module, model, step, bound.configuration, weight_formats, formats, settings, orders
+        )
         result.tensor.append(function)
         result.fused.extend(run_passes(Module([function])))
 
     for number, layer in enumerate(bound.layers):
         settings = bound.configuration.of_layer(number)
         formats_of = {name: tensor.format for name, tensor in layer.items()}
-        signature = (*(formats_of.get(name) for name in model.layer_weights), *settings.values())
+        orders = _equal_orders(layer)
+        names = model.layer_weights
+        signature = (*map(formats_of.get, names), *map(orders.get, names), *settings.values())
         if signature not in result.variants:
             result.variants[signature] = len(result.variants)
-            add("block", common | formats_of, settings)
+            add("block", common | formats_of, settings, orders)
         result.layer_variants.append(result.variants[signature])
     add("embed", common)
     add("head", common)
     return result
+
+
+def _equal_orders(layer: Mapping[str, FileTensor]) -> dict[str, str]:
+    """Of each weight with sorted columns, the first one whose columns are in the same order."""
+    found: dict[bytes, str] = {}
+    return {
+        name: found.setdefault(tensor.order.tobytes(), name)
+        for name, tensor in layer.items()
+        if tensor.order is not None
+    }
 
 
 @dataclass
@@ -181,13 +200,14 @@ def compile_model(
     target: Target,
     threads: int,
     cache: ObjectCache,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
     profile: bool = False,
     linker: Linker | None = None,
     kv_format: str | None = None,
 ) -> Session:
     """Run the compile river for a file.
 
+    chunk    tokens of a prefill step; None: what suits the model
     kv_format  how keys and values are kept (`q8_0`, or `q8_0:f16`); None: as the model's page says
     profile  programs that measure themselves
     linker   makes the library instead of `link`, for programs that do not run in this process
@@ -201,6 +221,7 @@ def compile_model(
     lowered = lower(module, model, bound, formats)
     kept = cache_formats(kv_format, registry, model)
     needs, records = Needs(), Records(profile=Profile() if profile else None)
+    chunk = chunk_tokens(file) if chunk is None else chunk
     layer_weights = frozenset(model.layer_weights)
     steps = plan_steps(lowered, target, formats, kept, layer_weights, threads, chunk, needs, records)
     requests = dict(needs.kernels)

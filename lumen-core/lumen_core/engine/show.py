@@ -24,6 +24,7 @@ from lumen_core.dsl.typed_printer import print_typed
 from lumen_core.engine import session
 from lumen_core.engine.binding import BoundModel, bind
 from lumen_core.engine.cache_formats import cache_formats
+from lumen_core.engine.pools import CHUNK
 from lumen_core.engine.shapes import SHAPES
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError
@@ -133,7 +134,7 @@ class Subject:
             layer_weights = frozenset(model.layer_weights)
             kept = cache_formats(None, self.registry, model)
             steps = session.plan_steps(
-                lowered, target, self.forms, kept, layer_weights, 1, session.CHUNK, needs, Records()
+                lowered, target, self.forms, kept, layer_weights, 1, CHUNK, needs, Records()
             )
             support = session.support_kernels(target, self.forms, needs, bound)
             for request in (*needs.kernels.values(), *steps, *support):

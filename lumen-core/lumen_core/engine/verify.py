@@ -17,6 +17,7 @@ from lumen_core.engine.loading import load
 from lumen_core.engine.model import Model
 from lumen_core.errors import LumenError
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.transcode import in_order
 from lumen_core.weights.model_file import FileTensor, ModelFile
 
 _PIECE = 1 << 20
@@ -63,7 +64,7 @@ def _relative(tensor: FileTensor, other: FileTensor, forms: Mapping[str, NormalF
     difference = square = 0.0
     step = max(1, _PIECE // columns)
     for first in range(0, len(left), step):
-        wanted = ours.decode(left[first : first + step])
+        wanted = in_order(ours.decode(left[first : first + step]), tensor.order)
         lost = theirs.decode(right[first : first + step]) - wanted
         difference += float(np.square(lost).sum(dtype=np.float64))
         square += float(np.square(wanted).sum(dtype=np.float64))

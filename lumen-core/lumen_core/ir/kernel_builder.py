@@ -184,9 +184,13 @@ class Builder:
         return self.emit("splat", (a,), Type(a.type.element, lanes))
 
     def extract(self, a: Value, lane: int) -> Value:
+        if a.type.lanes == 1:
+            return a
         return self.emit("extract", (a,), Type(a.type.element), lane=lane)
 
     def insert(self, a: Value, scalar: Value, lane: int) -> Value:
+        if a.type.lanes == 1:
+            return scalar
         return self.emit("insert", (a, scalar), a.type, lane=lane)
 
     def shuffle(self, a: Value, b: Value | None, mask: Sequence[int]) -> Value:

@@ -12,15 +12,16 @@ from dataclasses import replace
 
 from lumen_core.dsl import ast
 from lumen_core.dsl.check_format import check_format
-from lumen_core.dsl.origins import GROUP, in_order, narrow_bits
+from lumen_core.dsl.origins import GROUP
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.bits import shift_right
+from lumen_core.quant.bounds import LARGEST_SUM, largest_sum, reach, summed
 from lumen_core.quant.coding import TABLE, NoCoding, choose_coding
-from lumen_core.quant.evaluate import INTEGERS, Evaluation, Term, Value, Wrong
-from lumen_core.quant.floats import FLOAT_BYTES, is_small
+from lumen_core.quant.evaluate import Evaluation, Term, Value, Wrong
+from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, Integers, TooManyValues, bit_sources, values
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
-from lumen_core.source import Diagnostics
+from lumen_core.source import Diagnostics, Span
 
 WEIGHTS_OF_ONE_BYTE = ("e4m3", "e5m2")
 _LARGEST_MULTIPLIER = 16
@@ -113,12 +114,10 @@ class _Analysis(Evaluation):
             coding = choose_coding(codes[0], multiplier, zero)
         except NoCoding as reason:
             if stored_twice:
-                raise Wrong(
-                    f"a sub-block of {stored_twice} is neither 16 nor a multiple of 32", where
-                ) from None
-            raise Wrong(str(reason), where) from None
+                raise Wrong(*_odd_sub_block(block, stored_twice, where)) from None
+            raise Wrong(str(reason), where, reason.help) from None
         scale = _scale(step / multiplier, floats, shared_integer)
-        offset = None
+        offset: Scale | None = None
         if shift is not None:
             shift, times = _halved(shift)  # before the product, which must fit in a byte
             shifted = shift if shared_integer is None else self.product((shared_integer, shift))
@@ -126,7 +125,13 @@ class _Analysis(Evaluation):
         for key, others in scales.items():
             if key != coded[0]:
                 offset = _scale(others[None], *key)
-        return NormalForm(
+        if offset is not None and row is None and not offset.floats and offset.integer is None:
+            raise Wrong(
+                f"{offset.constant:g} is added to every weight, whatever its scale",
+                where,
+                "put a zero point in parentheses with the codes: d * (codes - 8)",
+            )
+        form = NormalForm(
             declaration.name,
             block,
             self.bytes,
@@ -142,6 +147,28 @@ class _Analysis(Evaluation):
             header_bytes=self.header,
             ordered=self.ordered,
         )
+        self.no_overflow(form)
+        return form
+
+    def no_overflow(self, form: NormalForm) -> None:
+        """Prove that sums of products stay within 32 bits; what can be too large is a sub-block's integer."""
+        most = largest_sum(form)
+        if most <= LARGEST_SUM:
+            return
+        integers = [factor.integer for factor in (form.scale, form.offset) if factor is not None]
+        guilty = max((integer for integer in integers if integer is not None), key=reach)
+        largest = reach(guilty) * LARGEST_SUM // most
+        raise Wrong(
+            f"the sums of {summed(form)} products can reach {most}, which 32 bits do not hold",
+            self.declared(guilty).span,
+            f"these integers go from {guilty.low} to {guilty.high}, at most {largest} is safe: "
+            "add less to what is stored, and let the block's float carry the rest",
+        )
+
+    def declared(self, integer: Integers) -> ast.Field:
+        """The field that stores an integer."""
+        sources = set(bit_sources(integer))
+        return next(field for bits, field in self.fields if not sources.isdisjoint(bits))
 
     @property
     def ordered(self) -> bool:
@@ -194,23 +221,35 @@ class _Analysis(Evaluation):
         finest = [s.count for s in (scale, offset) if s is not None and s.count > 1]
         where = self.declaration.value.span
         if len(set(finest)) > 1:
-            raise Wrong("scales and offsets have different sub-blocks", where)
+            raise Wrong(
+                "scales and offsets have different sub-blocks",
+                where,
+                f"store as many offsets as scales; found {' and '.join(map(str, finest))}",
+            )
         if self.declaration.length % 32:
-            raise Wrong(f"a block of {self.declaration.length} is no multiple of 32", where)
+            raise Wrong(
+                f"a block of {self.declaration.length} is no multiple of 32",
+                self.declaration.span,
+                "activations come in groups of 32: let a block hold 32, 64, ... weights",
+            )
         sub = self.declaration.length // (finest[0] if finest else 1)
         if sub != 16 and sub % 32:
-            raise Wrong(f"a sub-block of {sub} is neither 16 nor a multiple of 32", where)
+            raise Wrong(*_odd_sub_block(self.declaration.length, sub, where))
         for one in (scale, offset):
             if one is None:
                 continue
             counts = [field.count for field in one.floats] + ([one.integer.count] if one.integer else [])
             if any(count not in (1, one.count) for count in counts):
-                raise Wrong("the factors of a scale have different sub-blocks", where)
+                raise Wrong(
+                    "the factors of a scale have different sub-blocks",
+                    where,
+                    f"each factor has one value for the block or {one.count}, one for each sub-block",
+                )
             integer = one.integer
             if integer is not None and integer.high - integer.low > 255:
                 raise Wrong(
                     f"scales from {integer.low} to {integer.high} do not fit in a byte",
-                    where,
+                    self.declared(integer).span,
                     "store them in at most 8 bits, and let the block's float carry the rest",
                 )
         return sub
@@ -233,22 +272,22 @@ class _Analysis(Evaluation):
                 used.update(bit_sources(floating.source))
             for field in term.integers:
                 used.update(bit_sources(field))
-        offset = 0
-        for declared in in_order(self.declaration):
-            count, width = declared.count or 1, narrow_bits(declared.dtype)
-            assert isinstance(count, int)
-            if width is None:
-                width = 8 * (FLOAT_BYTES.get(declared.dtype) or INTEGERS[declared.dtype][0])
-            first = 8 * offset
-            missing = next((bit for bit in range(first, first + count * width) if bit not in used), None)
+        for bits, entry in self.fields:
+            missing = next((bit - bits.start for bit in bits if bit not in used), None)
             if missing is not None:
-                inside = missing - first
                 raise Wrong(
-                    f"bit {inside % 8} of byte {inside // 8} of {declared.name} is never read",
-                    declared.span,
+                    f"bit {missing % 8} of byte {missing // 8} of {entry.name} is never read",
+                    entry.span,
                     "use it in `value`, or leave the field out",
                 )
-            offset += -(-count * width // 8)
+
+
+def _odd_sub_block(block: int, sub: int, where: Span) -> tuple[str, Span, str]:
+    return (
+        f"a sub-block of {sub} is neither 16 nor a multiple of 32",
+        where,
+        f"{block // sub} scales share the block of {block}; let one scale 16, 32, 64, ... weights",
+    )
 
 
 def _is_code(node: Integers) -> bool:

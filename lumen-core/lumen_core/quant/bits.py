@@ -8,7 +8,11 @@ from lumen_core.quant.integers import ZERO, BitField
 
 
 class NotBits(Exception):
-    """An operation that does not give plain bits of the block; str() says why."""
+    """An operation that does not give plain bits of the block; str() says why, `help` what to change."""
+
+    def __init__(self, message: str, help: str | None = None):
+        super().__init__(message)
+        self.help = help
 
 
 def plain(field: BitField) -> BitField:
@@ -68,7 +72,10 @@ def merge(left: BitField, right: BitField) -> BitField:
             low = a[position] if position < len(a) else ZERO
             high = b[position] if position < len(b) else ZERO
             if low != ZERO and high != ZERO:
-                raise NotBits(f"bit {position} comes from both sides of `|`")
+                raise NotBits(
+                    f"bit {position} comes from both sides of `|`",
+                    "shift or mask one side, so that every bit has one source",
+                )
             joined.append(low if low != ZERO else high)
         sources.append(joined)
     return _field(sources)

@@ -14,9 +14,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lumen_core.errors import UnsupportedFormatError
+from lumen_core.quant.alphabet import alphabet
+from lumen_core.quant.choices import choice
+from lumen_core.quant.encode import without_optional_offset
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
-from lumen_core.quant.normal_form import BitField, NormalForm
+from lumen_core.quant.normal_form import NormalForm
 
 PAGE = 128  # tokens of a page of the cache
 
@@ -32,23 +35,28 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
     if size % form.block:
         raise refuse(f"its blocks of {form.block} do not divide heads of {size}")
     if form.row is not None or form.header_bytes or form.ordered:
-        raise refuse("a row of weights stores more than its blocks")
+        raise refuse("what a row of weights stores beside its blocks has no place in a page of tokens")
     if form.kind == "float":
         if is_small(form.element) or form.scale is not None or form.block != 1:
             raise refuse(f"numbers cannot be written as {form.element} while a text is read")
         return
-    scales = [scale for scale in (form.scale, form.offset) if scale is not None]
-    if any(scale.integer is not None for scale in scales):
-        raise refuse("its scales are scaled themselves, which takes a search for every token")
-    if not isinstance(form.code, BitField):
-        raise refuse("its codes are computed from others")
+    form = without_optional_offset(form)
+    try:
+        alphabet(form)
+        scales = [scale for scale in (form.scale, form.offset) if scale is not None]
+        integers = [choice(scale.integer, form.name) for scale in scales if scale.integer is not None]
+    except UnsupportedFormatError as error:
+        raise refuse(str(error)) from None
+    groups = form.block // form.sub
+    if any(numbers.field.count != groups or numbers.field.width > 8 for numbers in integers):
+        raise refuse("its scales have not one integer of a byte for each sub-block")
     if any(len(scale.floats) != 1 for scale in scales) or len({f for s in scales for f in s.floats}) < len(
         scales
     ):
         raise refuse("it has not one stored number for each scale")
-    groups = form.block // form.sub
     for field in (field for scale in scales for field in scale.floats):
-        if not field.whole or field.inverse or field.count not in (1, groups):
+        apart = not field.whole and (is_small(field.element) or field.count > 1)
+        if apart or field.inverse or field.count not in (1, groups):
             raise refuse(f"its {field.name} does not lie in whole bytes, or not for every sub-block")
     if form.offset is not None and is_small(form.offset.floats[0].element):
         raise refuse(f"offsets cannot be written as {form.offset.floats[0].element}")

@@ -20,7 +20,13 @@ _LARGEST = 4096  # of an index into an alphabet
 
 
 class NoCoding(Exception):
-    """Values that have no codes of at most 8 bits; str() says why."""
+    """Values that have no codes of at most 8 bits; str() says why, `help` what to change."""
+
+    def __init__(
+        self, message: str, help: str = "codes have at most 8 bits and stand for at most 256 values"
+    ):
+        super().__init__(message)
+        self.help = help
 
 
 @dataclass(frozen=True)
@@ -90,5 +96,8 @@ def _seedable(coding: Coding) -> bool:
 
 def _byte(value: int) -> int:
     if not -128 <= value <= 127:
-        raise NoCoding(f"a weight can be {value} before it is scaled, which does not fit in a signed byte")
+        raise NoCoding(
+            f"a weight can be {value} before it is scaled, which does not fit in a signed byte",
+            "let codes or tables stand for -128 to 127, and let the scale carry the rest",
+        )
     return value

@@ -15,13 +15,15 @@ from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant import stored_floats
 from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.choices import Choice, choice
+from lumen_core.quant.encode_floats import FloatEncoder
 from lumen_core.quant.fit import round_integers, solve
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, bit_sources
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.quant.row_factor import RowFactor
 from lumen_core.quant.search import Engine, NumpyEngine, Search
-from lumen_core.quant.store import float_bytes, store_bits
+from lumen_core.quant.store import store_bits
+from lumen_core.quant.zero_points import fit_zero_point
 
 _CHUNK = 1 << 18  # weights at a time: enough for numpy, and little enough for the cache
 Contents = dict[BitField, np.ndarray]
@@ -94,14 +96,16 @@ class Encoder:
     def __init__(self, form: NormalForm, engine: Engine | None = None):
         whole = form
         self.row: RowFactor | None = None
-        form = self.form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
-        if _is_optional(form):
-            form = self.form = replace(form, offset=None)
+        form = replace(form, row=None, header_bytes=0)  # of weights without their row's factor
+        form = without_optional_offset(form)
         self.engine = engine or NumpyEngine()
+        self.floats = FloatEncoder(form) if form.kind == "float" else None
+        self.limit = self.floats.limit if self.floats is not None else _largest_weight(form)
+        if whole.header_bytes:
+            self.row, self.limit = RowFactor(whole, form, self.limit), np.inf
+            form = self.row.blocks
+        self.form = form
         if form.kind == "float":
-            if is_small(form.element) or form.scale is not None or whole.row is not None:
-                raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for {form.element}")
-            self.limit = stored_floats.largest(form.element)
             return
         assert form.scale is not None
         self.alphabet = alphabet(form)
@@ -118,7 +122,9 @@ class Encoder:
         if alone and whole.row is None:
             raise UnsupportedFormatError(f"{form.name} has no scale that a quantizer could choose")
         shared = set(form.scale.floats) & set(form.offset.floats if form.offset else ())
-        if shared:
+        self.zero_point = bool(shared)  # the float of the scale multiplies the offset too
+        if shared and (form.offset.floats != form.scale.floats or form.block > form.sub  # type: ignore[union-attr]
+                       or self.minimum is None or self.integer is not None):  # fmt: skip
             names = ", ".join(sorted(field.name for field in shared))
             raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
         for scale in (form.scale, form.offset):
@@ -130,11 +136,6 @@ class Encoder:
                     f"{form.name}: no quantizer is derived for scales and offsets of which one has integers "
                     "or floats of its own in each sub-block and the other has not"
                 )
-        self.limit = min(self._largest_weight(), float(np.finfo(np.float32).max))
-        if whole.header_bytes:
-            ends = self.alphabet.ends
-            furthest = max(ends.low, ends.high, key=abs) * form.scale.constant if alone else None
-            self.row, self.limit = RowFactor(whole, self.limit, furthest), np.inf
 
     def effort(self, weighted: bool) -> str:
         """How many scales are to be tried, see `quant.fit`."""
@@ -161,19 +162,6 @@ class Encoder:
         if scale is not None and scale.integer is not None and scale.integer.count != groups:
             raise UnsupportedFormatError(f"{self.form.name} has sub-blocks within sub-blocks")
 
-    def _largest_weight(self) -> float:
-        """The largest magnitude that the format can hold (before its codes saturate)."""
-
-        def reach(scale: Scale, integer: Choice | None) -> float:
-            value = abs(scale.constant)
-            for field in scale.floats[:1]:  # all others are 1
-                value *= stored_floats.largest(field.element, field.factor)
-            return value if integer is None else value * max(abs(integer.low), abs(integer.high))
-
-        ends = self.alphabet.ends
-        limit = reach(self.scale, self.integer) * max(abs(ends.low), abs(ends.high))
-        return limit if self.offset is None else min(limit, reach(self.offset, self.minimum))
-
     # ------------------------------------------------------------------ blocks
 
     def encode(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
@@ -182,7 +170,7 @@ class Encoder:
             return self._blocks(rows, importance)
         if not np.isfinite(rows).all():
             raise _NotHeld
-        inside, header = self.row.divided(rows)
+        inside, header = self.row.divided(rows, importance)
         return np.concatenate([header, self._blocks(inside, importance)], 1)
 
     def _blocks(self, rows: np.ndarray, importance: np.ndarray | None) -> np.ndarray:
@@ -193,9 +181,9 @@ class Encoder:
         if made is not None:
             self._require_held(made[1])
             return made[0].reshape(len(rows), -1)
-        if form.kind == "float":
-            self._require_held(np.abs(rows))
-            return float_bytes(rows, form.element).reshape(len(rows), -1)
+        if self.floats is not None:
+            self._require_held(np.abs(blocks))
+            return self.floats.encode(blocks).reshape(len(rows), -1)
         effort = self.effort(importance is not None)
         with np.errstate(over="ignore", under="ignore", divide="ignore", invalid="ignore"):
             search = self.engine.search(form, self.alphabet, blocks, weight)
@@ -261,6 +249,8 @@ class Encoder:
     def _affine(self, search: Search, effort: str, stored: np.ndarray) -> Contents:
         assert self.offset is not None
         integer, minimum, unit = self.integer, self.minimum, search.unit
+        if self.zero_point:
+            return self._with_zero_point(search, effort, stored)
         sign = None
         if self.one_sign:  # up only where all weights of the block are
             sign = np.where(search.least > 0, np.float32(1), np.float32(-1))
@@ -289,6 +279,18 @@ class Encoder:
         if minimum is not None:
             minimum.store(least, stored)
         return search.contents(kept * whole, kept_base * least)
+
+    def _with_zero_point(self, search: Search, effort: str, stored: np.ndarray) -> Contents:
+        assert self.offset is not None and self.minimum is not None
+        ratio = self.offset.constant / self.scale.constant
+
+        def keep(scale: np.ndarray) -> np.ndarray:
+            return self._round(self.scale, scale, search.unit)
+
+        kept, zeros = fit_zero_point(search, self.alphabet.ends, self.minimum, ratio, keep, effort)
+        kept = self._store(self.scale, kept, search.unit, stored)
+        self.minimum.store(zeros, stored)
+        return search.contents(kept, kept * np.float32(ratio) * zeros)
 
     def _polished(
         self, search: Search, block: np.ndarray, base: np.ndarray, whole: np.ndarray, least: np.ndarray
@@ -334,8 +336,31 @@ class Encoder:
             stored_floats.store(field, np.ones((field.count, kept.shape[-1]), np.float32), stored)
 
 
+def _largest_weight(form: NormalForm) -> float:
+    """The largest magnitude that the format can hold (before its codes saturate)."""
+
+    def reach(scale: Scale) -> float:
+        value = abs(scale.constant)
+        for field in scale.floats[:1]:  # all others are 1
+            value *= stored_floats.largest(field.element, field.factor)
+        return (
+            value if scale.integer is None else value * max(abs(scale.integer.low), abs(scale.integer.high))
+        )
+
+    assert form.scale is not None
+    ends = alphabet(form).ends
+    limit = reach(form.scale) * max(abs(ends.low), abs(ends.high))
+    if form.offset is not None and not set(form.offset.floats) & set(form.scale.floats):
+        limit = min(limit, reach(form.offset))
+    return min(limit, float(np.finfo(np.float32).max))
+
+
+def without_optional_offset(form: NormalForm) -> NormalForm:
+    """Leave out an offset that only shifts a sub-block's table, where zeros in bits of its own do so."""
+    return replace(form, offset=None) if _is_optional(form) else form
+
+
 def _is_optional(form: NormalForm) -> bool:
-    """Tell whether an offset only shifts a sub-block's table, and zeros in bits of its own leave it out."""
     if form.offset is None or form.scale is None or form.code is None:
         return False
     match form.offset.integer:

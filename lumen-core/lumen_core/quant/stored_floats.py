@@ -17,7 +17,7 @@ SMALLEST = {"f16": 2.0**-24, "bf16": 2.0**-133, "f32": 2.0**-149}
 @cache
 def held(element: str) -> tuple[np.ndarray, np.ndarray]:
     """The finite f32 numbers of a type of one byte, ascending, and the code of each."""
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         numbers = small_floats(element).astype(np.float32)
     usable = np.flatnonzero(np.isfinite(numbers))
     found, first = np.unique(numbers[usable], return_index=True)
@@ -67,6 +67,19 @@ def rounded(field: FloatField, values: np.ndarray, up: int = 0) -> np.ndarray:
     if lost.any():
         kept[lost] = np.copysign(np.float32(SMALLEST[field.element]), values[lost])
     return kept
+
+
+def nearest(field: FloatField, values: np.ndarray) -> np.ndarray:
+    """The nearest numbers that the field holds, of two as near the one whose code is even."""
+    if not is_small(field.element):
+        return rounded(field, values)
+    numbers, codes = held(field.element)
+    wanted = (values / np.float32(field.factor)).astype(np.float32)
+    middles = ((numbers[1:].astype(np.float64) + numbers[:-1]) / 2).astype(np.float32)  # exact
+    places = np.searchsorted(middles, wanted)
+    tie = wanted == middles[np.minimum(places, len(middles) - 1)]
+    places = np.where(tie & (codes[places] % 2 == 1), np.minimum(places + 1, len(numbers) - 1), places)
+    return numbers[places] * np.float32(field.factor)
 
 
 def store(field: FloatField, values: np.ndarray, blocks: np.ndarray) -> None:

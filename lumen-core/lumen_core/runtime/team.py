@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 
 from lumen_core.errors import LumenError
+from lumen_core.runtime.cores import kept_apart
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule import team as layout
@@ -87,7 +88,8 @@ class Team:
                 self._words[layout.PROGRAM // 8] = entry
                 self._words[layout.FRAME // 8] = frame
                 self._wake(self._publish(self._control))
-            program(frame, 0, self.threads)
+            with kept_apart(0, self.threads):
+                program(frame, 0, self.threads)
 
     def _start(self) -> None:
         while len(self._workers) < self.threads - 1:
@@ -98,12 +100,13 @@ class Team:
 
     def _work(self, number: int) -> None:
         generation = 0
-        while not self._stopping:
-            generation = self._serve(self._control, number, generation)
-            if self._stopping:
-                return
-            self._events[number].wait()
-            self._events[number].clear()
+        with kept_apart(number, self.threads):
+            while not self._stopping:
+                generation = self._serve(self._control, number, generation)
+                if self._stopping:
+                    return
+                self._events[number].wait()
+                self._events[number].clear()
 
     def _wake(self, asleep: int) -> None:
         if not asleep:

@@ -13,6 +13,7 @@ from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
+from lumen_core.schedule.rounding import float_bits
 from lumen_core.schedule.weights import emit_places
 from lumen_core.target import Target
 
@@ -99,7 +100,7 @@ class Append:
         """Write the f32 chunks of a head, in order, as those of the token at `place` of the page."""
         b, at = self.b, 0
         for chunk in chunks:
-            kept = emit_stored(b, chunk, self.form.element) if self.form.kind == "float" else chunk
+            kept = float_bits(b, chunk, self.form.element) if self.form.kind == "float" else chunk
             b.store(kept, self.scratch, at, align=4 if kept.type.bytes % 4 == 0 else 2)
             at += kept.type.bytes
         if self.kind == "keys":
@@ -120,7 +121,7 @@ class Append:
         emit_encode(b, form, self.scratch, self.blocks, count)
         with b.loop(0, count) as block:
             source = b.offset(self.blocks, b.mul(block.index, form.block_bytes))
-            _, codes, scales = emit_places(b, weights, tile, block.index)
+            codes, scales = emit_places(b, weights, tile, block.index)
             emit_pack_block(b, weights, source, codes, scales, token, self.codes)
 
     def _store_value(self, values: Value, place: Value) -> None:
@@ -150,12 +151,3 @@ class Append:
                 value = b.convert(value, wide.element, signed=False) if wide is not None else value
                 where = inside // group * stride + inside % group * bytes
                 b.store(value, there, where, align=bytes)
-
-
-def emit_stored(b: Builder, value: Value, element: str) -> Value:
-    """f32 lanes as a float format stores them, rounded to nearest even (of bf16 the bits)."""
-    if element != "bf16":
-        return b.convert(value, element)
-    bits = b.bitcast(value, value.type.of("i32"))
-    odd = b.bitand(b.shr(bits, 16), 1)
-    return b.convert(b.shr(b.add(b.add(bits, 0x7FFF), odd), 16), "i16")

@@ -124,7 +124,7 @@ class Operands:
         with b.loop(0, vectors) as loop:
             tile, block = b.div(loop.index, blocks), b.rem(loop.index, blocks)
             start = b.offset(page, b.mul(tile, layout.key_tile_bytes))
-            _, codes, base = emit_places(b, weights, start, block)
+            codes, base = emit_places(b, weights, start, block)
             fetch(b.mul(loop.index, weights.block_bytes), weights.block_bytes)
             first = b.add(b.mul(tile, layout.size), b.mul(block, form.block))
             to = b.offset(self.scratch, b.mul(first, _BYTES * layout.rows // self.group))

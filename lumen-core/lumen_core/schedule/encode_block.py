@@ -8,14 +8,23 @@ some code.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.alphabet import Alphabet, alphabet, fields_of
+from lumen_core.quant.choices import Choice, choice
+from lumen_core.quant.codebook import Codebook
+from lumen_core.quant.encode import without_optional_offset
 from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.normal_form import BitField, FloatField, NormalForm, Scale
-from lumen_core.quant.stored_floats import largest
+from lumen_core.quant.stored_floats import signed
 from lumen_core.schedule.blocks import store_bits
+from lumen_core.schedule.nearest import VectorSearch, content_type, count_below, near_contents, near_value
+from lumen_core.schedule.rounding import rounded
+from lumen_core.schedule.write_blocks import Contents, add_to_block
 
 CHUNK = 16
 FEW_VALUES = 4  # of an alphabet, for which the largest number says little about the best scale
@@ -33,105 +42,187 @@ def build_encode(form: NormalForm, name: str = "encode") -> Kernel:
 
 def emit_encode(b: Builder, form: NormalForm, numbers: Value, blocks: Value, count: Value | int) -> None:
     """Write `count` blocks; the format must pass `quant.cache_layout.check_cache_format`."""
-    codes = b.stack(max(64, form.block))
+    encoder = _Block(b, without_optional_offset(form))
     with b.loop(0, count) as block:
         here = b.offset(numbers, b.mul(block.index, 4 * form.block))
-        _Block(b, form, here, b.offset(blocks, b.mul(block.index, form.block_bytes)), codes).encode()
+        encoder.encode(here, b.offset(blocks, b.mul(block.index, form.block_bytes)))
 
 
 class _Block:
-    def __init__(self, b: Builder, form: NormalForm, numbers: Value, block: Value, codes: Value):
+    def __init__(self, b: Builder, form: NormalForm):
         self.b = b
         self.form = form
-        self.numbers = numbers
-        self.block = block
-        self.codes = codes
-        self.low, self.high = (float(end) for end in (form.alphabet[0], form.alphabet[-1]))
-
-    def encode(self) -> None:
-        b, form = self.b, self.form
-        assert isinstance(form.code, BitField) and form.scale is not None
-        for at in range(form.block_bytes):
-            b.store(b.constant(Type("i8"), 0), self.block, at)
-        groups = max(scale.count for scale in (form.scale, form.offset) if scale is not None)
-        size = form.block // groups
-        for group in range(groups):
-            self._group(group, range(group * size, (group + 1) * size))
-        store_bits(b, form.code, self.codes, self.block)
-
-    def _group(self, group: int, elements: range) -> None:
-        """Choose the scale (and offset) of some elements, and their codes."""
-        b, form = self.b, self.form
+        self.values = alphabet(form)
+        self.low, self.high = self.values.ends.low, self.values.ends.high
+        self.groups = form.block // form.sub
         assert form.scale is not None
-        width = min(CHUNK, len(elements))
-        vector = Type("f32", width)
-        places = range(elements.start, elements.stop, width)
-        values = [b.load(vector, self.numbers, 4 * at, align=4) for at in places]
-        most, least = values[0], values[0]
+        integer = form.scale.integer
+        self.signed = integer.low < 0 if integer is not None else signed(form.scale.floats[0].element)
+        self.integers = b.stack(max(64, self.groups))  # what the sub-blocks' own integers hold
+        if isinstance(self.values, Alphabet):
+            self.codes = b.stack(max(64, form.block))
+            return
+        self.scaled, self.abreast = b.stack(4 * form.block), b.stack(4 * form.block)
+        self.contents = [
+            Contents(field, element, b.stack(field.count * Type(element).bytes))
+            for field in fields_of(self.values)
+            for element in [content_type(field).element]
+        ]
+
+    def encode(self, numbers: Value, block: Value) -> None:
+        b, form, self.block = self.b, self.form, block
+        assert form.scale is not None
+        width = min(CHUNK, form.sub)
+        groups = []
+        for start in range(0, form.block, form.sub):
+            places = range(start, start + form.sub, width)
+            groups.append([b.load(Type("f32", width), numbers, 4 * at, align=4) for at in places])
+        ends = [self._ends(values) for values in groups]
+        for at in range(form.block_bytes):
+            b.store(b.constant(Type("i8"), 0), block, at)
+        scales, offsets = self._factors(groups, ends)
+        for number, (values, scale) in enumerate(zip(groups, scales, strict=True)):
+            if offsets:
+                values = [b.sub(value, b.splat(offsets[number], width)) for value in values]
+            inverse = b.splat(self._inverse(scale), width)
+            for index, value in enumerate(values):
+                self._code(b.mul(value, inverse), number * form.sub + index * width)
+        if isinstance(self.values, Alphabet):
+            store_bits(b, self.values.field, self.codes, block)
+        else:
+            self._search(self.values)
+
+    def _code(self, value: Value, at: int) -> None:
+        """Take the codes of scaled numbers from place `at` on; of a code book, when all are there."""
+        b = self.b
+        if isinstance(self.values, Alphabet):
+            b.store(b.convert(near_contents(b, self.values, value), "i8"), self.codes, at, align=1)
+        else:
+            b.store(value, self.scaled, 4 * at, align=4)
+
+    def _search(self, book: Codebook) -> None:
+        """Find the entries of all sub-blocks at once, a sub-block in each lane, and write them."""
+        b, form, groups = self.b, self.form, self.groups
+        with b.loop(0, form.sub) as element:
+            here = b.offset(self.scaled, b.mul(element.index, 4))
+            there = b.offset(self.abreast, b.mul(element.index, 4 * groups))
+            for number in range(groups):
+                b.store(b.load(F32, here, 4 * number * form.sub, align=4), there, 4 * number, align=4)
+        found = VectorSearch(b, book, groups, self.abreast, None, exact=True).run()
+        for item, entries in zip(self.contents, found, strict=True):
+            for place, entry in enumerate(entries):
+                kept = b.convert(entry, item.element)
+                for number in range(groups):
+                    at = (number * len(entries) + place) * Type(item.element).bytes
+                    b.store(b.extract(kept, number), item.at, at)
+        add_to_block(b, self.contents, form.block_bytes, self.block)
+
+    def _ends(self, values: Sequence[Value]) -> tuple[Value, Value]:
+        """The largest and the least number of a sub-block."""
+        b, most, least = self.b, values[0], values[0]
         for value in values[1:]:
             most, least = b.maximum(most, value), b.minimum(least, value)
-        most = b.reduce("max", most)
-        least = b.neg(b.reduce("max", b.neg(least)))
-        offset = None
-        if form.offset is not None:
-            wanted = b.mul(b.sub(most, least), 1 / (self.high - self.low))
-            scale = self._store(form.scale, group, wanted)
-            offset = self._store(form.offset, group, b.sub(least, b.mul(wanted, self.low)))
-        else:
-            scale = self._store(form.scale, group, self._span(form.scale, most, least))
-        if offset is not None:
-            values = [b.sub(value, b.splat(offset, width)) for value in values]
-        elif len(form.alphabet) <= FEW_VALUES:
-            scale = self._store(form.scale, group, self._refitted(scale, values))
-        inverse = b.splat(self._inverse(scale), width)
-        for at, value in zip(places, values, strict=True):
-            b.store(self._bits(self._nearest(b.mul(value, inverse))), self.codes, at, align=1)
+        return b.reduce("max", most), b.neg(b.reduce("max", b.neg(least)))
+
+    def _factors(
+        self, groups: Sequence[Sequence[Value]], ends: Sequence[tuple[Value, Value]]
+    ) -> tuple[list[Value], list[Value]]:
+        """Choose and store the scale (and the offset) of every sub-block, as they will be read."""
+        b, form = self.b, self.form
+        assert form.scale is not None
+        if form.offset is None:
+            scales = self._store(form.scale, [self._span(*pair) for pair in ends])
+            if form.scale.integer is None and len(self.form.alphabet) <= FEW_VALUES:
+                refitted = [self._refitted(*pair) for pair in zip(scales, groups, strict=True)]
+                scales = self._store(form.scale, refitted)
+            return scales, []
+        integer = form.offset.integer
+        if integer is not None and integer.low >= 0:  # offsets of one sign: down from 0
+            ends = [(most, b.minimum(least, 0.0)) for most, least in ends]
+        wanted = [b.mul(b.sub(most, least), 1 / (self.high - self.low)) for most, least in ends]
+        scales = self._store(form.scale, wanted)
+        starts = [
+            b.sub(least, b.mul(scale, self.low)) for (_, least), scale in zip(ends, wanted, strict=True)
+        ]
+        return scales, self._store(form.offset, starts)
 
     def _inverse(self, scale: Value) -> Value:
         b = self.b
         usable = b.compare("gt", b.abs(scale), _TINY)
         return b.select(usable, b.div(b.f32(1.0), scale), b.f32(0.0))
 
-    def _refitted(self, scale: Value, values: list[Value]) -> Value:
-        """The scale that fits best (least squares) the codes that are nearest under `scale`."""
-        b, form = self.b, self.form
+    def _refitted(self, scale: Value, values: Sequence[Value]) -> Value:
+        """The scale that fits best (least squares) the values that are nearest under `scale`."""
+        b, levels = self.b, np.array(self.form.alphabet)
+        each = Alphabet(BitField((tuple(range(8)),)), levels, np.arange(len(levels)))
         inverse = b.splat(self._inverse(scale), values[0].type.lanes)
         products = squares = b.constant(values[0].type, 0.0)
         for value in values:
-            code = b.convert(self._nearest(b.mul(value, inverse)), "f32")
-            code = b.mul(b.sub(code, form.zero_of_code / form.multiplier), float(form.multiplier))
-            products, squares = b.fma(value, code, products), b.fma(code, code, squares)
-        total = b.maximum(b.reduce("add", squares), 1.0)
-        return b.div(b.reduce("add", products), total)
+            near = near_value(b, each, b.mul(value, inverse))
+            products, squares = b.fma(value, near, products), b.fma(near, near, squares)
+        return b.div(b.reduce("add", products), b.maximum(b.reduce("add", squares), 1.0))
 
-    def _span(self, scale: Scale, most: Value, least: Value) -> Value:
+    def _span(self, most: Value, least: Value) -> Value:
         """The scale that takes the largest magnitude to an end of the alphabet."""
         b = self.b
-        if is_small(scale.floats[0].element) or self.low >= 0:  # no scale below 0
+        if not self.signed or self.low >= 0:
             above = b.mul(most, 1 / self.high)
             return b.maximum(b.maximum(above, b.mul(least, 1 / self.low)) if self.low else above, 0.0)
         if -self.low == self.high:
             return b.mul(b.maximum(most, b.neg(least)), 1 / self.high)
-        far = b.select(b.compare("gt", most, b.neg(least)), most, least)
+        far = self._further(most, least)
         return b.mul(far, 1 / (self.low if -self.low > self.high else self.high))
 
-    def _store(self, scale: Scale, group: int, wanted: Value) -> Value:
-        """Write a factor where the block keeps it; return it as it will be read."""
-        b, (field,) = self.b, scale.floats
-        place = field.offset + (group if field.count > 1 else 0) * field.bytes
+    def _further(self, a: Value, other: Value) -> Value:
+        """The one of the larger magnitude."""
+        b = self.b
+        return b.select(b.compare("gt", b.abs(a), b.abs(other)), a, other)
+
+    # ------------------------------------------------------------------ factors
+
+    def _store(self, scale: Scale, wanted: list[Value]) -> list[Value]:
+        """Write factors of sub-blocks where the block keeps them; return them as they will be read."""
+        (field,) = scale.floats
+        if scale.integer is None and field.count > 1:
+            return [self._store_float(scale, field, number, wish) for number, wish in enumerate(wanted)]
+        far = wanted[0]
+        for wish in wanted[1:]:
+            far = self._further(wish, far)
+        if scale.integer is None:
+            return [self._store_float(scale, field, 0, far)] * len(wanted)
+        numbers = choice(scale.integer, self.form.name)
+        end = numbers.low if -numbers.low > numbers.high else numbers.high
+        kept = self._store_float(scale, field, 0, self.b.mul(far, 1 / end))
+        inverse = self._inverse(kept)
+        found = [
+            self._store_integer(numbers, at, self.b.mul(wish, inverse)) for at, wish in enumerate(wanted)
+        ]
+        store_bits(self.b, numbers.field, self.integers, self.block)
+        return [self.b.mul(kept, value) for value in found]
+
+    def _store_integer(self, numbers: Choice, number: int, wanted: Value) -> Value:
+        """Keep what stands for the nearest integer, for sub-block `number`; return the integer."""
+        b, values = self.b, numbers.values.astype("<f4")
+        place = b.convert(count_below(b, wanted, (values[1:] + values[:-1]) / 2), "i64")
+        bits = b.load(Type("i8"), b.offset(b.data(numbers.bits.astype("<u1").tobytes()), place))
+        b.store(bits, self.integers, number)
+        return b.load(F32, b.offset(b.data(values.tobytes()), b.mul(place, 4)), align=4)
+
+    def _store_float(self, scale: Scale, field: FloatField, number: int, wanted: Value) -> Value:
+        b = self.b
         wanted = b.mul(wanted, 1 / scale.constant)
         if is_small(field.element):
+            place = field.offset + number * field.bytes
             return b.mul(self._store_small(field, wanted, place), scale.constant)
-        limit = largest(field.element)
-        wanted = b.maximum(b.minimum(wanted, limit), -limit)
-        if field.element == "bf16":
-            bits = b.bitcast(wanted, Type("i32"))
-            bits = b.shr(b.add(b.add(bits, 0x7FFF), b.bitand(b.shr(bits, 16), 1)), 16)
-            b.store(b.convert(bits, "i16"), self.block, place)
-            return b.mul(b.bitcast(b.shl(bits, 16), F32), scale.constant)
-        kept = b.convert(wanted, field.element)
-        b.store(kept, self.block, place)
-        return b.mul(b.convert(kept, "f32"), scale.constant)
+        kept, bits = rounded(b, wanted, field.element)
+        if field.whole:
+            b.store(bits, self.block, field.offset + number * field.bytes)
+        else:
+            at = b.stack(64)
+            b.store(bits, at)
+            put = Contents(field.source, bits.type.element, at)
+            add_to_block(b, [put], self.form.block_bytes, self.block)
+        return b.mul(kept, scale.constant)
 
     def _store_small(self, field: FloatField, wanted: Value, place: int) -> Value:
         """Write the code of the number of a one-byte type that suits, found by halving."""
@@ -153,26 +244,3 @@ class _Block:
         code = b.load(Type("i8"), b.offset(b.data(usable[first].astype(np.uint8).tobytes()), found))
         b.store(code, self.block, place)
         return b.load(F32, b.offset(b.data(held.tobytes()), b.mul(found, 4)), align=4)
-
-    def _nearest(self, value: Value) -> Value:
-        """Codes of scaled numbers, counted from the lowest."""
-        b, form = self.b, self.form
-        assert isinstance(form.code, BitField)
-        integers = value.type.of("i32")
-        if form.table is not None:
-            values, first = np.unique(np.array(form.table), return_index=True)
-            code = b.constant(integers, int(first[0]))
-            for low, high, place in zip(values[:-1], values[1:], first[1:], strict=True):
-                above = b.compare("gt", value, float(low + high) / 2)
-                code = b.select(above, b.constant(integers, int(place)), code)
-        else:
-            top = (1 << form.bits) - 1
-            value = b.rint(b.mul(b.add(value, float(form.zero_of_code)), 1 / form.multiplier))
-            code = b.convert(b.maximum(b.minimum(value, float(top)), 0.0), "i32")
-        return code
-
-    def _bits(self, code: Value) -> Value:
-        """Codes as the bits of their field."""
-        b, field = self.b, self.form.code
-        assert isinstance(field, BitField) and field.width <= 8
-        return b.convert(b.bitxor(code, 1 << (field.width - 1)) if field.signed else code, "i8")

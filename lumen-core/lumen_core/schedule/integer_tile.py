@@ -7,17 +7,24 @@ up. Minimums that are integers times one float of the block come once per block 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import frexp, gcd
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.dots import PIECE, Dots
 from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_places, fetch_ahead
+from lumen_core.schedule.weights import (
+    Block,
+    DotPlan,
+    WeightReader,
+    emit_block,
+    emit_span,
+    fetch_ahead,
+)
 from lumen_core.target import Target
-
-PIECE = 32  # elements of a loop iteration
 
 
 class IntegerTile:
@@ -44,8 +51,14 @@ class IntegerTile:
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
         self.reader = WeightReader(builder, layout, self.plan, target)
+        self.dots = Dots(builder, layout, activation, target)
         self.dotted = minimums_are_dotted(self.form, activation)
         alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)
+        assert self.form.scale is not None
+        self.constant = self.form.multiplier * 2.0**-self.plan.shift
+        # A power of two loses no bit, so whole rows are multiplied by it where it concerns all that they sum.
+        whole = self.form.scale.constant * self.constant
+        self.last = whole if self.form.offset is None and frexp(whole)[0] == 0.5 else 1.0
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
@@ -62,37 +75,72 @@ class IntegerTile:
         count = self.m * self.groups
         zeros = [b.constant(self.vector, 0.0)] * count
 
-        def place(block: Value) -> tuple[list[Block], Value, Value]:
-            by = b.mul(block, stride)
-            meeting = [emit_places(b, self.layout, group, block) for group in weights]
-            return meeting, b.offset(quants, by), b.offset(words, by)
+        def run(start: Value, stop: Value, step: int, before: Sequence[Value]) -> Sequence[Value]:
+            """Add the products of blocks, `step` in an iteration."""
+            with b.loop(start, stop, step, before) as loop:
+                sums, by = list(loop.values), b.mul(loop.index, stride)
+                meetings = self.places(weights, loop.index, step)
+                if self.form.block == PIECE:
+                    self.fetch(meetings[0], b.i64(0), step)
+                for number, meeting in enumerate(meetings):
+                    where = b.add(by, number * stride)
+                    quants_of, words_of = b.offset(quants, where), b.offset(words, where)
+                    if waiting is None:
+                        sums = self.pieces(meeting, quants_of, words_of, sums)
+                    else:
+                        self.block(meeting, quants_of, words_of, waiting)
+                loop.next(*sums)
+            return loop.results
 
-        if act.group == PIECE:
-            with b.loop(0, blocks, 1, zeros) as loop:
-                loop.next(*self.pieces(*place(loop.index), list(loop.values)))
-            return self.by_column(list(loop.results))
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
-        waiting = b.stack(4 * self.rows * count)
-        for number in range(count):
-            b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
-        with b.loop(0, blocks) as loop:
-            meeting, quants_of, words_of = place(loop.index)
-            sums = self.pieces(meeting, quants_of, words_of, [self.totals.zero] * count)
-            by = self.spread(self.vector, words_of, act.scales)
-            for group, (_, _, base) in enumerate(meeting):
-                factors = self.parts(self.factor(base))
-                own = sums[group * self.m : (group + 1) * self.m]
-                own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
-                if self.dotted:
-                    own = add_minimums(self, base, quants_of, own)
-                for number, sum in enumerate(own):
-                    where = 4 * self.rows * (group * self.m + number)
-                    before = b.load(self.vector, waiting, where, align=64)
-                    b.store(b.fma(sum, by[number], before), waiting, where, align=64)
-            loop.next()
-        return self.by_column(
-            [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
-        )
+        waiting = b.stack(4 * self.rows * count) if act.group > PIECE else None
+        if waiting is not None:
+            for number in range(count):
+                b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
+        # Of one column there is little to do in a block: addresses are made once for a span of them.
+        step = self.layout.span if self.m == 1 else 1
+        whole = b.mul(b.div(blocks, step), step)
+        sums = run(b.i64(0), whole, step, zeros if waiting is None else [])
+        if step > 1:
+            sums = run(whole, blocks, 1, sums)
+        if waiting is not None:
+            sums = [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
+        return [sum if self.last == 1 else b.mul(sum, self.last) for sum in self.by_column(list(sums))]
+
+    def block(self, meeting: list[Block], quants: Value, words: Value, waiting: Value) -> None:
+        """Add the products of a block, of each row group, to the sums that wait in memory."""
+        b = self.builder
+        sums = self.pieces(meeting, quants, words, [self.totals.zero] * (self.m * self.groups))
+        by = self.spread(self.vector, words, self.activation.scales)
+        for group, place in enumerate(meeting):
+            factors = self.parts(self.factor(place.scales))
+            own = sums[group * self.m : (group + 1) * self.m]
+            own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
+            if self.dotted:
+                own = add_minimums(self, place.scales, quants, own)
+            for number, sum in enumerate(own):
+                where = 4 * self.rows * (group * self.m + number)
+                before = b.load(self.vector, waiting, where, align=64)
+                b.store(b.fma(sum, by[number], before), waiting, where, align=64)
+
+    def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
+        """Where `step` blocks lie in every row group."""
+        b = self.builder
+        if step == 1:
+            return [[emit_block(b, self.layout, group, block) for group in weights]]
+        spans = [emit_span(b, self.layout, group, block) for group in weights]
+        return [list(places) for places in zip(*spans, strict=True)]
+
+    def fetch(self, weights: list[Block], index: Value, pieces: int) -> None:
+        """Ask for what pieces from `index` on take of the weights.
+
+        In the order in which it lies there, even if a line is asked for twice: what a processor fetches by
+        itself follows that order. Measured: whole lines by pieces and the rest once take up to 1.25 times
+        as long.
+        """
+        b, share = self.builder, self.layout.block_bytes * PIECE // self.form.block
+        for block in weights:
+            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), pieces * share)
 
     def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
         """Add the products of a block, of each row group, to the sums."""
@@ -100,8 +148,13 @@ class IntegerTile:
         count = self.form.block // PIECE
         if count == 1:
             return self.piece(weights, quants, words, b.i64(0), sums)
-        with b.loop(0, count, 1, sums) as piece:
-            piece.next(*self.piece(weights, quants, words, piece.index, list(piece.values)))
+        step = gcd(count, 2) if self.m == 1 else 1
+        with b.loop(0, count, step, sums) as piece:
+            sums = list(piece.values)
+            for number in range(step):
+                self.fetch(weights, b.add(piece.index, number), 1)
+                sums = self.piece(weights, quants, words, b.add(piece.index, number), sums)
+            piece.next(*sums)
         return list(piece.results)
 
     def piece(
@@ -109,9 +162,6 @@ class IntegerTile:
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
         b, layout, act = self.builder, self.layout, self.activation
-        share = layout.block_bytes * PIECE // self.form.block
-        for block in weights:
-            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), share)
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)
@@ -120,7 +170,7 @@ class IntegerTile:
         metadata = _Metadata(self, words, index)
         code_bytes = PIECE // layout.unit * layout.unit_bytes
         for group, block in enumerate(weights):
-            codes = b.offset(block.codes, b.mul(index, code_bytes))
+            codes = b.offset(b.offset(block.codes, b.mul(index, code_bytes)), block.inside)
             own = slice(group * self.m, (group + 1) * self.m)
             sums[own] = self.of_group(codes, block.scales, quants, metadata, index, sums[own])
         return sums
@@ -157,7 +207,7 @@ class IntegerTile:
                         for column in columns:
                             seed = self.seed(metadata, start, sub, column)
                             totals[column] = self.totals.start(seed)
-                    self.dots(totals, columns, operands, quants, part.start, self.plan)
+                    self.dots.add(totals, columns, operands, quants, part.start, self.plan)
                     if part is not parts[-1]:
                         continue
                     for column in columns:  # at once: a finished total must not hold a register
@@ -178,8 +228,7 @@ class IntegerTile:
     def factor(self, base: Value) -> Value:
         """What scales the codes of a whole block."""
         assert self.form.scale is not None
-        extra = self.form.multiplier * 2.0**-self.plan.shift
-        return self.reader.factor(self.form.scale, self.reader.floats(base), extra)
+        return self.reader.factor(self.form.scale, self.reader.floats(base), self.constant / self.last)
 
     def sub_block(self, index: Value, start: int) -> Value:
         """The number, in its block, of the sub-block that holds element `start` of piece `index`."""
@@ -217,13 +266,7 @@ class IntegerTile:
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""
-        return [rows] if self.side == 1 else self.halves(rows)
-
-    def halves(self, rows: Value) -> list[Value]:
-        """Both halves of the rows, each row twice."""
-        half = self.rows // 2
-        masks = ([n // 2 for n in range(first, first + self.rows)] for first in (0, 2 * half))
-        return [self.builder.shuffle(rows, None, mask) for mask in masks]
+        return [rows] if self.side == 1 else self.dots.halves(rows)
 
     def by_column(self, sums: list[Value]) -> list[Value]:
         """Sums as they are stored: a vector of rows for every column."""
@@ -231,103 +274,10 @@ class IntegerTile:
             return sums
         return [
             self.builder.shuffle(
-                sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.every_second(number % 2)
+                sums[number // 2 * 2], sums[number // 2 * 2 + 1], self.dots.every_second(number % 2)
             )
             for number in range(len(sums))
         ]
-
-    def every_second(self, first: int) -> range:
-        return range(first, 2 * self.rows, 2)
-
-    def dots(
-        self,
-        totals: dict[int, Value],
-        columns: range,
-        operands: list[Value],
-        quants: Value,
-        first: int,
-        plan: DotPlan,
-    ) -> None:
-        """Add the dot products of the operands with the activations from element `first` on to the totals."""
-        if self.side > 1:
-            self.dots_of_pairs(totals, columns, operands, quants, first)
-            return
-        if self.layout.parts > 1:
-            for column in columns:
-                totals[column] = self.dots_alone(totals[column], operands, quants, first)
-            return
-        b, type, count = self.builder, operands[0].type, len(operands)
-        again = first < self.activation.group and count < PIECE // 4 and self.m > 1
-        skip = first % 16 // 4  # whole loads: they may start before `first` and end behind
-        start, whole = first - 4 * skip, -(-(skip + count) // 4) * 4
-        codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
-            for column in columns
-        }
-        link = plan.chain or 1
-        for start in range(0, count, link):
-            steps = range(start, min(start + link, count))
-            for column in columns:
-                pairs = [(operands[step], codes[column][skip + step]) for step in steps]
-                if plan.chain:
-                    totals[column] = self.chained(totals[column], pairs)
-                else:
-                    totals[column] = self.dot(totals[column], pairs[0], plan)
-
-    def dots_of_pairs(
-        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
-    ) -> None:
-        """The same for pairs of rows times pairs of columns."""
-        b, type, again = self.builder, operands[0].type, len(operands) < PIECE // 4
-        for pair in columns[:: self.side]:
-            for group in range(0, len(operands), self.side):
-                where = self.activation.code(pair, first + 4 * group)
-                codes = b.load(type, quants, where, align=4, again=again)
-                for part in range(self.side):
-                    values = (totals[pair + part], operands[group + part], codes)
-                    totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
-
-    def dots_alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
-        """The same for pairs of rows times one column: beside it stands one of zeros."""
-        b, parts, eight = self.builder, self.layout.parts, Type("i8", 8)
-        sums, codes = self.halves(total), total
-        for step, operand in enumerate(operands):
-            group, part = divmod(step, parts)
-            if part == 0:
-                column = b.load(eight, quants, self.activation.code(0, first + 8 * group), align=4)
-                both = b.shuffle(column, b.constant(eight, 0), range(16))
-                codes = b.bitcast(both, operand.type)
-            sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
-        return b.shuffle(sums[0], sums[1], self.every_second(0))
-
-    def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
-        """total + the dot products of the pairs, whose products add up in 16 bits."""
-        b, bytes, words = self.builder, Type("i8", 4 * self.rows), Type("i16", 2 * self.rows)
-        in_pairs = self.target.find("maddubs") is not None
-        products: Value | None = None
-        for left, right in pairs:
-            both = (b.bitcast(left, bytes), b.bitcast(right, bytes))
-            if in_pairs:
-                product = b.instruction("maddubs", both, words)
-            else:
-                product = b.mul(*(b.convert(value, "i16") for value in both))
-            products = product if products is None else b.add(products, product)
-        assert products is not None
-        if in_pairs:
-            return b.dot2(total, b.bitcast(products, self.lanes), b.constant(self.lanes, 0x00010001))
-        even, odd = (b.shuffle(products, None, range(first, 4 * self.rows, 2)) for first in (0, 1))
-        return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
-
-    def dot(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
-        """total + the dot product of one pair."""
-        b, (operand, activation) = self.builder, pair
-        if plan.kind != "magnitude":
-            return b.dot4(total, operand, activation, plan.left)
-        bytes = Type("i8", 4 * self.rows)
-        signed = b.bitxor(b.bitcast(operand, bytes), -128)
-        magnitude = b.bitcast(b.abs(signed), operand.type)
-        turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
-        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), plan.left)
 
     def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
         """What an integer sum starts from: the zero point's share, if it has one."""

@@ -8,18 +8,23 @@ covered by narrower tiles, so that a step's time grows with its tokens.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import WEIGHT_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.blocking import Part, choose_blocking
 from lumen_core.schedule.float_tile import FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
-from lumen_core.schedule.weights import emit_blocks_bytes, emit_group_bytes
+from lumen_core.schedule.weights import AHEAD, emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
 
+Range: TypeAlias = tuple[Value, Value]  # from the first to before the last
 SHARED_GROUPS = 8  # row groups that use a panel while it is near, at most
 
 
@@ -62,6 +67,7 @@ class _Matmul:
         self.tile = tile
         self.layout = WeightLayout(form, target.lanes, target.depth)
         self.activation = ActivationLayout(form.activation, tile.columns, target.depth)
+        self.cut = choose_blocking(self.layout, self.activation, target)
         parameters = [("weights", PTR), ("activations", PTR), ("output", PTR)]
         parameters += [(label, I64) for label in ("stride", "length", "first", "last", "tokens")]
         added = ", added to the output" if tile.accumulate else ""
@@ -70,61 +76,111 @@ class _Matmul:
         self.kernel = Kernel(name, parameters, doc=doc)
         self.b = Builder(self.kernel)
         self.vector = Type("f32", target.lanes)
-        self.widths = [width for width in tile.widths if width % self.activation.side == 0]
-        self.tiles = {width: self.tile_of(width) for width in self.widths}
+        self.row_bytes = 4 * target.lanes
+        self.fetched = self.b.i64(AHEAD)
 
-    def tile_of(self, columns: int, groups: int = 1) -> IntegerTile | FloatTile:
-        if self.form.kind == "integer":
-            return IntegerTile(self.b, self.layout, self.activation, self.target, columns, groups)
-        return FloatTile(self.b, self.layout, self.activation, self.target, columns)
+    def tile_of(self, columns: int, groups: int, part: Part | None = None) -> IntegerTile | FloatTile:
+        given = (self.b, self.layout, self.activation, self.target, columns, groups)
+        return IntegerTile(*given) if self.form.kind == "integer" else FloatTile(*given, part, self.fetched)
 
     def build(self) -> Kernel:
         b = self.b
-        weights, activations, output, stride, length, first, last, tokens = self.kernel.parameters
-        group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
-        row_bytes = 4 * self.target.lanes
+        weights, activations, output, _, length, first, last, tokens = self.kernel.parameters
+        self.group_bytes = emit_group_bytes(b, self.layout, b.div(length, self.form.block))
         if self.tile.columns == 1:
-            start = first
-            for groups in self.together():
-                stop = b.add(start, b.mul(b.div(b.sub(last, start), groups), groups)) if groups > 1 else last
-                with b.loop(start, stop, groups) as group:
+            for groups, own in self.in_groups((first, last), self.together()):
+                with b.loop(*own, groups) as group:
                     places = [b.add(group.index, number) for number in range(groups)]
-                    bases = [b.offset(weights, b.mul(place, group_bytes)) for place in places]
+                    bases = [b.offset(weights, b.mul(place, self.group_bytes)) for place in places]
                     totals = self.sums(self.tile_of(1, groups), bases, activations, b.i64(0))
                     for place, total in zip(places, totals, strict=True):
-                        self.store(total, b.offset(output, b.mul(place, row_bytes)))
-                start = stop
+                        self.store(total, b.offset(output, b.mul(place, self.row_bytes)))
             return self.kernel
-        columns = self.tile.columns
-        share = self.activation.group
-        panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
-        panels = b.div(b.add(tokens, columns - 1), columns)
-        # Their weights stay in half of the second cache until the last panel has met them.
-        room = b.div(b.i64(self.target.cache_bytes[1] // 2), group_bytes)
-        shared = b.maximum(b.minimum(room, SHARED_GROUPS), 1)
-        with b.loop(first, last, shared) as outer:
-            stop = b.minimum(b.add(outer.index, shared), last)
-            with b.loop(0, panels) as panel:
-                token = b.mul(panel.index, columns)
-                base = b.offset(activations, b.mul(panel.index, panel_bytes))
-                left = b.minimum(b.sub(tokens, token), columns)
-                with b.loop(outer.index, stop) as group:
-                    where = b.offset(output, b.mul(group.index, row_bytes))
-                    where = b.offset(where, b.mul(token, stride))
-                    self.cover(b.offset(weights, b.mul(group.index, group_bytes)), base, where, left)
+        columns, share = self.tile.columns, self.activation.group
+        self.panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
+        panels = (b.i64(0), b.div(b.add(tokens, columns - 1), columns))
+        room = b.i64(self.target.cache_bytes[1] // 2)
+        if self.cut.part:
+            self.past_weights((first, last), panels, room)
+        else:
+            self.past_panels((first, last), panels, room)
         return self.kernel
 
-    def together(self) -> tuple[int, ...]:
-        """Row groups that one column meets at once, and one for the last.
+    def together(self) -> int:
+        """Row groups that one column meets at once.
 
         Where activations take loads and registers of their own, two groups share them.
         """
         shared = self.form.kind == "integer" and not self.target.broadcast_memory
-        return (2, 1) if shared and self.target.registers >= 32 else (1,)
+        return 2 if shared and self.target.registers >= 32 else 1
 
-    def cover(self, weights: Value, panel: Value, output: Value, tokens: Value) -> None:
-        """Multiply a row group with the first `tokens` columns of a panel, by one tile or narrower ones."""
-        b, widths = self.b, self.widths
+    def in_groups(self, range: Range, together: int) -> Iterator[tuple[int, Range]]:
+        """Split a range in what can be done so many `together`, and the rest one by one."""
+        b, (first, last) = self.b, range
+        if together > 1:
+            whole = b.add(first, b.mul(b.div(b.sub(last, first), together), together))
+            yield together, (first, whole)
+            first = whole
+        yield 1, (first, last)
+
+    def past_panels(self, groups: Range, panels: Range, room: Value) -> None:
+        """Take the weights past each panel, so many row groups that they stay in `room` for the next one."""
+        b = self.b
+        shared = b.maximum(b.minimum(b.div(room, self.group_bytes), SHARED_GROUPS), 1)
+        with self.shares(groups, shared) as share, b.loop(*panels) as panel:
+            self.row_groups(share, (panel.index, b.add(panel.index, 1)))
+
+    def past_weights(self, groups: Range, panels: Range, room: Value) -> None:
+        """Take the panels past each tile's weights, so many that a part of them stays in `room` for the next.
+
+        Where they stay there whole they are few: the weights come as they lie, a row group after the other.
+        """
+        b, length = self.b, self.kernel.parameters[4]
+        (first, last), count = groups, panels[1]
+        few = b.compare("le", b.mul(count, self.panel_bytes), room)
+        rows = b.select(few, b.i64(1), b.maximum(b.sub(last, first), 1))
+        part = b.minimum(b.select(few, length, b.i64(self.cut.part)), length)
+        self.ahead = b.select(few, b.i64(AHEAD), b.mul(self.group_bytes, self.cut.groups))
+        together = b.maximum(b.div(room, b.div(b.mul(self.panel_bytes, part), length)), 1)
+        with (
+            self.shares(groups, rows) as own,
+            self.shares(panels, together) as share,
+            self.shares((b.i64(0), length), part) as (start, stop),
+        ):
+            self.row_groups(own, share, Part(start, stop))
+
+    @contextmanager
+    def shares(self, range: Range, together: Value) -> Iterator[Range]:
+        """Go through a range, so many `together`."""
+        b = self.b
+        with b.loop(*range, together) as share:
+            yield share.index, b.minimum(b.add(share.index, together), range[1])
+
+    def row_groups(self, groups: Range, panels: Range, part: Part | None = None) -> None:
+        """Multiply (a part of) row groups with panels: as many groups as a tile has, the rest one by one."""
+        for together, own in self.in_groups(groups, self.cut.groups):
+            with self.b.loop(*own, together) as group:
+                self.tiles(together, group.index, panels, part)
+
+    def tiles(self, groups: int, group: Value, panels: Range, part: Part | None) -> None:
+        """Multiply some row groups with panels."""
+        b, columns = self.b, self.tile.columns
+        weights, activations, output, stride, _, _, _, tokens = self.kernel.parameters
+        bases = [b.offset(weights, b.mul(b.add(group, own), self.group_bytes)) for own in range(groups)]
+        output = b.offset(output, b.mul(group, self.row_bytes))
+        with b.loop(*panels) as panel:
+            token = b.mul(panel.index, columns)
+            base = b.offset(activations, b.mul(panel.index, self.panel_bytes))
+            left = b.minimum(b.sub(tokens, token), columns)
+            if part is not None:  # they are asked for while the first panel is there
+                self.fetched = b.select(b.compare("eq", panel.index, panels[0]), self.ahead, b.i64(0))
+            self.cover(bases, base, b.offset(output, b.mul(token, stride)), left, part)
+
+    def cover(
+        self, weights: list[Value], panel: Value, output: Value, tokens: Value, part: Part | None
+    ) -> None:
+        """Multiply row groups with the first `tokens` columns of a panel, by wide tiles and narrower ones."""
+        b, widths = self.b, self.widths(len(weights))
         with b.repeat([b.i64(0)]) as covered:
             (column,) = covered.values
             left = b.sub(tokens, column)
@@ -135,26 +191,41 @@ class _Matmul:
                 if place > 0:
                     fits = b.bitand(fits, b.compare("le", left, sum(widths[place:])))
                 with b.when(fits):
-                    self.multiply(widths[place], weights, panel, output, column, left)
+                    self.multiply(widths[place], weights, panel, output, column, left, part)
                 width = b.select(fits, b.i64(widths[place]), width)
             after = b.add(column, width)
             covered.condition = b.compare("lt", after, tokens)
             covered.next(after)
 
     def multiply(
-        self, width: int, weights: Value, panel: Value, output: Value, column: Value, left: Value
+        self,
+        width: int,
+        weights: list[Value],
+        panel: Value,
+        output: Value,
+        column: Value,
+        left: Value,
+        part: Part | None,
     ) -> None:
-        """Multiply a row group with `width` columns from `column` on, of which `left` are tokens."""
-        b = self.b
+        """Multiply row groups with `width` columns from `column` on, of which `left` are tokens."""
+        b, groups = self.b, len(weights)
         stride = self.kernel.parameters[3]
         output = b.offset(output, b.mul(column, stride))
         places = [b.offset(output, b.mul(stride, number)) for number in range(width)]
         for place in places:  # the sums shall not wait for these lines
-            b.prefetch(place)
-        sums = self.sums(self.tiles[width], [weights], panel, column)
+            for own in range(groups):
+                b.prefetch(place, own * self.row_bytes)
+        sums = self.sums(self.tile_of(width, groups, part), weights, panel, column)
+        begun = b.compare("gt", part.start, 0) if part is not None else None
         for number, place in enumerate(places):
             with b.when(b.compare("gt", left, number)):
-                self.store(sums[number], place)
+                for own in range(groups):
+                    self.store(sums[own * width + number], b.offset(place, own * self.row_bytes), begun)
+
+    def widths(self, groups: int) -> list[int]:
+        """Columns of the tiles of some row groups that cover a panel, widest first."""
+        least = self.activation.side
+        return [width for width in self.tile.widths if width >= least and width * groups <= self.cut.sums]
 
     def sums(
         self, tile: IntegerTile | FloatTile, weights: list[Value], panel: Value, column: Value
@@ -174,7 +245,12 @@ class _Matmul:
             return sums
         return [b.mul(total, unit) for total in sums] if unit != 1 else sums
 
-    def store(self, value: Value, where: Value) -> None:
+    def store(self, value: Value, where: Value, begun: Value | None = None) -> None:
+        """Store a sum; with `begun` its row has sums of parts in the output."""
+        b = self.b
         if self.tile.accumulate:
-            value = self.b.add(value, self.b.load(self.vector, where, 0, align=4))
-        self.b.store(value, where, 0, align=4)
+            value = b.add(value, b.load(self.vector, where, 0, align=4))
+        elif begun is not None:
+            before = b.load(self.vector, where, 0, align=4)
+            value = b.select(begun, b.add(value, before), value)
+        b.store(value, where, 0, align=4)

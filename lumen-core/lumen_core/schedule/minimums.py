@@ -43,9 +43,9 @@ def add_minimums(tile: IntegerTile, base: Value, quants: Value, sums: list[Value
     for start in range(0, tile.m, tile.abreast):
         columns = range(start, min(start + tile.abreast, tile.m))
         totals = {column: b.constant(tile.lanes, 0) for column in columns}
-        tile.dots(totals, columns, operands, quants, first, plan)
+        tile.dots.add(totals, columns, operands, quants, first, plan)
         totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
-        tile.dots(totals, columns, operands, quants, first + count, plan)
+        tile.dots.add(totals, columns, operands, quants, first + count, plan)
         for column, total in totals.items():
             factor = factors[column % tile.side]
             sums[column] = b.fma(b.convert(total, "f32"), factor, sums[column])

@@ -58,7 +58,7 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                 from_row = complete.row(start)
                 with b.loop(0, blocks) as block:
                     from_block = complete.block(b.offset(from_row, b.mul(block.index, form.block_bytes)))
-                    _, to_codes, to_scales = emit_places(b, layout, to_group, block.index)
+                    to_codes, to_scales = emit_places(b, layout, to_group, block.index)
                     _pack_scales(b, form, layout, from_block, to_scales, lane.index)
                     if layout.run > 1:
                         item = b.load(element, from_block)

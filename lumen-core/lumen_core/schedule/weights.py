@@ -18,12 +18,14 @@ from lumen_core.target import Target
 # enough on the way. Measured: 1.2 to 2.2 times the speed of few columns, and twice that of the first panel
 # that wide tiles multiply with weights from memory.
 AHEAD = 8192
+LINE = 64
 
 
-def fetch_ahead(b: Builder, weights: Value, bytes: int) -> None:
-    """Ask for the lines that lie `AHEAD` of the `bytes` in use."""
-    for offset in range(0, bytes, 64):
-        b.prefetch(weights, AHEAD + offset)
+def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value | int = AHEAD) -> None:
+    """Ask for the lines that lie so many bytes `ahead` of the `bytes` in use."""
+    first = b.i64(ahead) if isinstance(ahead, int) else ahead
+    for offset in range(0, bytes, LINE):
+        b.prefetch(weights, b.add(first, offset))
 
 
 @dataclass(frozen=True)
@@ -34,11 +36,11 @@ class DotPlan:
     plain      u = code, no zero point
     seeded     u = code << shift, so that the zero point is 128; the accumulator starts at -128 * sum(q)
                (shifted right by what `shift` lacks to 8 bits when the target cannot take large bytes)
-    magnitude  u = |v|, and the sign of v moves to the activation
     signed     v << shift, `turned`, or what the table holds
     corrected  u = code (`turned`: less half its range); -zero * scale * sum(q) is added as a float
 
-    left    what the bytes are for the dot product: "unsigned", "signed", or "small" where that is the same
+    left    what the bytes are for the dot product: "unsigned", "signed", "small" where that is the same, or
+            "magnitude": bytes whose zero is 128, |u - 128| enters and the sign moves to the activation
     chain   dot products whose sums of pairs fit 16 bits (0: the target has a dot product of its own)
     turned  codes are packed with their highest bit turned, which makes it the sign of a signed byte
     table   what enters for each code instead of the code; zero points are then free to choose
@@ -54,7 +56,8 @@ class DotPlan:
 
     def zero(self, form: NormalForm) -> int:
         """The zero point of the bytes as they enter the dot product (for `corrected`)."""
-        return form.zero_of_code - (form.multiplier << (form.bits - 1) if self.turned else 0)
+        signed = self.turned or self.left == "magnitude"
+        return form.zero_of_code - (form.multiplier << (form.bits - 1) if signed else 0)
 
     @staticmethod
     def choose(form: NormalForm, target: Target) -> DotPlan:
@@ -87,14 +90,10 @@ class DotPlan:
                 return DotPlan("seeded", doubled + lacking, 0)
             # The smaller the bytes, the more pairs of them add up in 16 bits.
             return DotPlan("seeded", doubled, lacking, chain=_chain(largest * multiplier) if pairs else 0)
-        if centered and 1 << (form.bits - 1) <= bound:
-            return DotPlan("magnitude")
         if largest <= bound:
             return DotPlan("corrected", chain=chain)
-        raise UnsupportedFormatError(
-            f"{form.name}: {target.name} has no exact dot product for codes up to {largest} "
-            f"with the zero point {form.zero_of_code}"
-        )
+        assert bound >= 128, f"{target.name} multiplies no bytes of a magnitude of 128"
+        return DotPlan("plain" if centered else "corrected", left="magnitude")
 
     @staticmethod
     def _widening(form: NormalForm, target: Target, largest: int, centered: bool) -> DotPlan:
@@ -132,11 +131,7 @@ class DotPlan:
                 chain = _chain(high + zero) if pairs else 0
                 table = tuple(value + zero for value in form.table)
                 return DotPlan("seeded", 0, lacking, chain=chain, table=table)
-        if max(-low, high) <= bound:
-            return DotPlan("magnitude", table=tuple(value + 128 for value in form.table))
-        raise UnsupportedFormatError(
-            f"{form.name}: {target.name} has no exact dot product for values from {low} to {high}"
-        )
+        return DotPlan("plain", left="magnitude", table=tuple(value + 128 for value in form.table))
 
 
 def _chain(largest: int) -> int:
@@ -196,14 +191,17 @@ class WeightReader:
     def _pushed(self, pieces: list[tuple[Plane, Value, int]]) -> Value:
         """The same for codes at their byte's top: from the highest plane on, each is pushed in below.
 
-        Only what is left below the lowest is masked; machines have an instruction for a push.
+        Only what is left below the lowest is masked.
         """
         b, width, code = self.builder, 0, None
         for plane, bytes, bit in reversed(pieces):
             top = b.shl(bytes, 8 - plane.width - bit)
             if code is not None:
-                kept = b.bitand(code, (0xFF00 >> width & 0xFF) - 256)
-                top = b.bitor(kept, b.shr(top, width))
+                if self.target.find(f"push{width}", (f"<{4 * self.layout.rows} x i8>",) * 3) is not None:
+                    top = b.instruction(f"push{width}", (code, top), self._bytes)
+                else:
+                    kept = b.bitand(code, (0xFF00 >> width & 0xFF) - 256)
+                    top = b.bitor(kept, b.shr(top, width))
             code, width = top, width + plane.width
         assert code is not None
         if pieces[0][2] > 0:
@@ -275,28 +273,59 @@ class WeightReader:
     def integers(self, field: Integers, base: Value, where: int) -> Value:
         """The packed integers at byte offset `where`, one i32 lane a row."""
         b, bias = self.builder, byte_bias(field)
-        raw = b.load(Type("i8", self.layout.rows), base, where, align=1)
-        wide = b.convert(raw, "i32", signed=field.low < bias)
+        rows, signed = self.layout.rows, field.low < bias
+        if self.target.lane_operands and rows == 4 and not signed:
+            # One look-up in place of two widenings: a place beyond the table gives 0.
+            four = b.load(self._bytes, base, where, align=1)
+            places = [lane // 4 if lane % 4 == 0 else -1 for lane in range(16)]
+            index = b.vector_constant(self._bytes, places)
+            wide = b.bitcast(b.instruction("lookup16", (four, index), self._bytes), self.lanes)
+        else:
+            wide = b.convert(b.load(Type("i8", rows), base, where, align=1), "i32", signed=signed)
         return b.add(wide, bias) if bias else wide
 
 
 class Block(NamedTuple):
-    """Where a block of a row group lies; `begin` is where it would begin without spans."""
+    """Where a block of a row group lies: its scales, and its codes `inside` bytes behind a pointer.
+
+    `begin` is where it would begin without spans.
+    """
 
     begin: Value
     codes: Value
+    inside: int
     scales: Value
 
 
-def emit_places(b: Builder, layout: WeightLayout, group: Value, block: Value) -> Block:
-    """Where a block of the row group at `group` lies: `WeightLayout.places`."""
+def emit_places(b: Builder, layout: WeightLayout, group: Value, block: Value) -> tuple[Value, Value]:
+    """Where the codes and the scales of a block of the row group at `group` lie: `WeightLayout.places`."""
+    found = emit_block(b, layout, group, block)
+    return b.offset(found.codes, found.inside), found.scales
+
+
+def emit_block(b: Builder, layout: WeightLayout, group: Value, block: Value) -> Block:
+    """Where a block of the row group at `group` lies."""
     begin = b.offset(group, b.mul(block, layout.block_bytes))
     if layout.span == 1:
-        return Block(begin, b.offset(begin, layout.scale_bytes), begin)
+        return Block(begin, begin, layout.scale_bytes, begin)
     own = b.rem(block, layout.span)
     start = b.offset(group, b.mul(b.div(block, layout.span), layout.span * layout.block_bytes))
-    codes = b.offset(b.offset(start, b.mul(own, layout.code_bytes)), layout.span_scale_bytes)
-    return Block(begin, codes, b.offset(start, b.mul(own, layout.scale_bytes)))
+    codes = b.offset(start, b.mul(own, layout.code_bytes))
+    return Block(begin, codes, layout.span_scale_bytes, b.offset(start, b.mul(own, layout.scale_bytes)))
+
+
+def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value) -> list[Block]:
+    """The same for every block of a whole span that begins with block `first`."""
+    start = b.offset(group, b.mul(first, layout.block_bytes))
+    return [
+        Block(
+            b.offset(start, number * layout.block_bytes),
+            start,
+            layout.span_scale_bytes + number * layout.code_bytes,
+            b.offset(start, number * layout.scale_bytes),
+        )
+        for number in range(layout.span)
+    ]
 
 
 def emit_blocks_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:

@@ -30,12 +30,26 @@ def write_blocks(
     b: Builder, contents: Sequence[Contents], lanes: int, size: int, planes: Value, blocks: Value
 ) -> None:
     """Write `lanes` blocks of `size` bytes, one after the other; planes: scratch of as many bytes."""
+    written = _put_together(b, contents, lanes, planes, set())
+    for place in set(range(size)) - written:
+        b.store(b.constant(Type("i8", lanes), 0), planes, place * lanes)
+    _deal_out(b, lanes, size, planes, blocks)
+
+
+def add_to_block(b: Builder, contents: Sequence[Contents], size: int, block: Value) -> None:
+    """Write fields of one block of `size` bytes that holds zeros there."""
+    _put_together(b, contents, 1, block, set(range(size)))
+
+
+def _put_together(
+    b: Builder, contents: Sequence[Contents], lanes: int, planes: Value, written: set[int]
+) -> set[int]:
+    """Write bits to bytes [size, lanes], added to what is `written`; return which bytes are written then."""
     found: dict[bytes, tuple[Rows, list[tuple[Contents, int, int, int, Rows]]]] = {}
     for item in contents:
         for low, width, shift, integers, places in pieces(item.field):
             key = _places(places).tobytes()
             found.setdefault(key, (places, []))[1].append((item, low, width, shift, integers))
-    written: set[int] = set()
     bytes = Type("i8", lanes)
     for places, parts in found.values():
         own = set(_places(places).tolist())
@@ -53,9 +67,7 @@ def write_blocks(
             assert value is not None
             b.store(value, at)
         written |= own
-    for place in set(range(size)) - written:
-        b.store(b.constant(bytes, 0), planes, place * lanes)
-    _deal_out(b, lanes, size, planes, blocks)
+    return written
 
 
 def _deal_out(b: Builder, lanes: int, size: int, planes: Value, blocks: Value) -> None:

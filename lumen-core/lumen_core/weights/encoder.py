@@ -92,9 +92,6 @@ class SearchEngine:
         return None
 
 
-CompiledEngine = FloatEngine | BlockEngine | SearchEngine
-
-
 def _padded(blocks: np.ndarray, lanes: int) -> np.ndarray:
     """Blocks [n, block] and as many of zeros as fill the last tile."""
     missing = -len(blocks) % lanes

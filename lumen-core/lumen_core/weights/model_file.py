@@ -144,10 +144,16 @@ class ModelFile:
 
         Of a stack of experts' matrices these are the experts that it chooses.
         """
-        chosen = self.metadata.get(f"{self.architecture}.expert_used_count")
-        if len(tensor.shape) < 3 or not isinstance(chosen, int | np.integer):
+        chosen = self.experts_of_a_token
+        if len(tensor.shape) < 3 or chosen is None:
             return amount
-        return amount // tensor.shape[0] * min(int(chosen), tensor.shape[0])
+        return amount // tensor.shape[0] * min(chosen, tensor.shape[0])
+
+    @property
+    def experts_of_a_token(self) -> int | None:
+        """How many experts a token takes, in a model that has a choice."""
+        chosen = self.metadata.get(f"{self.architecture}.expert_used_count")
+        return int(chosen) if isinstance(chosen, int | np.integer) and chosen > 0 else None
 
     def release(self, tensor: FileTensor) -> None:
         """Give back the pages of a tensor that has been packed, or of those that it was made from."""

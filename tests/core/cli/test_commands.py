@@ -206,7 +206,7 @@ def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytes
     stdin(monkeypatch, "\n".join(lines).encode())
     done = lumen("chat", "--system", "짧게")
     assert done.code == 0
-    assert done.out.split("\n")[:2] == ["녕안", ""]
+    assert done.out == "녕안\n줄\n한\n끝\n"
     assert "(stopped)" in done.err
     assert "unknown command /nonsense" in done.err
     assert "error: the prompt has 1001 tokens" in done.err
@@ -248,6 +248,19 @@ def test_thinking_is_turned_on_and_off_while_talking(
 
 TOOLS = '[{"name": "날씨", "parameters": {"type": "object"}}]'
 CALL = '{"name": "날씨", "arguments": {"도시": "서울"}, "id": "c1"}'
+
+
+def test_texts_that_end_an_answer(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    lumen("run", "demo", "가", "--stop", "나", "--stop", "다")
+    stdin(monkeypatch, "가".encode())
+    lumen("chat", "demo", "--stop", "나")
+    assert [model.asked[0][1]["stop"] for model in engine.models] == [["나", "다"], ["나"]]
+
+
+def test_an_error_leaves_standard_output_empty(engine: Any, lumen: Any) -> None:
+    for more in ((), ("--chat",)):
+        done = lumen("run", "demo", "x" * 1001, *more)
+        assert done.code == 1 and done.out == "" and "1001 tokens" in done.err
 
 
 def test_calls_of_tools_are_printed_as_json(engine: Any, lumen: Any, tmp_path: Path) -> None:

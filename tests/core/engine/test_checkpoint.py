@@ -16,6 +16,7 @@ from lumen_core.engine.sampling import recommended
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError, ModelFormatError
 from lumen_core.plugins.registry import Registry
+from lumen_core.text.tokenizer import build
 
 RECORDED = Path(__file__).with_name("checkpoint_logits.npz")  # made by `record` below
 IDS = np.random.default_rng(3).integers(0, 256, 96).tolist()
@@ -75,6 +76,16 @@ def test_what_the_authors_advise_is_read(tmp_path: Path) -> None:
     assert recommended(keys) == {"top_k": 10**9, "repeat_penalty": 1.5}
 
 
+def test_any_number_of_tokens_may_end_a_text(tmp_path: Path) -> None:
+    directory = checkpoints.write(tmp_path / "model", "llama")
+    ends = [258, 257, 260, 259, 97]
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    convert(directory, tmp_path / "model.gguf")
+    for path in (directory, tmp_path / "model.gguf"):
+        with open_model(path, Registry.load()) as file:
+            assert set(ends) <= build(file.metadata).eos_ids
+
+
 def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:
     asked = [{"role": "user", "content": "hi <|im_end|>"}]
     closing = [10, 261, 10, 10]  # "\n</think>\n\n"
@@ -85,6 +96,11 @@ def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:
         assert silent.reasoning == "" and len(silent.completion.tokens) == 12
         limited = model.reply(asked, think=3, **options)
         assert list(limited.completion.tokens[3:7]) == closing and len(limited.completion.tokens) == 12
+        counted = limited.completion.statistics  # of both parts; what was put in was not generated
+        assert counted == model.statistics and counted.generated_tokens == 8
+        assert counted.prompt_tokens + counted.reused_tokens == len(
+            model.chat_ids(asked, enable_thinking=True)
+        )
         whole = model.reply(asked, think=True, **options)
         assert whole.text == "" and whole.completion.tokens[:3] == limited.completion.tokens[:3]
         shown = "".join(part.text for part in model.stream_parts(asked, think=True, **options))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ from kit import published_styles
 from kit.vocabularies import byte_level
 
 from lumen_core.engine.chat import chat_prompt
+from lumen_core.engine.generation import Run
 from lumen_core.engine.model import Model
 from lumen_core.errors import LumenError, TemplateError
 from lumen_core.text.chat import ChatFamily
@@ -46,6 +50,10 @@ def test_tools_and_their_calls_steer_nothing() -> None:
     calls = [{"function": {"name": EVIL, "arguments": {"a": EVIL}}}]
     assert controls([{"role": "assistant", "content": EVIL, "tool_calls": calls}]) == 2
     assert controls([], tools=[{"name": EVIL, "description": EVIL}]) == 0
+    escaped = json.dumps({"a": EVIL}).replace("_", "\\u005f").replace("|", "\\u007c")
+    assert "<|" not in escaped and json.loads(escaped) == {"a": EVIL}
+    call = {"function": {"name": "f", "arguments": escaped}}
+    assert controls([{"role": "assistant", "content": None, "tool_calls": [call]}]) == 2
 
 
 def test_a_models_own_marks_are_left_for_its_template() -> None:
@@ -118,7 +126,7 @@ def test_tools_are_offered_called_and_answered(model: Model, monkeypatch: pytest
              for city in ("서울", "부산")]  # fmt: skip
     said = "".join(["<think>\n음\n</think>\n\n찾아볼게.\n", "\n".join(calls), "<tool_call>\n{</tool_call>"])
 
-    monkeypatch.setattr(model, "pieces", lambda run: iter(said))
+    monkeypatch.setattr(model, "pieces", lambda run: (letter for letter in said))
     turn = model.stream_parts(asked, tools=TOOLS)
     assert '<tools>\n{"type": "function", "function": {"name": "날씨"' in turn.prompt()
     with pytest.raises(LumenError, match="has not begun"):
@@ -135,3 +143,28 @@ def test_tools_are_offered_called_and_answered(model: Model, monkeypatch: pytest
     assert calls[0] in prompt and calls[1] in prompt and "<think>\n음\n</think>" in prompt
     assert "<tool_response>\n맑음\n</tool_response>\n<tool_response>\n맑음\n</tool_response>" in prompt
     assert model.reply(then, tools=TOOLS).tool_calls[0].id == "call_3"
+
+
+def test_thoughts_that_the_model_begins_itself_are_limited_too(
+    model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Qwen3's template opens no thought: it begins with the first token, and ends after so many of them."""
+    family = replace(FAMILY, on={"enable_thinking": True}, end_thinking="\n</think>\n\n")
+    monkeypatch.setattr(model.tokenizer, "chat_template", published_styles.QWEN3)
+    monkeypatch.setattr(model, "family", family)
+    texts = [["<think>", "\n", "a", "b", "c", "d"], ["b", "c", "d"], ["답", "."]]
+    asked: list[tuple[list[int], int]] = []
+
+    def pieces(run: Run) -> Iterator[str]:
+        asked.append((run.ids, run.limit))
+        for number, text in enumerate(texts[len(asked) - 1][: run.limit]):
+            run.tokens.append(number)
+            yield text
+
+    monkeypatch.setattr(model, "pieces", pieces)
+    reply = model.reply([{"role": "user", "content": "?"}], think=2, max_tokens=40)
+    closing = model.tokenizer.encode(family.end_thinking, add_special=False, parse_special=True)
+    assert reply.reasoning == "bc" and reply.text == "답."
+    assert reply.completion.tokens == (0, 0, 1, *closing, 0, 1)
+    assert [limit for _, limit in asked] == [40, 2, 37 - len(closing)]
+    assert asked[2][0] == [*asked[0][0], 0, 0, 1, *closing]

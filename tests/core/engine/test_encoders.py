@@ -17,9 +17,9 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.encode import Encoder, encode
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.search import Engine
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.target import Target
-from lumen_core.weights.encoder import CompiledEngine
 
 
 def encodable(form: NormalForm) -> bool:
@@ -47,7 +47,7 @@ CASES = [
 
 
 @cache
-def engine(name: str, target: str, weighted: bool) -> CompiledEngine:
+def engine(name: str, target: str, weighted: bool) -> Engine:
     chosen: Target = TARGETS[target]
     return compile_encoder(FORMS[name], chosen, ObjectCache(None), weighted)
 

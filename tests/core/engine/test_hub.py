@@ -77,9 +77,9 @@ def handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
         def listing(self, repository: str, rest: list[str]) -> None:
             if self.refuse(repository, rest[1] if len(rest) > 1 else "main"):
                 return
-            files = [{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
-                     for name, data in hub.repositories[repository].items()]  # fmt: skip
-            self.answer(200, json.dumps(files).encode(), Content_Type="application/json")
+            files = [{"rfilename": name} for name in hub.repositories[repository]]
+            content = {"id": repository, "sha": COMMIT, "siblings": files}
+            self.answer(200, json.dumps(content).encode(), Content_Type="application/json")
 
         def file(self, repository: str, revision: str, name: str) -> None:
             if self.refuse(repository, revision):

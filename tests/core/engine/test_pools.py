@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lumen_core.engine.pools import CHUNK, cache_bytes, plan_pools, staging_pages
+from lumen_core.engine.pools import CHUNK, cache_bytes, chunk_tokens, plan_pools, staging_pages
 from lumen_core.engine.step_input import StepInput
 from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.segments import DIRECT
+from lumen_core.weights.model_file import FileTensor, ModelFile
 
 
 def test_layers_of_a_window_share_a_ring() -> None:
@@ -72,3 +75,13 @@ def test_what_a_step_has_in_staging(parts: list[tuple[int, int]], window: int) -
         first += len(ids)
     assert back == wanted
     assert (step.slots[""][:total] >= 0).all()
+
+
+def test_a_step_has_more_tokens_where_each_goes_to_few_of_many_experts() -> None:
+    def file(experts: int, chosen: int) -> ModelFile:
+        tensors = {"w": FileTensor("w", "f32", (experts, 1, 1), np.zeros(4 * experts, np.uint8))}
+        return ModelFile(Path("m"), "a", {"a.expert_used_count": chosen}, tensors, ())
+
+    found = [chunk_tokens(file(experts, chosen)) for experts, chosen in ((8, 2), (64, 8), (128, 8), (512, 1))]
+    assert found == [256, 256, 512, 1024]
+    assert chunk_tokens(ModelFile(Path("m"), "a", {}, {}, ())) == 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 
 import numpy as np
@@ -49,14 +49,14 @@ def test_a_scale_for_each_row(tiny: Callable[..., Path], tmp_path: Path) -> None
     assert np.sqrt(np.mean((found - wanted) ** 2)) < 0.5 * wanted.std()
 
 
-def with_scales(source: Path, out: Path, scale: np.ndarray) -> None:
-    """The same file with a tensor of scale beside each matrix of blocks."""
+def with_scales(source: Path, out: Path, scale: np.ndarray, only: Container[str] | None = None) -> None:
+    """The same file with a tensor of scale beside each matrix (or those) of blocks."""
     with open_file(source) as file:
         plans, data = [], []
         for tensor in file.tensors.values():
             plans.append(TensorPlan(tensor.name, tensor.format, tensor.shape))
             data.append(np.array(tensor.data))
-            if tensor.format == "nvfp4":
+            if tensor.format == "nvfp4" and (only is None or tensor.name in only):
                 plans.append(TensorPlan(tensor.name.replace(".weight", ".scale"), "f32", scale.shape))
                 data.append(scale.reshape(-1).view(np.uint8))
         writer = create(out, dict(file.metadata), plans)
@@ -94,6 +94,45 @@ def test_a_scale_for_a_whole_tensor(tiny: Callable[..., Path], tmp_path: Path) -
     assert errors.max() < 0.1  # activations of 8 bits
     with load(source, registry=registry) as model:
         assert np.abs(model.logits(IDS) - exact).max() > 0.3 * np.abs(exact).max()
+
+
+def test_a_scale_for_each_expert(tiny: Callable[..., Path], tmp_path: Path) -> None:
+    """Stacked matrices have a value each, in the order of the stack; others beside them have one."""
+    source, registry = tiny("qwen3moe-tiny", "nvfp4"), Registry.load()
+    scales = np.array([0.5, 1, 2, 0.25, 1.5, 3, 0.75, 1.25], np.float32)
+    with open_file(source) as before:
+        stacks = {t.name: t for t in before.tensors.values() if t.format == "nvfp4" and len(t.shape) == 3}
+        assert stacks
+        assert all(t.shape[0] == len(scales) for t in stacks.values())
+        plain, scaled = (analyse(registry.format(name)) for name in ("nvfp4", "nvfp4+scale"))
+        plans, data = [], []
+        for tensor in before.tensors.values():
+            f32 = tensor.name in stacks
+            plans.append(TensorPlan(tensor.name, "f32" if f32 else tensor.format, tensor.shape))
+            data.append(np.array(tensor.data))
+        written = create(tmp_path / "exact.gguf", dict(before.metadata), plans)
+        for entry, piece in zip(plans, data, strict=True):
+            if entry.name in stacks:
+                values = plain.decode(piece).reshape(entry.shape) * scales[:, None, None]
+                piece = values.astype(np.float32).reshape(-1).view(np.uint8)
+            written.write(piece)
+        written.close()
+    with_scales(source, tmp_path / "scaled.gguf", scales, only=stacks)
+    with open_model(tmp_path / "scaled.gguf", registry) as file:
+        for name, tensor in stacks.items():
+            found = scaled.decode(file.tensors[name].data.reshape(-1, scaled.row_bytes(tensor.shape[-1])))
+            wanted = plain.decode(np.asarray(data[[entry.name for entry in plans].index(name)])).reshape(
+                tensor.shape
+            )
+            np.testing.assert_allclose(
+                found.reshape(tensor.shape), wanted * scales[:, None, None], rtol=2**-22
+            )
+    with load(tmp_path / "exact.gguf", registry=registry) as model:
+        exact = model.logits(IDS)
+    with load(tmp_path / "scaled.gguf", registry=registry) as model:
+        logits = model.logits(IDS)
+    errors = np.linalg.norm(logits - exact, axis=-1) / np.linalg.norm(exact, axis=-1)
+    assert np.median(errors) < 0.1  # activations of 8 bits; now and then they choose another expert
 
 
 def test_a_scale_that_does_not_fit(tiny: Callable[..., Path], tmp_path: Path) -> None:

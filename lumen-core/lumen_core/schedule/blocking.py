@@ -1,0 +1,96 @@
+"""How a product of many columns is cut for a target: its tile, what stays near, and parts of the rows.
+
+A tile is some row groups times some columns of a panel; its sums live in registers. Of the two operands one
+stays in the nearest cache while the other comes by from the next:
+
+    for a share of what comes by, as much as half of the second cache holds
+        for a part of the rows' elements
+            for what stays: a tile's row groups, or a panel
+                for what comes by: panels, or row groups
+                    the tile adds its sums to the output
+
+A panel is always summed over whole rows: it may as well come from the second cache.
+The choice is arithmetic on numbers of the target (Goto and van de Geijn, "Anatomy of high-performance matrix
+multiplication", 2008; Low et al., "Analytical modeling is enough for high-performance BLIS", 2016).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from lumen_core.ir.kernel import Value
+from lumen_core.quant.floats import FLOAT_BYTES
+from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.target import Target
+
+STEP = 64  # a part of the rows has a multiple of so many elements
+
+
+@dataclass(frozen=True)
+class Part:
+    """Elements start .. stop of the rows."""
+
+    start: Value
+    stop: Value
+
+
+@dataclass(frozen=True)
+class Blocking:
+    """The cut of a product of many columns.
+
+    groups  row groups of a tile; what they leave is done one by one
+    sums    vectors of sums of the widest tile: its row groups times its columns
+    part    where a tile's weights stay near: elements of a row that are summed before the sums go to the
+            output; 0 where a panel stays, whose rows are summed whole
+    """
+
+    groups: int
+    sums: int
+    part: int = 0
+
+
+def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: Target) -> Blocking:
+    """Return the cut for a format's weights and panels of an activation format.
+
+    Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
+    group times a panel, over the whole rows. Of floats the tile is the one that takes the fewest cycles, and
+    of those the least work beside; what has fewer bytes comes by, and a part of a row is what fits there.
+    """
+    if layout.form.kind == "integer":
+        return Blocking(1, activation.columns)
+    convert = activation.name == "f32" and layout.form.element != "f32"
+    groups, columns = min(
+        _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], convert, target)
+    )
+    element = layout.rows * groups * FLOAT_BYTES[layout.form.element]
+    panel = 4 * activation.columns // layout.run
+    step = max(STEP, layout.form.block)
+    part = target.cache_bytes[0] // (element + panel) // step * step
+    return Blocking(groups, groups * columns, max(part, step) if element >= panel else 0)
+
+
+def _tiles(columns: int, target: Target) -> Iterator[tuple[int, int]]:
+    """Row groups and columns of tiles whose operands and sums fit the registers, the widest first."""
+    while columns >= 1:
+        groups = 1
+        while groups * columns + groups + _spread_registers(groups, target) <= target.registers:
+            yield groups, columns
+            groups *= 2
+        columns //= 2
+
+
+def _cost(groups: int, columns: int, convert: bool, target: Target) -> tuple[float, float]:
+    """Of a product of vectors: cycles (the most of multiplying, loading, waiting for a sum), and other work.
+
+    Other work is loads, and conversions where weights are stored as other floats.
+    """
+    products = groups * columns
+    loads = groups + (columns / 4 if target.lane_operands else columns)
+    cycles = max(products / target.multiplies, loads / target.loads, target.latency)
+    return cycles / products, (loads + convert * groups) / products
+
+
+def _spread_registers(groups: int, target: Target) -> int:
+    """Registers that hold items of the columns."""
+    return 0 if groups == 1 and target.broadcast_memory else 1

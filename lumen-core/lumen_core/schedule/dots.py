@@ -1,0 +1,126 @@
+"""Dot products of weight codes with activation codes, as a target has them.
+
+In: operand vectors of the weights (`WeightReader.operands`) and where a panel's codes lie. Out: integer
+totals, a vector of rows for every column; at depth 8, of pairs of columns, each has half of both's rows.
+"""
+
+from __future__ import annotations
+
+from lumen_core.ir.kernel import Type, Value
+from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.spread import Spread
+from lumen_core.schedule.weights import DotPlan
+from lumen_core.target import Target
+
+PIECE = 32  # elements of which a panel keeps the codes of a column side by side
+
+
+class Dots:
+    """The products of row groups of a layout with panels of another."""
+
+    def __init__(self, builder: Builder, layout: WeightLayout, activation: ActivationLayout, target: Target):
+        self.builder = builder
+        self.layout = layout
+        self.activation = activation
+        self.target = target
+        self.lanes = Type("i32", layout.rows)
+
+    def add(
+        self,
+        totals: dict[int, Value],
+        columns: range,
+        operands: list[Value],
+        quants: Value,
+        first: int,
+        plan: DotPlan,
+    ) -> None:
+        """Add the dot products of the operands with the activations from element `first` on to the totals."""
+        if self.activation.side > 1:
+            self.of_pairs(totals, columns, operands, quants, first)
+            return
+        if self.layout.parts > 1:
+            for column in columns:
+                totals[column] = self.alone(totals[column], operands, quants, first)
+            return
+        b, type, count = self.builder, operands[0].type, len(operands)
+        again = first < self.activation.group and count < PIECE // 4 and self.activation.columns > 1
+        skip = first % 16 // 4  # whole loads: they may start before `first` and end behind
+        start, whole = first - 4 * skip, -(-(skip + count) // 4) * 4
+        codes = {
+            column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
+            for column in columns
+        }
+        link = plan.chain or 1
+        for start in range(0, count, link):
+            steps = range(start, min(start + link, count))
+            for column in columns:
+                pairs = [(operands[step], codes[column][skip + step]) for step in steps]
+                if plan.chain:
+                    totals[column] = self.chained(totals[column], pairs)
+                else:
+                    totals[column] = self.one(totals[column], pairs[0], plan)
+
+    def of_pairs(
+        self, totals: dict[int, Value], columns: range, operands: list[Value], quants: Value, first: int
+    ) -> None:
+        """The same for pairs of rows times pairs of columns."""
+        b, type, again = self.builder, operands[0].type, len(operands) < PIECE // 4
+        for pair in columns[:: self.activation.side]:
+            for group in range(0, len(operands), self.activation.side):
+                where = self.activation.code(pair, first + 4 * group)
+                codes = b.load(type, quants, where, align=4, again=again)
+                for part in range(self.activation.side):
+                    values = (totals[pair + part], operands[group + part], codes)
+                    totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
+
+    def alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
+        """The same for pairs of rows times one column: beside it stands one of zeros."""
+        b, parts, eight = self.builder, self.layout.parts, Type("i8", 8)
+        sums, codes = self.halves(total), total
+        for step, operand in enumerate(operands):
+            group, part = divmod(step, parts)
+            if part == 0:
+                column = b.load(eight, quants, self.activation.code(0, first + 8 * group), align=4)
+                both = b.shuffle(column, b.constant(eight, 0), range(16))
+                codes = b.bitcast(both, operand.type)
+            sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
+        return b.shuffle(sums[0], sums[1], self.every_second(0))
+
+    def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
+        """total + the dot products of the pairs, whose products add up in 16 bits."""
+        b, bytes, words = self.builder, Type("i8", 4 * self.layout.rows), Type("i16", 2 * self.layout.rows)
+        in_pairs = self.target.find("maddubs") is not None
+        products: Value | None = None
+        for left, right in pairs:
+            both = (b.bitcast(left, bytes), b.bitcast(right, bytes))
+            if in_pairs:
+                product = b.instruction("maddubs", both, words)
+            else:
+                product = b.mul(*(b.convert(value, "i16") for value in both))
+            products = product if products is None else b.add(products, product)
+        assert products is not None
+        if in_pairs:
+            return b.dot2(total, b.bitcast(products, self.lanes), b.constant(self.lanes, 0x00010001))
+        even, odd = (b.shuffle(products, None, range(first, 4 * self.layout.rows, 2)) for first in (0, 1))
+        return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
+
+    def one(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
+        """total + the dot product of one pair."""
+        b, (operand, activation) = self.builder, pair
+        if plan.left != "magnitude":
+            return b.dot4(total, operand, activation, plan.left)
+        bytes = Type("i8", 4 * self.layout.rows)
+        signed = b.bitxor(b.bitcast(operand, bytes), -128)
+        magnitude = b.bitcast(b.abs(signed), operand.type)
+        turned = b.instruction("sign8", (b.bitcast(activation, bytes), signed), bytes)
+        return b.dot4(total, magnitude, b.bitcast(turned, operand.type), "unsigned")
+
+    def halves(self, rows: Value) -> list[Value]:
+        """Both halves of the rows, each row twice."""
+        half = self.layout.rows // 2
+        masks = ([n // 2 for n in range(first, first + self.layout.rows)] for first in (0, 2 * half))
+        return [self.builder.shuffle(rows, None, mask) for mask in masks]
+
+    def every_second(self, first: int) -> range:
+        return range(first, 2 * self.layout.rows, 2)

@@ -1,0 +1,99 @@
+"""How products are cut: the model's choice for made-up targets, and products of rows in parts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from kit.forms import declarations, form
+
+from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.blocking import Blocking, choose_blocking
+from lumen_core.schedule.matmul import tile_columns
+from lumen_core.target import Target
+
+from .compiled import TARGETS
+from .matrices import multiply, packed, random_activations
+from .test_matmul import close, each_target, matrix
+
+FLOATS = sorted(name for name in declarations() if form(name).kind == "float")
+
+
+def machine(**facts: object) -> Target:
+    """16 lanes, 32 registers, operands spread from memory; two multiplications and loads a cycle."""
+    one = Target("made-up", "", "", (), 64, 32, True, (48 << 10, 1 << 20), ())
+    return replace(one, **facts)  # type: ignore[arg-type]
+
+
+def cut(name: str, target: Target, columns: int = 16) -> Blocking:
+    normal = form(name)
+    layout = WeightLayout(normal, target.lanes, target.depth)
+    return choose_blocking(layout, ActivationLayout(normal.activation, columns, target.depth), target)
+
+
+@pytest.mark.parametrize(
+    ("facts", "columns", "groups", "sums"),
+    [
+        # 16 sums hide a latency of 4 at 2 a cycle; 4 x 4 has them with the fewest loads, 8 for 16 products.
+        ({}, 16, 4, 16),
+        # Four loads a cycle make no tile faster, and it is still the one that loads least.
+        ({"loads": 4}, 16, 4, 16),
+        # Four multiplications a cycle want 16 sums too, which also hide their latency just so.
+        ({"multiplies": 4, "loads": 4}, 16, 4, 16),
+        # A lane of a register is an operand: four columns come with one load, so they may be many.
+        ({"lane_operands": True, "vector_bytes": 16}, 16, 2, 16),
+        # 16 registers hold 8 sums beside their operands.
+        ({"registers": 16, "broadcast_memory": False, "vector_bytes": 32}, 4, 2, 8),
+    ],
+)
+def test_the_tile_of_floats(facts: dict[str, object], columns: int, groups: int, sums: int) -> None:
+    found = cut("f32", machine(**facts), columns)
+    assert (found.groups, found.sums) == (groups, sums)
+
+
+def test_parts_fill_the_nearest_cache() -> None:
+    """A tile's weights and a panel of a part fit there: of f32 4 * 64 + 64 bytes an element."""
+    assert cut("f32", machine()) == Blocking(4, 16, 128)
+    assert cut("f32", machine(cache_bytes=(96 << 10, 1 << 20))).part == 256
+    assert cut("f16", machine()) == Blocking(2, 16, 384), "of wide tiles fewer weights are converted"
+    assert cut("bf16", machine()).part == 256
+    assert cut("f32", machine(cache_bytes=(1 << 10, 1 << 20))).part == 64
+
+
+def test_what_has_fewer_bytes_comes_by() -> None:
+    """Two row groups of four lanes are 32 bytes an element, a panel of 16 columns 64."""
+    arm = machine(lane_operands=True, vector_bytes=16)
+    assert cut("f32", arm).part == 0
+    assert cut("f32", machine()).part > 0
+
+
+def test_codes_are_multiplied_over_whole_rows() -> None:
+    assert cut("q4_k", machine()) == Blocking(1, 16)
+
+
+@each_target
+@pytest.mark.parametrize("name", FLOATS)
+def test_rows_in_parts(name: str, target: Target) -> None:
+    """Caches so small that rows are cut in parts for 37 tokens; any share of the rows has the same bits."""
+    normal, rows = form(name), 5 * target.lanes + 3
+    small = replace(target, cache_bytes=(4 << 10, 8 << 10))
+    length = 2 * cut(name, small, tile_columns(small)).part + (normal.block if normal.block > 1 else 7)
+    raw = matrix(normal, rows, length)
+    weights = packed(normal, small, raw)
+    for tokens in (3, 37):
+        activations = random_activations(normal, tokens, length)
+        before = np.random.default_rng(1).standard_normal((tokens, rows)).astype(np.float32)
+        for held in (None, before):
+            whole = multiply(normal, small, weights, rows, activations, tile_columns(small), held)
+            close(whole, name, raw, activations.values, 0 if held is None else held)
+            for parts in (2, 5):
+                split = multiply(normal, small, weights, rows, activations, tile_columns(small), held, parts)
+                np.testing.assert_array_equal(split, whole)
+
+
+def test_every_target_has_a_tile() -> None:
+    for target in TARGETS:
+        cuts = {name: cut(name, target, tile_columns(target)) for name in FLOATS}
+        assert all(1 <= found.groups <= found.sums < target.registers for found in cuts.values())
+        assert all(cuts[name].part > 0 for name in ("f32", "f16", "bf16")), "what the test above is about"
