@@ -14,6 +14,7 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
 from lumen_core.schedule.rounding import float_bits
+from lumen_core.schedule.trees import load_row_factor
 from lumen_core.schedule.weights import emit_places
 from lumen_core.target import Target
 
@@ -119,8 +120,12 @@ class Append:
         weights = WeightLayout(form, layout.rows)
         count = layout.size // form.block
         emit_encode(b, form, self.scratch, self.blocks, count)
+        if form.row is not None:
+            factors = b.offset(tile, weights.blocks_bytes(count))
+            b.store(load_row_factor(b, form, self.blocks), b.offset(factors, b.mul(token, 4)), align=4)
+        blocks = b.offset(self.blocks, form.header_bytes)
         with b.loop(0, count) as block:
-            source = b.offset(self.blocks, b.mul(block.index, form.block_bytes))
+            source = b.offset(blocks, b.mul(block.index, form.block_bytes))
             codes, scales = emit_places(b, weights, tile, block.index)
             emit_pack_block(b, weights, source, codes, scales, token, self.codes)
 

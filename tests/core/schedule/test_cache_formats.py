@@ -28,7 +28,7 @@ from .compiled import TARGETS, compiled
 from .test_attention import TEXT, attend
 
 HEADS, GROUPS, SIZE = 6, 2, 128
-USUAL = ("q8_0", "q4_0", "q4_1", "iq4_nl", "mxfp4", "q4_k")
+USUAL = ("ct_nvfp4", "q8_0", "q4_0", "q4_1", "iq4_nl", "mxfp4", "q4_k")
 
 
 def _size(name: str) -> int:
@@ -59,21 +59,25 @@ each_target = pytest.mark.parametrize(
 )
 
 
-def test_every_format_suits_but_those_of_whole_rows() -> None:
-    integers = {name for name in Registry.load().formats if form(name).kind == "integer"}
-    assert integers - set(FORMATS) == {name for name in integers if form(name).header_bytes}
+def test_every_installed_format_suits_heads_that_its_blocks_divide() -> None:
+    assert set(FORMATS) == {name for name in Registry.load().formats if form(name).kind == "integer"}
     for name in ("q4_k", "iq2_s"):
         with pytest.raises(UnsupportedFormatError, match="blocks of 256"):
             check_cache_format(form(name), SIZE, "keys")
-    with pytest.raises(UnsupportedFormatError, match="has no place in a page"):
-        check_cache_format(form("ct_nvfp4"), SIZE, "keys")
+    for name, why in (
+        ("gptq_f16_8_all+z", "more than one factor"),
+        ("gptq_f16_4_128+z", "not one stored number"),
+    ):
+        with pytest.raises(UnsupportedFormatError, match=why):
+            check_cache_format(form(name), SIZE, "keys")
 
 
 def encoded(name: str, target: Target, rows: np.ndarray) -> np.ndarray:
     """Return the bytes that the compiled encoder makes of rows."""
     kept = form(name)
     blocks = np.full((*rows.shape[:-1], kept.row_bytes(rows.shape[-1])), 0xFF, np.uint8)
-    _encoder(name, target)(np.ascontiguousarray(rows), blocks, rows.size // kept.block)
+    for row, made in zip(rows.reshape(-1, rows.shape[-1]), blocks.reshape(-1, blocks.shape[-1]), strict=True):
+        _encoder(name, target)(np.ascontiguousarray(row), made, len(row) // kept.block)
     return blocks
 
 
@@ -83,7 +87,7 @@ def _encoder(name: str, target: Target) -> Callable[..., object]:
 
 
 @each_target
-@each_format(*USUAL, "iq2_s", "iq1_m")
+@each_format(*USUAL, "iq2_s", "iq1_m", "iq4_ks")
 def test_the_encoder_comes_near_the_one_that_searches(name: str, target: Target) -> None:
     random = np.random.default_rng(1)
     rows = random.standard_normal((200, _size(name))).astype(np.float32)
