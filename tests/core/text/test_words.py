@@ -16,7 +16,7 @@ from kit.vocabularies import byte_level
 import lumen_core.text.words as module
 from lumen_core.errors import TokenizerError
 from lumen_core.text.encoders import SHORT_TEXT, ByteLevel, cutter
-from lumen_core.text.huggingface import cuts_of
+from lumen_core.text.json_encoder import cuts_of
 from lumen_core.text.pretokenizers import CLAUSES, CUTS, NOWHERE, PRETOKENIZERS, WORDS
 from lumen_core.text.vocabulary import Vocabulary
 from lumen_core.text.words import WordEncoder, run
