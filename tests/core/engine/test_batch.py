@@ -202,7 +202,7 @@ def test_a_model_closed_in_the_middle(tiny, opened) -> None:
             list(pieces)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.data())
 def test_pages_are_never_written_by_two(data: st.DataObject) -> None:
     """Whatever sequences do: where one writes next, nobody else reads; and all pages come back."""
