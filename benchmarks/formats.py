@@ -57,10 +57,16 @@ def main() -> None:
     chosen.output.write_text(page(found), encoding="utf-8")
 
 
+# Of checkpoint directories: as their usual settings are, stored in blocks as they are run.
+SCHEMES = ("gptq_f16_4_128+z", "awq_f16_128+z", "ct_packed_bf16_4_1_128", "ct_int_bf16_1_all", "ct_nvfp4",
+           "fp8_e4m3_f32_128_128")  # fmt: skip
+
+
 def shipped() -> list[str]:
-    """The formats of GGUF files."""
+    """The formats of GGUF files, and usual ones of checkpoint directories."""
     entries = Registry.load().formats.items()
-    return [name for name, entry in entries if entry.distribution == "lumen-quant-gguf" and name != "f32"]
+    files = [name for name, entry in entries if entry.distribution == "lumen-quant-gguf" and name != "f32"]
+    return [*files, *SCHEMES]
 
 
 def measure(name: str, folder: Path, repetitions: int) -> dict[str, float | None]:

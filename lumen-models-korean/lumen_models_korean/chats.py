@@ -85,6 +85,7 @@ SOLAR_OPEN = ChatFamily(
     shown=("<|tool_call:begin|>", "<|tool_call:name|>", "<|tool_call:args|>", "<|tool_call:end|>"),
     template=templates.SOLAR_OPEN,
     ends=("<|flush|>", "<|calls|>", "<|endoftext|>"),
+    end_thinking="<|end|><|begin|>assistant<|content|>",
     on={"reasoning_effort": "high"},
     off={"reasoning_effort": "minimal"},
     tools="tokens",

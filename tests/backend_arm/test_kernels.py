@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from core.schedule.matrices import multiply, packed, random_activations
-from core.schedule.test_matmul import close, lengths, matrix
+from core.schedule.test_matmul import WITH_MINIMUMS, close, lengths, matrix
 from core.schedule.test_matmul import test_extreme_codes_give_exact_integers as exact_integers
+from core.schedule.test_matmul import test_largest_minimums_give_exact_integers as exact_minimums
 from kit.emulator import MISSING, TARGETS
 from kit.forms import declarations, form
 
@@ -51,3 +52,9 @@ def test_matmul(name: str, target: Target) -> None:
 @each_integer_form
 def test_extreme_codes(name: str, target: Target) -> None:
     exact_integers(name, target)
+
+
+@each_target
+@pytest.mark.parametrize("name", WITH_MINIMUMS)
+def test_largest_minimums(name: str, target: Target) -> None:
+    exact_minimums(name, target)

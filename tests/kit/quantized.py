@@ -46,12 +46,16 @@ def e4m3(codes: np.ndarray) -> np.ndarray:
 
 
 def gptq(
-    bits: int, group: int, ordered: bool = False, symmetric: bool = False, second: bool = False
-) -> Scheme:
+    bits: int, group: int, ordered: bool = False, symmetric: bool = False, second: bool = False,
+    alike: bool = False,
+) -> Scheme:  # fmt: skip
+    """alike: columns of all weights are in one order, as those are that read the same activations"""
+
     def make(random: np.random.Generator, n: int, k: int) -> tuple[Arrays, np.ndarray]:
         size = k if group == -1 else group
         groups = np.arange(k) // size
-        groups = random.permutation(groups) if ordered else groups
+        shuffling = np.random.default_rng(k) if alike else random
+        groups = shuffling.permutation(groups) if ordered else groups
         codes = random.integers(0, 1 << bits, (n, k))
         zeros = random.integers(1, 1 << bits, (n, k // size))
         zeros = np.full_like(zeros, 1 << bits - 1) if symmetric else zeros
@@ -181,7 +185,8 @@ def float4(micro: bool) -> Scheme:
 SCHEMES: dict[str, Scheme] = {
     "gptq_2": gptq(2, 32), "gptq_3_ordered": gptq(3, 32, ordered=True),
     "gptq_4_symmetric": gptq(4, 32, symmetric=True), "gptq_4_ordered": gptq(4, 32, ordered=True),
-    "gptq_4_rows": gptq(4, -1), "gptq_8_v2": gptq(8, 32, second=True),
+    "gptq_4_alike": gptq(4, 32, ordered=True, alike=True), "gptq_4_rows": gptq(4, -1),
+    "gptq_8_v2": gptq(8, 32, second=True),
     "awq": awq(32), "packed": packed_integers(True), "packed_asymmetric": packed_integers(False),
     "int8_channel": int8("channel"), "int8_tensor": int8("tensor"), "fp8_block": float8("block"),
     "fp8_channel": float8("channel"), "fp8_tensor": float8("tensor"), "nvfp4": float4(False),

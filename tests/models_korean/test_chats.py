@@ -74,7 +74,10 @@ def test_hyperclova_x_goes_on_after_its_thoughts() -> None:
 def test_solar_open_ends_no_turn_with_a_section() -> None:
     assert "<|end|>" not in chats.SOLAR_OPEN.ends
     stream = "<|think|>생각<|end|><|begin|>assistant<|content|>답<|end|>"
-    assert parts(chats.SOLAR_OPEN, "<|begin|>assistant", stream) == [("reasoning", "생각"), ("answer", "답")]
+    expected = [("reasoning", "생각"), ("answer", "답")]
+    assert parts(chats.SOLAR_OPEN, "<|begin|>assistant", stream) == expected
+    cut = f"<|think|>생각{chats.SOLAR_OPEN.end_thinking}답<|end|>"
+    assert parts(chats.SOLAR_OPEN, "<|begin|>assistant", cut) == expected
 
 
 def test_exaone_and_qwen_think_between_tags() -> None:

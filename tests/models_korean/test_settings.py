@@ -13,6 +13,7 @@ from kit.tiny_checkpoints import write
 
 from lumen_core.engine.binding import bind, load_page
 from lumen_core.engine.convert import convert
+from lumen_core.engine.footprint import footprint
 from lumen_core.engine.identify import identify
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError
@@ -157,3 +158,14 @@ def test_a_files_own_settings_are_reported_too(tmp_path: Path) -> None:
         page = load_page(REGISTRY, "llama")[1]
         assert bind(page, file).remarks == ("llama.logit_scale = 2.0 is not used",)
         assert bind(page, file).remarks[0] in identify(file, REGISTRY).remarks
+
+
+def test_a_context_may_go_as_far_as_positions_are_stretched(tmp_path: Path) -> None:
+    """YaRN as it is put into a config to read longer texts: 4 times the 512 tokens of the training."""
+    yarn = {**YARN, "original_max_position_embeddings": 512}
+    with opened("qwen3", tmp_path, max_position_embeddings=512, rope_parameters=yarn) as file:
+        assert [footprint(file, REGISTRY, asked).context for asked in (None, 0, 2048)] == [512, 512, 2048]
+        with pytest.raises(LumenError, match=r"1 to 2048 tokens .as far as positions are stretched"):
+            footprint(file, REGISTRY, 2049)
+    with opened("llama", tmp_path) as file, pytest.raises(LumenError, match=r"tokens .the model's training"):
+        footprint(file, REGISTRY, 2048)

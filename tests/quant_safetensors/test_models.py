@@ -51,3 +51,14 @@ def test_logits_are_those_of_the_decoded_weights(name: str, tmp_path: Path) -> N
     # What decodes token by token is what reads a whole text.
     chosen = again[np.arange(len(tokens)), tokens]
     assert (again.max(-1) - chosen <= 1e-4 * np.abs(again).max()).all()
+
+
+@pytest.mark.parametrize(("name", "count"), [("gptq_4_ordered", 7), ("gptq_4_alike", 4)])
+def test_matrices_in_one_order_share_the_activations(name: str, count: int, tmp_path: Path) -> None:
+    """Those of queries, keys and values, and both into the hidden layer: brought into that order once."""
+    scheme = quantized.SCHEMES[name]
+    stored, _ = quantized.quantized(checkpoints.weights("qwen3"), scheme)
+    directory = quantized.write(tmp_path / "quantized", "qwen3", stored, scheme.config)
+    with lumen.load(directory, context=64, threads=1, target=EXACT) as model:
+        block = model._session.lowered.function("block")
+    assert [operation.name for operation in block.operations].count("reorder") == count

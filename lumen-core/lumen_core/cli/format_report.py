@@ -32,8 +32,15 @@ def checked(file: str, registry: Registry, target: str | None, speed: bool, json
     """Check every format of a file (or one that is installed); return whether all is well."""
     declarations = _declarations(file, registry)
     targets = _targets(registry, target)
+    others = [] if target else _others(registry, targets)
     installed = _installed(registry)
-    reports = [_report(item, targets, installed, speed) for item in declarations]
+    reports = [_report(item, targets, others, installed, speed) for item in declarations]
+    for item in declarations:
+        if Path(file).exists() and item.name in registry.formats:
+            owner = registry.formats[item.name].distribution
+            note(
+                f"{owner} has a format {item.name} too; a package with another one would be refused beside it"
+            )
     if json:
         print_json(reports)
     else:
@@ -73,6 +80,12 @@ def _targets(registry: Registry, name: str | None) -> list[Target]:
     return found
 
 
+def _others(registry: Registry, targets: Sequence[Target]) -> list[Target]:
+    """The targets of installed backends that this machine does not run."""
+    backends = [entry.value for entry in registry.backends.values() if entry.value.systems]
+    return [target for backend in backends for target in backend.targets if target not in targets]
+
+
 def _installed(registry: Registry) -> dict[str, NormalForm]:
     from lumen_core.quant.analyse import analyse
 
@@ -86,13 +99,17 @@ def _installed(registry: Registry) -> dict[str, NormalForm]:
 
 
 def _report(
-    declaration: ast.Format, targets: list[Target], installed: dict[str, NormalForm], speed: bool
+    declaration: ast.Format,
+    targets: list[Target],
+    others: list[Target],
+    installed: dict[str, NormalForm],
+    speed: bool,
 ) -> dict[str, Any]:
     from lumen_core.engine import format_check, format_quality
     from lumen_core.quant.analyse import analyse
 
     form = analyse(declaration)
-    findings = [asdict(finding) for finding in format_check.check(declaration, form, targets)]
+    findings = [asdict(finding) for finding in format_check.check(declaration, form, targets, others)]
     forms = [form, *format_quality.neighbours(form, installed)]
     report: dict[str, Any] = {
         "name": form.name,

@@ -78,7 +78,7 @@ def compile_ahead(
     path = registry.file(model)
     with registry.reader(path).open(path) as file:
         session = compile_model(registry, file, chosen, threads, cache, linker=packers_for(here))
-        length = min(context or 4096, session.bound.context)
+        length = min(context or 4096, session.bound.reach)
         memory = Memory(session, file, length, threads, 0, progress or (lambda *_: None))
         Sampling(temperature=0).write(memory.settings)
         conversation = memory.sequence()

@@ -32,6 +32,7 @@ class BoundModel:
 
     weights  model weights by name
     layers   weights of every layer by name; a weight that only some layers have is missing in the others
+    context  tokens of a text in training
     remarks  settings of the file that nothing computes with
     """
 
@@ -42,18 +43,30 @@ class BoundModel:
     remarks: tuple[str, ...] = ()
 
     @property
+    def reach(self) -> int:
+        """Tokens that positions reach: those of the training, or as far as the file stretches them."""
+        scalings = self.configuration.scalings.values()
+        return max([self.context, *(int(one.factor * one.original) for one in scalings)])
+
+    @property
     def parameters(self) -> int:
         """Numbers in all tensors, each counted once."""
         seen = {id(t): t for table in (self.weights, *self.layers) for t in table.values()}
         return sum(int(np.prod(t.shape, dtype=object)) for t in seen.values() if t.name)
 
 
-def context_length(asked: int | None, trained: int) -> int:
-    """Return the tokens that a conversation may have: as asked, all for 0, else a modest default."""
+def context_length(asked: int | None, bound: BoundModel) -> int:
+    """Return the tokens that a conversation may have: as asked, those of the training for 0, else a few.
+
+    Where a file stretches its positions (YaRN), what is asked for may go beyond the training.
+    """
     if asked is None or asked == 0:
-        return min(trained, DEFAULT_CONTEXT) if asked is None else trained
-    if not isinstance(asked, int) or not 1 <= asked <= trained:
-        raise LumenError(f"the context must be 1 to {trained} tokens (the model's training), found {asked!r}")
+        return min(bound.context, DEFAULT_CONTEXT) if asked is None else bound.context
+    if not isinstance(asked, int) or not 1 <= asked <= bound.reach:
+        limit = (
+            "the model's training" if bound.reach == bound.context else "as far as positions are stretched"
+        )
+        raise LumenError(f"the context must be 1 to {bound.reach} tokens ({limit}), found {asked!r}")
     return asked
 
 

@@ -6,6 +6,7 @@ In: a model and messages.  Out: a `Turn` to be read while it comes, then its `Re
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -122,10 +123,11 @@ class Turn:
         )
         run.before = before
         self.tokens.append(run.tokens)
-        for piece in self.model.pieces(run):
-            yield from channels.push(piece)
-            if channels.channel == until:
-                return
+        with closing(self.model.pieces(run)) as pieces:
+            for piece in pieces:
+                yield from channels.push(piece)
+                if channels.channel == until:
+                    return
         self.over = run.finish_reason == "stop" or run.limit != most
 
     def prompt(self) -> str:
@@ -181,7 +183,7 @@ def chat_prompt(path: Path, tokenizer: Tokenizer, family: ChatFamily | None, mes
     # of its family, which templates look for.
     marks = frozenset(family.marks) if family is not None else frozenset()
     try:
-        shielded = [for_template(_shielded(tokenizer, message, marks)) for message in messages]
+        shielded = [_shielded(tokenizer, message, marks) for message in messages]
         if variables.get("tools"):
             variables = {**variables, "tools": _texts(variables["tools"], tokenizer.shield)}
     except RecursionError:
@@ -195,7 +197,8 @@ def _shielded(tokenizer: Tokenizer, message: Mapping[str, Any], marks: frozenset
     if not isinstance(message, Mapping):
         raise TemplateError(f"a message is a table with role and content, not a {type(message).__name__}")
     kept = marks if message.get("role") == "assistant" else frozenset[str]()
-    found: Mapping[str, Any] = _texts(message, lambda text: tokenizer.shield(text, kept))
+    # Arguments in JSON are taken apart first: an escape in them would hide a name.
+    found: Mapping[str, Any] = _texts(for_template(message), lambda text: tokenizer.shield(text, kept))
     return found
 
 

@@ -60,7 +60,7 @@ def footprint(
     check_cache_format(kept.keys, size, "keys")
     check_cache_format(kept.values, size, "values")
     layer = CacheLayout(heads, size, 16, kept.keys, kept.values).layer_bytes
-    wanted = context_length(context, bound.context)
+    wanted = context_length(context, bound)
     pools = plan_pools(_windows(module, model, bound, registry), layer, wanted)
     return Footprint(
         wanted,

@@ -16,6 +16,7 @@ import numpy as np
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
 from lumen_core.dsl import ast
+from lumen_core.engine.coverage import USES, coverage
 from lumen_core.engine.encoders import compile_encoder
 from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
@@ -51,8 +52,10 @@ class Finding:
     detail: str
 
 
-def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) -> Iterator[Finding]:
-    """Run every test."""
+def check(
+    declaration: ast.Format, form: NormalForm, targets: Sequence[Target], others: Sequence[Target] = ()
+) -> Iterator[Finding]:
+    """Run every test; for targets that this machine does not run, `others`, build every kernel."""
     tests: list[tuple[str, Callable[[], str]]] = [
         ("codes against the declaration", lambda: _codes(declaration, form)),
         ("storing is the inverse of reading", lambda: _storing(form)),
@@ -65,6 +68,8 @@ def check(declaration: ast.Format, form: NormalForm, targets: Sequence[Target]) 
             (f"{target.name}: matmul", lambda t=target: _matmul(form, t)),  # type: ignore[misc]
             (f"{target.name}: quantizer", lambda t=target: _compiled_quantizer(form, t)),  # type: ignore[misc]
         ]
+    for target in others:
+        tests.append((f"{target.name}: built", lambda t=target: _built(form, t)))  # type: ignore[misc]
     for name, test in tests:
         try:
             yield Finding(name, True, test())
@@ -215,6 +220,13 @@ def _compiled_quantizer(form: NormalForm, target: Target) -> str:
 def _relative(found: np.ndarray, wanted: np.ndarray) -> float:
     difference = found.astype(np.float64) - wanted
     return float(np.sqrt(np.square(difference).mean() / np.square(wanted.astype(np.float64)).mean()))
+
+
+def _built(form: NormalForm, target: Target) -> str:
+    (row,) = coverage([form], [target])
+    needed = [use for use in USES if use in row.missing and use != "KV"]
+    _require(not needed, "; ".join(f"{use}: {row.missing[use]}" for use in needed))
+    return ", ".join(use for use in USES if use not in row.missing)
 
 
 def _overflow(form: NormalForm, target: Target) -> str:

@@ -65,7 +65,10 @@ def gathered_file(registry: Registry, file: ModelFile) -> ModelFile:
     for name, tensor in file.tensors.items():
         entry = registry.declarations.get(tensor.format)
         module, _, suffix = name.rpartition(".")
-        if entry is None or suffix != BLOCKS or all(field.origin is None for field in entry.value.fields):
+        if entry is None or suffix != BLOCKS:
+            continue
+        elsewhere = [field.origin is not None for field in entry.value.fields]
+        if not any(elsewhere) or all(elsewhere):  # whole rows: nothing lies beside them
             continue
         parts = {BLOCKS: tensor}
         for field in entry.value.fields:

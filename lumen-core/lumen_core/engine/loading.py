@@ -76,7 +76,7 @@ def load(
                 registry, file, chosen, threads, objects, profile=profile, kv_format=kv_format
             )
             team = Team(threads, session.library)
-            window = context_length(context, session.bound.context)
+            window = context_length(context, session.bound)
             memory = Memory(
                 session, file, window, threads, team.yield_function, progress or _silent, sequences
             )

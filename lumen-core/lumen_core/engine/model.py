@@ -10,7 +10,7 @@ Several models may live in a process; one model serves one generation at a time 
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import Any
@@ -299,7 +299,7 @@ class Model:
         names = set(self.family.ends)
         return frozenset(number for number, text in enumerate(self.tokenizer.vocabulary) if text in names)
 
-    def pieces(self, run: Run) -> Iterator[str]:
+    def pieces(self, run: Run) -> Generator[str]:
         with self._lock:
             self._require_open()
             try:

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lumen_core.engine.chosen_formats import chosen_formats
 from lumen_core.engine.convert import portable
 from lumen_core.engine.encoders import compile_encoder
 from lumen_core.engine.session import file_formats, format_identities, load_formats
@@ -106,13 +107,13 @@ def plan(
     layers = file.metadata.get(f"{file.architecture}.block_count")
     shapes = {name: tensor.shape for name, tensor in file.tensors.items()}
     count = layers if isinstance(layers, int) else 0
-    chosen = _formats(reader, registry, mixture, shapes, count, importance is not None)
+    chosen = chosen_formats(reader, registry, mixture, shapes, count, importance is not None)
     poor = reader.want_importance(mixture, chosen) if reader.want_importance and importance is None else []
     wanted: dict[str, str] = {}
     for pattern, format in overrides:
         names = _matching(pattern, shapes)
         for name in names:
-            chosen |= _formats(reader, registry, f"pure-{format}", {name: shapes[name]}, 0, False)
+            chosen |= chosen_formats(reader, registry, f"pure-{format}", {name: shapes[name]}, 0, False)
             wanted[name] = format
     forms = file_formats(registry, file) | load_formats(registry, set(chosen.values()))
     if not requantize:
@@ -128,30 +129,6 @@ def plan(
         _require_match(importance, changes)
     identities = format_identities(registry, forms)
     return Job(file, reader, mixture, tuple(changes), forms, identities, importance, tuple(poor))
-
-
-def _formats(
-    reader: Reader,
-    registry: Registry,
-    mixture: str,
-    shapes: Mapping[str, tuple[int, ...]],
-    layers: int,
-    importance: bool,
-) -> dict[str, str]:
-    """The container's choice; a format that it does not know goes to every matrix whose rows it divides."""
-    assert reader.formats is not None
-    try:
-        return reader.formats(mixture, shapes, layers, importance)
-    except UnsupportedFormatError:
-        name = mixture.removeprefix("pure-")
-        if name not in registry.formats:
-            raise
-    block = registry.format(name).length
-    usual = reader.formats("pure-f16", shapes, layers, importance)
-    return {
-        tensor: name if format == "f16" and not shapes[tensor][-1] % block else format
-        for tensor, format in usual.items()
-    }
 
 
 def _matching(pattern: str, names: Mapping[str, object]) -> list[str]:

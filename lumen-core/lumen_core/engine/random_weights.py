@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from lumen_core.quant.encode import encode
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.store import float_bytes
 from lumen_core.quant.stored_floats import store_everywhere
@@ -25,6 +26,7 @@ class RandomBlocks:
     def __init__(self, form: NormalForm):
         self.form = form
         self._fields: list[tuple[FloatField, float]] = []  # with the value that gives spread 1
+        self._ones: list[FloatField] = []  # factors beside them
         self._signs = False
         if form.kind != "float":
             self._calibrate()
@@ -62,10 +64,9 @@ class RandomBlocks:
         spread = float(decoded.std(dtype=np.float64))
         # codes that lean to one side are balanced by scales of both signs
         self._signs = not offset and bool(abs(decoded.mean(dtype=np.float64)) > 0.02 * spread)
-        for index, field in enumerate(scale):
-            self._fields.append((field, 1 / spread if index == 0 else 1.0))
-        for index, field in enumerate(offset):
-            self._fields.append((field, level / spread if index == 0 else 1.0))
+        self._fields = [(field, 1 / spread) for field in scale[:1]]
+        self._fields += [(field, level / spread) for field in offset[:1]]
+        self._ones = [*scale[1:], *offset[1:]]
 
     def rows(
         self, generator: np.random.Generator, count: int, columns: int, spread: float
@@ -79,11 +80,15 @@ class RandomBlocks:
     def _some(self, generator: np.random.Generator, rows: int, columns: int, spread: float) -> np.ndarray:
         if self.form.kind == "float":
             values = generator.standard_normal(rows * columns, np.float32) * np.float32(spread)
-            return float_bytes(values, self.form.element)
+            if self.form.scale is None and self.form.row is None:
+                return float_bytes(values, self.form.element)
+            return encode(self.form, values.reshape(rows, columns)).reshape(-1)
         blocks = self._bits(generator, rows * columns // self.form.block)
         strength = generator.random(len(blocks), np.float32) + np.float32(0.5)
         if self._signs:
             strength[generator.random(len(blocks), np.float32) < 0.5] *= -1
+        for field in self._ones:
+            self._set(blocks, field, np.ones(len(blocks)))
         for field, value in self._fields:
             self._set(blocks, field, strength * np.float32(value * spread))
         return self.form.rows(blocks.reshape(rows, columns // self.form.block, -1)).reshape(-1)

@@ -102,22 +102,41 @@ def lower(module: TypedModule, model: TypedModel, bound: BoundModel, formats: Fo
     result = Lowered()
     common = {name: tensor.format for name, tensor in bound.weights.items()}
 
-    def add(step: str, weight_formats: Mapping[str, str], settings: Mapping[str, int] | None = None) -> None:
-        function = lower_step(module, model, step, bound.configuration, weight_formats, formats, settings)
+    def add(
+        step: str,
+        weight_formats: Mapping[str, str],
+        settings: Mapping[str, int] | None = None,
+        orders: Mapping[str, str] | None = None,
+    ) -> None:
+        function = lower_step(
+            module, model, step, bound.configuration, weight_formats, formats, settings, orders
+        )
         result.tensor.append(function)
         result.fused.extend(run_passes(Module([function])))
 
     for number, layer in enumerate(bound.layers):
         settings = bound.configuration.of_layer(number)
         formats_of = {name: tensor.format for name, tensor in layer.items()}
-        signature = (*(formats_of.get(name) for name in model.layer_weights), *settings.values())
+        orders = _equal_orders(layer)
+        names = model.layer_weights
+        signature = (*map(formats_of.get, names), *map(orders.get, names), *settings.values())
         if signature not in result.variants:
             result.variants[signature] = len(result.variants)
-            add("block", common | formats_of, settings)
+            add("block", common | formats_of, settings, orders)
         result.layer_variants.append(result.variants[signature])
     add("embed", common)
     add("head", common)
     return result
+
+
+def _equal_orders(layer: Mapping[str, FileTensor]) -> dict[str, str]:
+    """Of each weight with sorted columns, the first one whose columns are in the same order."""
+    found: dict[bytes, str] = {}
+    return {
+        name: found.setdefault(tensor.order.tobytes(), name)
+        for name, tensor in layer.items()
+        if tensor.order is not None
+    }
 
 
 @dataclass

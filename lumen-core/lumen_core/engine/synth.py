@@ -17,12 +17,13 @@ import numpy as np
 from lumen_core.dsl.configuration import Configuration, configure
 from lumen_core.dsl.library import load
 from lumen_core.dsl.typed import TypedModel, TypedWeight
+from lumen_core.engine.chosen_formats import chosen_formats
 from lumen_core.engine.random_weights import RandomBlocks
+from lumen_core.engine.session import format_identities, load_formats
 from lumen_core.engine.shapes import Shape, shape
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
-from lumen_core.quant.analyse import analyse
 from lumen_core.quant.store import float_bytes
 from lumen_core.text.vocabulary import CHARACTER_OF_BYTE, CONTROL, NORMAL, UNUSED
 from lumen_core.weights.model_file import TensorPlan
@@ -47,7 +48,7 @@ def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: st
                registry: Registry | None = None, container: str = "gguf") -> Path:  # fmt: skip
     """Write a model file; an existing one is replaced only when the new one is complete.
 
-    format      one format for all matrices or a mixture ("q4_k_m"), as the container names them
+    format      any declared format, for all matrices that it fits, or a mixture ("q4_k_m") of the container
     vocabulary  a file whose tokenizer is taken; None makes a small one of the 256 bytes
     overrides   fields of the shape to change, e.g. {"layers": 1}
     """
@@ -65,18 +66,18 @@ def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: st
     numbers = {**sizes.metadata(), "vocab_size": rows}
     tensors = list(_tensors(model, configure(model, numbers.get), sizes))
     matrices = {tensor.name: tensor.shape for tensor in tensors if tensor.chosen}
-    formats = reader.formats(format, matrices, sizes.layers, False)
-    plan = [TensorPlan(tensor.name, formats.get(tensor.name, "f32"), tensor.shape) for tensor in tensors]
+    formats = chosen_formats(reader, registry, format, matrices, sizes.layers, False)
+    forms = load_formats(registry, {*formats.values(), "f32"})
+    identities = format_identities(registry, forms)
+    chosen = [(tensor, formats.get(tensor.name, "f32")) for tensor in tensors]
+    plan = [TensorPlan(tensor.name, kind, tensor.shape, identities[kind]) for tensor, kind in chosen]
     metadata = {
         "general.architecture": sizes.architecture,
         "general.name": f"{name} with random weights, seed {seed}",
         **{f"{sizes.architecture}.{key}": value for key, value in numbers.items()},
         **words,
     }
-    makers = {
-        format: RandomBlocks(analyse(registry.format(format)))
-        for format in dict.fromkeys(entry.format for entry in plan)
-    }
+    makers = {kind: RandomBlocks(forms[kind]) for kind in dict.fromkeys(entry.format for entry in plan)}
     writer = reader.create(path, metadata, plan)
     try:
         for entry in plan:

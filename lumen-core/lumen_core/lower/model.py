@@ -45,10 +45,12 @@ def lower_step(
     weight_formats: Mapping[str, str],
     formats: Mapping[str, Any],
     layer: Mapping[str, int] | None = None,
+    orders: Mapping[str, str] | None = None,
 ) -> Function:
     """Return one of the model's functions with everything that it calls inlined.
 
-    layer  the settings of the layer that a block is lowered for (`i1[L]` on the page)
+    layer   the settings of the layer that a block is lowered for (`i1[L]` on the page)
+    orders  of a weight with sorted columns, the first one whose columns are in the same order
     """
     if step not in model.functions:
         raise ModelError(f"the model {model.name} has no fn {step}")
@@ -77,8 +79,10 @@ def lower_step(
         outer[name] = builder.argument(substitution.type(type), name)
         element = outer[name].type.element
         if is_weight(element) and element in formats and formats[element].ordered:
-            order = order_name(name)
-            outer[order] = builder.argument(TensorType("i32", outer[name].type.shape[-1:]), order)
+            first, columns = order_name((orders or {}).get(name, name)), outer[name].type.shape[-1:]
+            if first not in outer:
+                outer[first] = builder.argument(TensorType("i32", columns), first)
+            outer[order_name(name)] = outer[first]
     _require_known(model, builder.block.arguments, config)
     finish(lowering, function, arguments)
     _drop_unread(builder, {*arguments, *model.caches})

@@ -125,6 +125,12 @@ class _Analysis(Evaluation):
         for key, others in scales.items():
             if key != coded[0]:
                 offset = _scale(others[None], *key)
+        if offset is not None and row is None and not offset.floats and offset.integer is None:
+            raise Wrong(
+                f"{offset.constant:g} is added to every weight, whatever its scale",
+                where,
+                "put a zero point in parentheses with the codes: d * (codes - 8)",
+            )
         form = NormalForm(
             declaration.name,
             block,

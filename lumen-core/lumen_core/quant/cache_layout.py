@@ -34,7 +34,7 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
     if size % form.block:
         raise refuse(f"its blocks of {form.block} do not divide heads of {size}")
     if form.row is not None or form.header_bytes or form.ordered:
-        raise refuse("a row of weights stores more than its blocks")
+        raise refuse("what a row of weights stores beside its blocks has no place in a page of tokens")
     if form.kind == "float":
         if is_small(form.element) or form.scale is not None or form.block != 1:
             raise refuse(f"numbers cannot be written as {form.element} while a text is read")

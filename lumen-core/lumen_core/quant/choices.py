@@ -12,7 +12,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.quant.integers import OPERATORS, BitField, Combined, Integers, Lookup
+from lumen_core.quant.integers import OPERATORS, ZERO, BitField, Combined, Integers, Lookup
 from lumen_core.quant.store import store_bits
 
 _WIDEST = 16  # bits of a field whose contents are listed
@@ -78,6 +78,13 @@ def choice(node: Integers, name: str) -> Choice:
     field = _leaf(node)
     if field is None or field.width > _WIDEST or field.count != node.count:
         raise UnsupportedFormatError(f"{name} computes a number in a way that no quantizer is derived for")
+    bits = [bit for source in field.sources for bit in source if bit != ZERO]
+    if len(set(bits)) < len(bits):
+        shared = next(bit for bit in bits if bits.count(bit) > 1)
+        raise UnsupportedFormatError(
+            f"{name}: bit {shared & 7} of byte {shared >> 3} of the block is part of {bits.count(shared)} "
+            "numbers, which no quantizer can choose alone; if each shall have its own, enlarge the field"
+        )
     used = _used(field)
     contents = np.arange(1 << field.width)
     contents = contents[(contents & ~used) == 0]

@@ -214,7 +214,15 @@ class Evaluation:
         value = self.evaluate(node)
         found = self.single(value) or self.integer(value)
         if found is None:
-            raise Wrong("expected integers of the block", node.span)
+            real = any(term.floats for term in value)
+            help = (
+                "floats are not cut or indexed: declare each that has a part of its own as a field"
+                if real
+                else None
+            )
+            raise Wrong(
+                f"expected integers of the block{', found real numbers' if real else ''}", node.span, help
+            )
         return found
 
     def stored(self, node: ast.Expression) -> BitField:
@@ -242,7 +250,8 @@ class Evaluation:
         return self.tables.get(node.name)
 
     def listed(self, name: str, node: ast.List) -> Table:
-        entries = [self.whole(item) for item in node.items]
+        help = "let the table hold multiples and divide its scale: d / 2 * [0, 1, 3] stands for 0, 0.5, 1.5"
+        entries = [self.whole(item, help) for item in node.items]
         wrong = next((i for i, entry in enumerate(entries) if not -32768 <= entry <= 32767), None)
         if wrong is not None:
             raise Wrong("an element of a table has at most 16 bits", node.items[wrong].span)
@@ -261,15 +270,23 @@ class Evaluation:
 
     def constant(self, node: ast.Expression) -> float:
         value = self.evaluate(node)
-        if len(value) != 1 or value[0].floats or value[0].integers:
+        if any(term.floats or term.integers for term in value):
             raise Wrong("expected a constant", node.span)
-        return value[0].constant
+        return sum(term.constant for term in value)
 
-    def whole(self, node: ast.Expression) -> int:
+    def whole(self, node: ast.Expression, help: str | None = None) -> int:
         value = self.constant(node)
         if value != int(value):
-            raise Wrong("expected a whole number", node.span)
+            raise Wrong(f"expected a whole number, found {value:g}", node.span, help)
         return int(value)
+
+    def shift(self, node: ast.Expression) -> int:
+        """By how many bits a shift moves."""
+        value = self.whole(node)
+        if not 0 <= value <= 31:
+            help = "+ and - bind tighter than << and >>: put the shift in parentheses"
+            raise Wrong(f"a shift takes 0 to 31 bits, not {value}", node.span, help)
+        return value
 
     def bit_operation(self, node: ast.Expression) -> Integers:
         match node:
@@ -294,7 +311,10 @@ class Evaluation:
                 run, parts_node = node.keyword("run"), node.keyword("parts")
                 if run is None:
                     raise Wrong(
-                        "bits() needs run=: how many integers give their lowest bits first", node.span
+                        "bits() needs run=: how many integers give their lowest bits first",
+                        node.span,
+                        "bits(q, 4, run=16): low nibbles of 16 bytes, then their high ones; run=1: both of a "
+                        "byte side by side",
                     )
                 count = self.whole(parts_node) if parts_node is not None else None
                 return bits.spread(self.stored(field), self.whole(width), self.whole(run), count)
@@ -311,11 +331,11 @@ class Evaluation:
                 case "|":
                     return bits.merge(left, self.stored(right))
                 case "<<":
-                    return bits.shift_left(left, self.whole(right))
+                    return bits.shift_left(left, self.shift(right))
                 case ">>":
-                    return bits.shift_right(left, self.whole(right))
-        if symbol in ("<<", ">>") and not 0 <= self.whole(right) <= 31:
-            raise bits.NotBits("a shift takes 0 to 31 bits")
+                    return bits.shift_right(left, self.shift(right))
+        if symbol in ("<<", ">>"):
+            self.shift(right)
         other = self.evaluate(right)
         constant = len(other) == 1 and not other[0].integers
         return Combined(symbol, left, self.whole(right) if constant else self.field(right))

@@ -17,6 +17,7 @@ from lumen_core.errors import TokenizerError
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 BYTE_LEVEL, SENTENCE_PIECE = "gpt2", "llama"
+ENDS_KEY = "tokenizer.huggingface.eos_token_ids"  # all that end a text, where the usual keys are too few
 SPACE = "\u2581"  # what stands for a space in SentencePiece tokens
 
 # Tokens that end a generation by what they say, besides those that the file declares.
@@ -46,6 +47,10 @@ def text_list(value: object) -> list[str] | None:
         return None
     items = value.tolist() if hasattr(value, "tolist") else list(value)
     return items if not items or isinstance(items[0], str) else None
+
+
+def _numbers(value: object) -> list[int]:
+    return value.tolist() if isinstance(value, np.ndarray) and value.dtype.kind in "iu" else []
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +114,8 @@ class Vocabulary:
     def ends(self) -> frozenset[int]:
         """The ids after which a generation is over."""
         declared = {self.special(name) for name in ("eos", "eot", "eom")} - {None}
+        more = self.metadata.get(ENDS_KEY)
+        declared |= {one for one in _numbers(more) if 0 <= one < len(self.tokens)}
         marks = self.of_kind(CONTROL, USER_DEFINED, UNUSED)
         found = {text: i for text, i in marks.items() if text in _ENDS}
         return frozenset(found.values()) | frozenset(i for i in declared if i is not None)

@@ -15,6 +15,7 @@ import numpy as np
 from lumen_core.errors import ModelFormatError, TokenizerError
 from lumen_core.text.huggingface import JSON_KEY, from_json, from_sentence_piece, with_added
 from lumen_core.text.json_encoder import JsonText
+from lumen_core.text.vocabulary import ENDS_KEY
 from lumen_core.weights.safetensors import LARGEST_JSON, read_json
 
 _ROLES = {"bos": "bos_token", "eos": "eos_token", "padding": "pad_token", "unknown": "unk_token"}
@@ -105,6 +106,8 @@ def _ends(result: dict[str, object], directory: Path, config: Mapping[str, Any],
         result["tokenizer.ggml.eos_token_id"] = first
         for role, number in zip(("eot", "eom"), others, strict=False):
             result[f"tokenizer.ggml.{role}_token_id"] = number
+        if others[2:]:  # more than the usual keys can say
+            result[ENDS_KEY] = np.array(found, np.int32)
         return
 
 

@@ -16,6 +16,7 @@ from lumen_core.engine.sampling import recommended
 from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError, ModelError, ModelFormatError
 from lumen_core.plugins.registry import Registry
+from lumen_core.text.tokenizer import build
 
 RECORDED = Path(__file__).with_name("checkpoint_logits.npz")  # made by `record` below
 IDS = np.random.default_rng(3).integers(0, 256, 96).tolist()
@@ -73,6 +74,16 @@ def test_what_the_authors_advise_is_read(tmp_path: Path) -> None:
     wrong = {"temp": -1.0, "top_k": 1e9, "top_p": float("nan"), "min_p": True, "penalty_repeat": 1.5}
     keys = {f"general.sampling.{name}": value for name, value in wrong.items()}
     assert recommended(keys) == {"top_k": 10**9, "repeat_penalty": 1.5}
+
+
+def test_any_number_of_tokens_may_end_a_text(tmp_path: Path) -> None:
+    directory = checkpoints.write(tmp_path / "model", "llama")
+    ends = [258, 257, 260, 259, 97]
+    (directory / "generation_config.json").write_text(json.dumps({"eos_token_id": ends}))
+    convert(directory, tmp_path / "model.gguf")
+    for path in (directory, tmp_path / "model.gguf"):
+        with open_model(path, Registry.load()) as file:
+            assert set(ends) <= build(file.metadata).eos_ids
 
 
 def test_a_turn_comes_in_parts(directories: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -49,6 +50,10 @@ def test_tools_and_their_calls_steer_nothing() -> None:
     calls = [{"function": {"name": EVIL, "arguments": {"a": EVIL}}}]
     assert controls([{"role": "assistant", "content": EVIL, "tool_calls": calls}]) == 2
     assert controls([], tools=[{"name": EVIL, "description": EVIL}]) == 0
+    escaped = json.dumps({"a": EVIL}).replace("_", "\\u005f").replace("|", "\\u007c")
+    assert "<|" not in escaped and json.loads(escaped) == {"a": EVIL}
+    call = {"function": {"name": "f", "arguments": escaped}}
+    assert controls([{"role": "assistant", "content": None, "tool_calls": [call]}]) == 2
 
 
 def test_a_models_own_marks_are_left_for_its_template() -> None:
@@ -121,7 +126,7 @@ def test_tools_are_offered_called_and_answered(model: Model, monkeypatch: pytest
              for city in ("서울", "부산")]  # fmt: skip
     said = "".join(["<think>\n음\n</think>\n\n찾아볼게.\n", "\n".join(calls), "<tool_call>\n{</tool_call>"])
 
-    monkeypatch.setattr(model, "pieces", lambda run: iter(said))
+    monkeypatch.setattr(model, "pieces", lambda run: (letter for letter in said))
     turn = model.stream_parts(asked, tools=TOOLS)
     assert '<tools>\n{"type": "function", "function": {"name": "날씨"' in turn.prompt()
     with pytest.raises(LumenError, match="has not begun"):

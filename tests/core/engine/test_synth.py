@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kit.vocabularies import byte_level
 
+import lumen_core as lumen
 from lumen_core.engine.random_weights import RandomBlocks
 from lumen_core.engine.shapes import SHAPES, shape
 from lumen_core.engine.synth import synthesize
@@ -82,6 +83,21 @@ def test_scaled_frequencies(tmp_path: Path, registry: Registry) -> None:
         assert factors[-1] == 8
         assert (np.diff(factors) >= 0).all()
         assert "output.weight" not in file.tensors
+
+
+@pytest.mark.parametrize("format", ["example_q3", "gptq_f16_4_128+z", "ct_nvfp4", "fp8_e4m3_f32_128_128"])
+def test_formats_that_the_container_has_no_number_for(
+    format: str, tmp_path: Path, registry: Registry
+) -> None:
+    """Those of plugins, and of checkpoint directories, as blocks."""
+    path = synthesize("qwen3-tiny", tmp_path / "m.gguf", format, registry=registry)
+    with open_file(path) as file:
+        tensor = file.tensors["blk.0.ffn_up.weight"]
+        assert tensor.format == format
+        values = analyse(registry.format(format)).decode(tensor.data.reshape(tensor.shape[0], -1))
+        assert 0.5 < values.std() * tensor.shape[1] ** 0.5 < 2
+    with lumen.load(path, context=32, threads=1) as model:
+        assert np.isfinite(model.logits([1, 2, 3])).all()
 
 
 @pytest.mark.parametrize("name", ["q4_1", "q5_0", "q5_1", "q5_k", "q6_k"])

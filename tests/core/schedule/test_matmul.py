@@ -34,6 +34,11 @@ ROWS = 37  # no multiple of any row group
 TOKENS = [1, 2, 3, 5, 8, 16, 17, 64]
 
 
+WITH_MINIMUMS = [
+    name for name in sorted(declarations()) if form(name).offset is not None and form(name).offset.integer
+]
+
+
 def lengths(form: NormalForm) -> list[int]:
     """Columns of one block, and of an odd number of them."""
     return [7, 96] if form.block == 1 else [form.block, 3 * form.block]
@@ -144,8 +149,13 @@ def test_a_token_alone_and_in_a_panel(name: str, target: Target) -> None:
 # ------------------------------------------------------------------------ extremes
 
 
-def unit_blocks(form: NormalForm, count: int, highest: bool | None) -> np.ndarray:
-    """Blocks whose every scale and offset is 1, with the largest codes, the least, or (None) random ones."""
+def unit_blocks(
+    form: NormalForm, count: int, highest: bool | None, largest_offset: bool = False
+) -> np.ndarray:
+    """Blocks whose every scale and offset is 1, with the largest codes, the least, or (None) random ones.
+
+    `largest_offset`: offsets of integers are as large as they can be.
+    """
     blocks = random_blocks(form, count)
     if highest is not None:
         set_codes(blocks, form, highest)
@@ -153,7 +163,9 @@ def unit_blocks(form: NormalForm, count: int, highest: bool | None) -> np.ndarra
         if scale is not None and scale.integer is not None:
             integer = scale.integer
             assert isinstance(integer, BitField)
-            set_integers(blocks, integer, (1 - integer.add) & ((1 << integer.width) - 1))
+            largest = (1 << integer.width) - 1
+            take = largest_offset and scale is form.offset
+            set_integers(blocks, integer, largest if take else (1 - integer.add) & largest)
     assert form.scale is not None
     for number, field in enumerate(form.floats):
         set_float(blocks, field, 1 / form.scale.constant if number == 0 else 1.0)
@@ -164,17 +176,26 @@ def unit_blocks(form: NormalForm, count: int, highest: bool | None) -> np.ndarra
 @each_integer_form
 def test_extreme_codes_give_exact_integers(name: str, target: Target) -> None:
     """Codes least or largest (-128 too), activations -127 or 127: nothing saturates or is rounded."""
-    normal = form(name)
+    check_extremes(form(name), target, [{"highest": highest} for highest in (False, True, None)])
+
+
+@each_target
+@pytest.mark.parametrize("name", WITH_MINIMUMS)
+def test_largest_minimums_give_exact_integers(name: str, target: Target) -> None:
+    check_extremes(form(name), target, [{"highest": False, "largest_offset": True}])
+
+
+def check_extremes(normal: NormalForm, target: Target, cases: list[dict[str, bool | None]]) -> None:
+    """One row of blocks of each case times the largest activations gives exact integers."""
     assert normal.code is not None
     length = 2 * max(normal.block, 32)
-    codes = (False, True, None)
-    raw = np.concatenate([unit_blocks(normal, length // normal.block, highest) for highest in codes])
-    raw = normal.rows(raw.reshape(len(codes), length // normal.block, -1))
+    raw = np.concatenate([unit_blocks(normal, length // normal.block, **case) for case in cases])
+    raw = normal.rows(raw.reshape(len(cases), length // normal.block, -1))
     signs = np.where(np.arange(length) % 3 == 0, -1, 1)
     patterns = np.stack([np.full(length, 127), np.full(length, -127), 127 * signs, 0 * signs]).astype(np.int8)
     group = ActivationLayout(normal.activation, 1).group
     weights = packed(normal, target, raw)
-    wanted = patterns.astype(np.int64) @ decoded(name, raw).T
+    wanted = patterns.astype(np.int64) @ decoded(normal.name, raw).T
     assert (wanted == np.rint(wanted)).all()
     assert np.abs(wanted).max() < 1 << 24
     for columns in (1, tile_columns(target)):
