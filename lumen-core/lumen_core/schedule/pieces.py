@@ -14,13 +14,14 @@ from lumen_core.quant.layout import ActivationLayout
 class Pieces:
     """Which operations of a function work on pieces; rows go to panels of `columns` tokens, many at a time.
 
-    Products come in row groups of `lanes` rows.
+    Products come in row groups of `lanes` rows. A row has at least so many pieces that no thread waits.
     """
 
-    def __init__(self, function: Function, columns: int, lanes: int):
+    def __init__(self, function: Function, columns: int, lanes: int, least: int):
         self.function = function
         self.columns = columns
         self.lanes = lanes
+        self.least = least
 
     def size(self, operation: Operation) -> int:
         """Elements of the pieces that an operation can work on, 0 if it needs whole rows."""
@@ -35,8 +36,8 @@ class Pieces:
             return 0
         lengths = {operand.type.shape[-1].value or 0 for operand in operation.operands}
         group = ActivationLayout(operation.results[0].type.element, self.columns).group
-        size = max(group, self.lanes)
-        return size if len(lengths) == 1 and lengths.pop() % size == 0 else 0
+        size, length = max(group, self.lanes), lengths.pop()
+        return size if not lengths and length % size == 0 and length // size >= self.least else 0
 
     def behind(self, product: Value) -> int:
         """Elements of the pieces that what reads a product works on, 0 if it needs whole rows."""

@@ -26,7 +26,7 @@ from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
-from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
+from lumen_core.schedule.planner import TOKEN_CHUNK, TURNS, fresh_names
 from lumen_core.schedule.reorder import build_reorder
 from lumen_core.schedule.returns import build_returns
 from lumen_core.schedule.rows import build_rows
@@ -35,7 +35,6 @@ from lumen_core.schedule.segments import DIRECT
 from lumen_core.target import Target
 
 GROUP_CHUNK = 8  # row groups that a thread takes at a time in a wide matmul, at most
-TURNS = 4  # of every thread in a phase, at least
 
 
 def plan(

@@ -16,6 +16,7 @@ from lumen_core.schedule.places import Places
 from lumen_core.target import Target
 
 TOKEN_CHUNK = 16  # tokens that a thread takes at a time in row-wise work
+TURNS = 4  # of every thread in a phase, at least
 
 
 class Planner:
@@ -43,7 +44,7 @@ class Planner:
         self.columns = columns
         self.tokens: Slot | Number = Number(1) if self.decode else Slot("tokens")
         self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
-        self.pieces = Pieces(function, columns, target.lanes)
+        self.pieces = Pieces(function, columns, target.lanes, TURNS * threads)
         self.done: list[Phase] = []
         self.prologue: list[Call] = []
         self.chains: list[tuple[list[Call], dict[str, Any]]] = []

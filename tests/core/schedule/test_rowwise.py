@@ -322,7 +322,7 @@ def test_pieces_of_rows_are_the_whole(activation: str, target: Target) -> None:
     columns, tokens, length = 16, 21, 768
     function = next(iter(parse_module(GATED.format(A="f32", K=32, D=length, Q=activation))))
     operation = function.operations[-1]
-    pieces = Pieces(function, columns, target.lanes)
+    pieces = Pieces(function, columns, target.lanes, 3)
     layout = ActivationLayout(activation, columns, target.depth)
     piece = pieces.size(operation)
     assert piece == max(layout.group, target.lanes)
@@ -347,10 +347,12 @@ def test_pieces_of_rows_are_the_whole(activation: str, target: Target) -> None:
 
 
 def test_what_needs_whole_rows_has_no_pieces() -> None:
-    """One token, a length that groups do not divide, a sum over the row, and what follows no product."""
+    """One token, pieces for too few threads, a length that groups do not divide, and a sum over the row."""
     function = next(iter(parse_module(GATED.format(A="f32", K=32, D=768, Q="i8g256"))))
-    assert Pieces(function, 1, 16).size(function.operations[-1]) == 0
+    assert Pieces(function, 16, 16, 3).size(function.operations[-1]) == 256
+    assert Pieces(function, 1, 16, 3).size(function.operations[-1]) == 0
+    assert Pieces(function, 16, 16, 4).size(function.operations[-1]) == 0
     odd = next(iter(parse_module(GATED.format(A="f32", K=32, D=776, Q="f32"))))
-    assert Pieces(odd, 16, 16).size(odd.operations[-1]) == 0
+    assert Pieces(odd, 16, 16, 1).size(odd.operations[-1]) == 0
     _, norm = parsed(NORM.format(D=256, A="i8g32"))
-    assert Pieces(function, 16, 16).size(norm) == 0
+    assert Pieces(function, 16, 16, 1).size(norm) == 0
