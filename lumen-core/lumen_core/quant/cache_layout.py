@@ -5,7 +5,8 @@ Keys lie as the dot product with a query wants them, `rows` tokens side by side:
 weight matrix whose rows are tokens (`WeightLayout`). Values lie by token: of a float format
 [kv head][token / group][dimension][group], of an integer format as the blocks of a file's row.
 A group is what one lane of a product takes at a time: one number, or two where the machine multiplies pairs.
-A page holds `page` tokens of every layer: layer after layer, keys before values.
+A page holds `page` tokens of a layer, keys before values. All pages of a layer lie side by side, so that a
+sequence that took its pages in order is read front to back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lumen_core.quant.floats import is_small
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 
-PAGE = 64  # tokens of a page of the cache
+PAGE = 128  # tokens of a page of the cache
 
 
 def check_cache_format(form: NormalForm, size: int, what: str) -> None:
@@ -102,7 +103,7 @@ class CacheLayout:
         return self.heads * self.key_head_bytes
 
     @property
-    def layer_bytes(self) -> int:
+    def page_bytes(self) -> int:
         bytes = self.value_offset + self.heads * self.value_head_bytes
         return -(-bytes // ALIGNMENT) * ALIGNMENT
 

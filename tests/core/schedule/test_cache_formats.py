@@ -120,7 +120,7 @@ def check(layout: CacheLayout, target: Target) -> None:
     function = next(iter(parse_module(text)))
     counts = [-(-(tokens + position) // layout.page) for tokens, position in parts]
     free = random.permutation(sum(counts) + 1).astype(np.int32)
-    pool = allocate(len(free) * 2 * layout.layer_bytes, "pages")  # aligned as a model's
+    pool = allocate(len(free) * layout.page_bytes, "pages")  # aligned as a model's
     pool[:] = 0xFF
     queries, wanted, bounds, tables = [], [], [], []
     for (tokens, position), count in zip(parts, counts, strict=True):
@@ -150,22 +150,18 @@ def check(layout: CacheLayout, target: Target) -> None:
 def append(
     layout: CacheLayout, target: Target, kind: str, numbers: np.ndarray, pool: np.ndarray, pages: np.ndarray
 ) -> None:
-    """Let the compiled append write tokens' keys or values into the second of two layers."""
+    """Let the compiled append write tokens' keys or values."""
     slots = (pages[np.arange(len(numbers)) // layout.page] * layout.page).astype(np.int32)
     slots += (np.arange(len(numbers)) % layout.page).astype(np.int32)
-    offset = layout.layer_bytes + (layout.value_offset if kind == "values" else 0)
-    _appender(layout, target, kind)(
-        np.ascontiguousarray(numbers), pool[offset:], 2 * layout.layer_bytes, slots, len(numbers)
-    )
+    part = pool[layout.value_offset if kind == "values" else 0 :]
+    _appender(layout, target, kind)(np.ascontiguousarray(numbers), part, slots, len(numbers))
 
 
 @cache
 def _appender(layout: CacheLayout, target: Target, kind: str) -> Callable[..., object]:
-    kernel = Kernel(
-        "append", [("numbers", PTR), ("part", PTR), ("stride", I64), ("slots", PTR), ("tokens", I64)]
-    )
+    kernel = Kernel("append", [("numbers", PTR), ("part", PTR), ("slots", PTR), ("tokens", I64)])
     b = Builder(kernel)
-    numbers, part, stride, slots, tokens = kernel.parameters
+    numbers, part, slots, tokens = kernel.parameters
     writer = Append(b, layout, kind)
     vector = Type("f32", 8)
     with b.loop(0, tokens) as token, b.loop(0, layout.heads) as head:
@@ -174,5 +170,5 @@ def _appender(layout: CacheLayout, target: Target, kind: str) -> Callable[..., o
         chunks = [b.load(vector, here, 4 * at, align=4) for at in range(0, layout.size, 8)]
         slot = b.convert(b.load(I32, slots, b.mul(token.index, 4), align=4), "i64")
         number, place = emit_slot(b, slot)
-        writer.store(chunks, emit_page(b, layout, part, stride, part, number), head.index, place)
+        writer.store(chunks, emit_page(b, layout, part, part, number), head.index, place)
     return compiled(kernel, target)
