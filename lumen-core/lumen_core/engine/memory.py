@@ -90,8 +90,8 @@ class Memory:
         if place is not None:
             self.layer_records[layer, place // 8] = value
 
-    def _new(self, bytes: int, what: str) -> np.ndarray:
-        made = allocate(bytes, what)
+    def _new(self, bytes: int, what: str, piece: int = 0) -> np.ndarray:
+        made = allocate(bytes, what, piece)
         self._alive.append(made)
         return made
 
@@ -116,7 +116,7 @@ class Memory:
     def _place_cache(self) -> None:
         what = f"a context of {self.context} tokens"
         for pool in self.pools:
-            start = address(self._new(pool.bytes, what))
+            start = address(self._new(pool.bytes, what, pool.layer_bytes))
             for layer in pool.layers:
                 self._set_layer(layer, "cache.keys", start)
                 self._set_layer(layer, "cache.values", start + self.cache.value_offset)
