@@ -6,7 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from kit.golden import compare
+
+# A machine may be busy or paused: how long an example takes says nothing.
+settings.register_profile("lumen", deadline=None)
+settings.load_profile("lumen")
 
 Golden = Callable[[Path, str, Callable[[str], str]], None]
 

@@ -218,8 +218,9 @@ def test_interrupted(tmp_path, cache: Path) -> None:
     command += ["-n", "30000", "-c", "32768"]
     environment = {**os.environ, "LUMEN_CACHE_DIR": str(cache)}
     with subprocess.Popen(
-        [*command, "-t", "2", "-q"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
+        [*command, "-t", "2", "-q"], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    ) as running:  # fmt: skip
         assert running.stdout is not None
         assert running.stdout.read(1)
         running.send_signal(signal.SIGINT)

@@ -20,6 +20,7 @@ from kit.engines import Engine
 from lumen_core.engine.loading import load
 from lumen_core.errors import ModelError
 from lumen_core.plugins.registry import Registry
+from lumen_core.quant.cache_layout import PAGE
 
 RECORDED = np.load(Path(__file__).with_name("references.npz"))
 BEFORE = 430  # tokens of the prefill that the one by one follow
@@ -64,8 +65,8 @@ def test_logits(name: str, open_case: Callable[..., Engine]) -> None:
     if window:
         ring = pools[window]
         assert ring.layers == (0, 1, 2)
-        assert ring.pages * 64 <= window + 2 * 64 - 1  # in whole pages, and a page
-        assert ring.pages * 64 < len(ids)
+        assert ring.pages * PAGE <= window + 2 * PAGE - 1  # in whole pages, and a page
+        assert ring.pages * PAGE < len(ids)
 
 
 def test_every_recorded_case_is_one() -> None:
@@ -82,7 +83,7 @@ def test_a_prompt_that_the_ring_has_lost_is_read_again(open_case: Callable[..., 
         assert sequence.rewind(470) == 470
         model.runner.prefill(sequence, ids[470:])
         assert sequence.rewind(100) == 0  # keys before 100 stood where later ones stand now
-        model.runner.prefill(sequence, ids[:120])
+        model.runner.prefill(sequence, ids[:150])
         assert sequence.rewind(100) == 100  # nothing is lost so far
         np.testing.assert_array_equal(model.runner.logits(sequence, ids[:50]), straight[100:])
 

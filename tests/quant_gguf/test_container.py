@@ -44,7 +44,7 @@ def test_types_are_those_of_the_oracle() -> None:
     assert not ours.keys() & REMOVED_TYPES.keys()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names.map(lambda name: f"x.mine.{name}"), values, max_size=8))
 def test_metadata_round_trip(tmp_path: Path, items: dict[str, object]) -> None:
     path = tmp_path / "m.gguf"

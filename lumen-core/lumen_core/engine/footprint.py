@@ -59,15 +59,15 @@ def footprint(
     kept = cache_formats(kv_format, registry, model)
     check_cache_format(kept.keys, size, "keys")
     check_cache_format(kept.values, size, "values")
-    layer = CacheLayout(heads, size, 16, kept.keys, kept.values).layer_bytes
+    page = CacheLayout(heads, size, 16, kept.keys, kept.values).page_bytes
     wanted = context_length(context, bound)
-    pools = plan_pools(_windows(module, model, bound, registry), layer, wanted)
+    pools = plan_pools(_windows(module, model, bound, registry), page, wanted)
     return Footprint(
         wanted,
         bound.context,
         sum(tensor.nbytes for tensor in file.tensors.values()),
-        sum(pool.page_bytes // PAGE for pool in pools if not pool.window),
-        cache_bytes(pools, layer, chunk_tokens(file)),
+        sum(pool.token_bytes for pool in pools if not pool.window),
+        cache_bytes(pools, page, chunk_tokens(file)),
         tuple(
             Ring(pool.window, len(pool.layers), pool.pages * PAGE, pool.bytes)
             for pool in pools

@@ -46,7 +46,7 @@ class Memory:
         block = session.lowered.function("block")
         self.cache = block_cache(block, session.cache_formats, session.formats, session.target)
         windows = [window_of(session.lowered.function("block", v)) for v in session.lowered.layer_variants]
-        self.pools = plan_pools(windows, self.cache.layer_bytes, context, sequences)
+        self.pools = plan_pools(windows, self.cache.page_bytes, context, sequences)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
         self._layer_words = len(records.layer)
@@ -90,8 +90,8 @@ class Memory:
         if place is not None:
             self.layer_records[layer, place // 8] = value
 
-    def _new(self, bytes: int, what: str) -> np.ndarray:
-        made = allocate(bytes, what)
+    def _new(self, bytes: int, what: str, piece: int = 0) -> np.ndarray:
+        made = allocate(bytes, what, piece)
         self._alive.append(made)
         return made
 
@@ -106,24 +106,23 @@ class Memory:
     @property
     def cache_bytes(self) -> int:
         """Bytes of all keys and values that the context has room for."""
-        return cache_bytes(self.pools, self.cache.layer_bytes, self.session.chunk)
+        return cache_bytes(self.pools, self.cache.page_bytes, self.session.chunk)
 
     @property
     def cache_bytes_per_token(self) -> int:
         """Bytes that one more token takes in the layers that keep all."""
-        return sum(pool.page_bytes // self.cache.page for pool in self.pools if not pool.window)
+        return sum(pool.token_bytes for pool in self.pools if not pool.window)
 
     def _place_cache(self) -> None:
         what = f"a context of {self.context} tokens"
         for pool in self.pools:
-            start = address(self._new(pool.bytes, what))
-            self.set(f"page_bytes{pool.suffix}", pool.page_bytes)
+            start = address(self._new(pool.bytes, what, pool.layer_bytes))
             for layer in pool.layers:
                 self._set_layer(layer, "cache.keys", start)
                 self._set_layer(layer, "cache.values", start + self.cache.value_offset)
                 self._set_layer(layer, "variant", self.session.lowered.layer_variants[layer])
-                start += self.cache.layer_bytes
-        staging = self._new(staging_pages(self.pools, self.session.chunk) * self.cache.layer_bytes, what)
+                start += pool.layer_bytes
+        staging = self._new(staging_pages(self.pools, self.session.chunk) * self.cache.page_bytes, what)
         self.set("staging", address(staging) + staging.nbytes)
         parts = -(-self.context // PART)
         self.set("attention.parts", parts)

@@ -33,25 +33,30 @@ def chunk_tokens(file: ModelFile) -> int:
 
 @dataclass(frozen=True)
 class Pool:
-    """Cache pages of the layers that see `window` tokens (0: all).
+    """Cache pages of the layers that see `window` tokens (0: all), `page_bytes` each in each of these layers.
 
-    A page has `PAGE` tokens of each of these layers; the `pages` of a sequence are a ring where there is a
-    window.
+    The `pages` of a sequence are a ring where there is a window.
     """
 
     window: int
     layers: tuple[int, ...]
     pages: int
-    layer_bytes: int
+    page_bytes: int
     sequences: int = 1
 
     @property
-    def page_bytes(self) -> int:
-        return self.layer_bytes * len(self.layers)
+    def layer_bytes(self) -> int:
+        """Bytes of all pages of a layer, which lie side by side."""
+        return self.sequences * self.pages * self.page_bytes
 
     @property
     def bytes(self) -> int:
-        return self.sequences * self.pages * self.page_bytes
+        return len(self.layers) * self.layer_bytes
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes of a token in all layers."""
+        return len(self.layers) * self.page_bytes // PAGE
 
     @property
     def suffix(self) -> str:
@@ -59,9 +64,7 @@ class Pool:
         return f".{self.window}" if self.window else ""
 
 
-def plan_pools(
-    windows: Sequence[int], layer_bytes: int, context: int, sequences: int = 1
-) -> tuple[Pool, ...]:
+def plan_pools(windows: Sequence[int], page_bytes: int, context: int, sequences: int = 1) -> tuple[Pool, ...]:
     """Return the pools for sequences of at most `context` tokens each."""
     whole = -(-context // PAGE)
     members: dict[int, list[int]] = {}
@@ -70,7 +73,7 @@ def plan_pools(
     pools = []
     for window, layers in members.items():
         count = min(whole, -(-window // PAGE) + 1) if window else whole
-        pools.append(Pool(window, tuple(layers), count, layer_bytes, sequences))
+        pools.append(Pool(window, tuple(layers), count, page_bytes, sequences))
     return tuple(pools)
 
 
@@ -82,6 +85,6 @@ def staging_pages(pools: Sequence[Pool], chunk: int) -> int:
     return (chunk + segments * (PAGE - 2)) // PAGE
 
 
-def cache_bytes(pools: Sequence[Pool], layer_bytes: int, chunk: int) -> int:
+def cache_bytes(pools: Sequence[Pool], page_bytes: int, chunk: int) -> int:
     """Bytes of all keys and values that the context has room for."""
-    return sum(pool.bytes for pool in pools) + staging_pages(pools, chunk) * layer_bytes
+    return sum(pool.bytes for pool in pools) + staging_pages(pools, chunk) * page_bytes

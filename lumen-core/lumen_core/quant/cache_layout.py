@@ -5,7 +5,8 @@ Keys lie as the dot product with a query wants them, `rows` tokens side by side:
 weight matrix whose rows are tokens (`WeightLayout`). Values lie by token: of a float format
 [kv head][token / group][dimension][group], of an integer format as the blocks of a file's row.
 A group is what one lane of a product takes at a time: one number, or two where the machine multiplies pairs.
-A page holds `page` tokens of every layer: layer after layer, keys before values.
+A page holds `page` tokens of a layer, keys before values. All pages of a layer lie side by side, so that a
+sequence that took its pages in order is read front to back.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lumen_core.quant.floats import is_small
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 
-PAGE = 64  # tokens of a page of the cache
+PAGE = 128  # tokens of a page of the cache
 
 
 def check_cache_format(form: NormalForm, size: int, what: str) -> None:
@@ -33,10 +34,11 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
 
     if size % form.block:
         raise refuse(f"its blocks of {form.block} do not divide heads of {size}")
-    if form.row is not None or form.header_bytes or form.ordered:
-        raise refuse("what a row of weights stores beside its blocks has no place in a page of tokens")
+    row = form.row.floats if form.row is not None else ()
+    if form.ordered or form.reads_header or len(row) > 1 or any(is_small(field.element) for field in row):
+        raise refuse("a row stores more than one factor beside its blocks")
     if form.kind == "float":
-        if is_small(form.element) or form.scale is not None or form.block != 1:
+        if is_small(form.element) or form.scale is not None or row or form.block != 1:
             raise refuse(f"numbers cannot be written as {form.element} while a text is read")
         return
     form = without_optional_offset(form)
@@ -49,16 +51,17 @@ def check_cache_format(form: NormalForm, size: int, what: str) -> None:
     groups = form.block // form.sub
     if any(numbers.field.count != groups or numbers.field.width > 8 for numbers in integers):
         raise refuse("its scales have not one integer of a byte for each sub-block")
-    if any(len(scale.floats) != 1 for scale in scales) or len({f for s in scales for f in s.floats}) < len(
-        scales
-    ):
+    least = 0 if row else 1
+    floats = [field for scale in scales for field in scale.floats]
+    if any(not least <= len(scale.floats) <= 1 for scale in scales) or len(set(floats)) < len(floats):
         raise refuse("it has not one stored number for each scale")
-    for field in (field for scale in scales for field in scale.floats):
+    for field in floats:
         apart = not field.whole and (is_small(field.element) or field.count > 1)
         if apart or field.inverse or field.count not in (1, groups):
             raise refuse(f"its {field.name} does not lie in whole bytes, or not for every sub-block")
-    if form.offset is not None and is_small(form.offset.floats[0].element):
-        raise refuse(f"offsets cannot be written as {form.offset.floats[0].element}")
+    for field in form.offset.floats if form.offset is not None else ():
+        if is_small(field.element):
+            raise refuse(f"offsets cannot be written as {field.element}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ class CacheLayout:
         return self.heads * self.key_head_bytes
 
     @property
-    def layer_bytes(self) -> int:
+    def page_bytes(self) -> int:
         bytes = self.value_offset + self.heads * self.value_head_bytes
         return -(-bytes // ALIGNMENT) * ALIGNMENT
 

@@ -100,7 +100,7 @@ class Encoder:
         form = without_optional_offset(form)
         self.engine = engine or NumpyEngine()
         self.floats = FloatEncoder(form) if form.kind == "float" else None
-        self.limit = self.floats.limit if self.floats is not None else _largest_weight(form)
+        self.limit = self.floats.limit if self.floats is not None else largest_weight(form)
         if whole.header_bytes:
             self.row, self.limit = RowFactor(whole, form, self.limit), np.inf
             form = self.row.blocks
@@ -336,7 +336,7 @@ class Encoder:
             stored_floats.store(field, np.ones((field.count, kept.shape[-1]), np.float32), stored)
 
 
-def _largest_weight(form: NormalForm) -> float:
+def largest_weight(form: NormalForm) -> float:
     """The largest magnitude that the format can hold (before its codes saturate)."""
 
     def reach(scale: Scale) -> float:

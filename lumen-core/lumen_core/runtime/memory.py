@@ -14,8 +14,11 @@ _HUGE = 2 << 20
 _PRIVATE = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if hasattr(mmap, "MAP_ANONYMOUS") else {}
 
 
-def allocate(bytes: int, what: str) -> np.ndarray:
+def allocate(bytes: int, what: str, piece: int = 0) -> np.ndarray:
     """Return `bytes` zero bytes as uint8, aligned to a page; freed with the last view.
+
+    piece  bytes of parts that fill up slowly, each from its beginning: large pages cost little of them, or
+           are not used (0: all is used at once)
 
     Raises OutOfMemoryError saying what they were for.
     """
@@ -23,7 +26,7 @@ def allocate(bytes: int, what: str) -> np.ndarray:
         pages = mmap.mmap(-1, max(bytes, mmap.PAGESIZE), **_PRIVATE)
     except (OSError, ValueError, OverflowError) as error:
         raise OutOfMemoryError(f"no memory for {what}: {bytes / 2**20:.0f} MiB wanted ({error})") from None
-    if bytes >= _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
+    if bytes >= _HUGE and not 0 < piece < 4 * _HUGE and hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):  # advice only
             pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, np.uint8)[:bytes]

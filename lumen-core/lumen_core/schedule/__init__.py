@@ -15,17 +15,17 @@ rowwise    name((operand, stride) of every operand, (output, stride) of every re
            result     f32: like an operand. Quantized (`i8g32`, `i8g256`, `f32` of a matmul): start of the
                       panels (quant.layout.ActivationLayout, `columns` fixed when built), stride = bytes of
                       a panel.
-                      append: start of the layer's keys or values in page 0 (quant.cache_layout),
-                      stride = bytes of a page (all layers); `slots` is i32 [T], page * 64 + place in
-                      the page of every token. `staging`: where page -1 ends, with this layer alone.
+                      append: start of the layer's keys or values in page 0 (quant.cache_layout), stride
+                      unused; `slots` is i32 [T], page * tokens of a page + place in it, of every token.
+                      `staging`: where page -1 ends.
            cos, sin   f32 tables [context][R / 2], row = position; already divided by the factors.
 experts    topk, pick, group: see routing.py; gather, bytoken, blend: see experts.py
-attention  name(queries, output, stride, cache, page_bytes, staging, pages, partials, parts, arrivals,
-                segments, segment_count, first, last)
-           queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's part of
-           page 0; pages, segments: see segments.py. New keys and values are already in the cache.
+attention  name(queries, output, stride, cache, staging, pages, partials, parts, arrivals, segments,
+                segment_count, first, last)
+           queries and output are f32 [T][H][E], `stride` between tokens; `cache` is the layer's page 0;
+           pages, segments: see segments.py. New keys and values are already in the cache.
            Items first <= i < last as `segments.Items` cuts the segments. partials: room for `parts` parts of
            every token, arrivals: i64 [T][G], zeros; both are used between items of the same token.
-returns    name(cache, page_bytes, staging, returns, first, last)
+returns    name(cache, staging, returns, first, last)
            copies pages of a layer from staging into the pool; returns: see segments.py.
 """

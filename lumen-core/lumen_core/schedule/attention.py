@@ -1,14 +1,14 @@
 """Causal attention over cached keys and values with an online softmax: no row of scores is stored whole.
 
 The query heads that share a key head, times the tokens of a query block, are the columns of one item of work.
-Two pages of the cache at a time: scores (lanes are cached tokens), then their exponentials and the running
+A page of the cache at a time: scores (lanes are cached tokens), then their exponentials and the running
 maximum and sum of each column, then the weighted sum of values (lanes are dimensions).
 Where a column's maximum moves, what it has gathered so far is rescaled. With a window, pages before it are
 not looked at.
 
 What a column gathers from `PART` cached tokens is a part; parts are merged in order. Where a segment is one
 token, its parts are items of their own, so that threads share a long context, and the one that finishes
-last merges them: the sums are those of a single thread.
+last merges them: the sums are those of a single thread. Its columns are the query heads, in their order.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from __future__ import annotations
 from lumen_core.ir.core import Operation
 from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Value
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
-from lumen_core.schedule.attention_span import ROW, SPAN, STATE, Span, head_shape
+from lumen_core.schedule.attention_page import ROW, STATE, PageReader
+from lumen_core.schedule.cache import head_shape
 from lumen_core.schedule.math import exp2_negative
 from lumen_core.schedule.segments import FIRST, POSITION, TOKENS, Items, share_of_items
 from lumen_core.target import Target
 
-PART = 8 * PAGE
+PART = 4 * PAGE
 COLUMNS = 64  # of an item with many queries: more share what is read of a page, but crowd the nearest cache
 _LOWEST = -1e30  # a maximum before any score; finite, so that differences stay numbers
 
@@ -54,26 +55,31 @@ def build_attention(
     return _Attention(operation, layout, target, block, name).build()
 
 
-class _Attention(Span):
+class _Attention(PageReader):
     def build(self) -> Kernel:
         b, given = self.b, self.given
         items = attention_items(self.operation, self.block)
-        self.queries = b.stack(4 * self.columns * self.size // self.keys.group)
-        self.scores = b.stack(self.columns * ROW)
-        self.total_sums = b.stack(4 * self.columns * self.size)
-        self.total = b.stack(STATE * self.columns)
+        columns = self.heads if self.block == 1 else self.columns
+        self.queries = b.stack(4 * columns * self.size // self.keys.group)
+        self.scores = b.stack(columns * ROW)
+        self.total_sums = b.stack(4 * columns * self.size)
+        self.total = b.stack(STATE * columns)
         if self.block > 1:
-            self.sums, self.state = b.stack(4 * self.columns * self.size), b.stack(STATE * self.columns)
+            self.sums, self.state = b.stack(4 * columns * self.size), b.stack(STATE * columns)
         share = (given["segments"], given["segment_count"], items, given["first"], given["last"])
         with share_of_items(b, *share) as (segment, record, item):
             self.position, self.tokens = (b.load(I64, record, at, align=8) for at in (POSITION, TOKENS))
             self.pages = b.load(PTR, given["pages"], b.mul(segment, 8), align=8)
             first_part, parts = items.parts(b, record)
-            index, part = b.div(item.index, parts), b.add(b.rem(item.index, parts), first_part)
-            self.head = b.rem(index, self.groups)
+            index = b.div(item.index, parts)
+            self.first_head = b.rem(index, self.groups)
             self.start = b.mul(b.div(index, self.groups), self.block)
             first = b.load(I64, record, FIRST, align=8)
             self.rows = b.mul(first, given["stride"])
+            self.low, self.high = b.i64(0), b.i64(self.columns)
+            if self.block == 1:
+                self.last_head = b.add(self.first_head, items.together(b, parts))
+                self.low, self.high = (b.mul(x, self.shared) for x in (self.first_head, self.last_head))
             self._begin()
             tokens = b.minimum(b.add(self.start, self.block), self.tokens)
             self.seen = b.add(self.position, tokens)  # cached tokens that the last query sees
@@ -86,23 +92,23 @@ class _Attention(Span):
                     self._merge(self.state, self.sums)
                 self._finish(self.total, self.total_sums)
             else:
-                number = b.add(b.mul(b.add(first, self.start), self.groups), self.head)
-                self._one_of_several(number, part, first_part, parts)
+                self._one_of_several(first, b.rem(item.index, parts), first_part, parts)
         return self.kernel
 
     # -------------------------------------------------------------------- parts
 
-    def _one_of_several(self, number: Value, part: Value, first: Value, parts: Value) -> None:
-        """Compute a part of item `number`; the last of its parts to be done merges them all."""
+    def _one_of_several(self, token: Value, part: Value, first: Value, parts: Value) -> None:
+        """Compute a part of what a token sees; the last of its heads' parts to be done merges them all."""
         b, given = self.b, self.given
-        bytes = self.columns * (4 * self.size + STATE)
-        begin = b.offset(given["partials"], b.mul(b.mul(number, given["parts"]), bytes))
-        self.sums = b.offset(begin, b.mul(b.sub(part, first), bytes))
-        self.state = b.offset(self.sums, 4 * self.columns * self.size)
-        self._part(b.mul(part, PART))
+        bytes = partial_bytes(self.operation)
+        begin = b.offset(given["partials"], b.mul(b.mul(token, given["parts"]), bytes))
+        self.sums = b.offset(begin, b.mul(part, bytes))
+        self.state = b.offset(self.sums, 4 * self.heads * self.size)
+        self._part(b.mul(b.add(part, first), PART))
         with b.when(b.compare("eq", parts, 1)):
             self._finish(self.state, self.sums)
         with b.when(b.compare("gt", parts, 1)):
+            number = b.add(b.mul(token, self.groups), self.first_head)
             arrivals = b.offset(given["arrivals"], b.mul(number, 8))
             arrived = b.atomic("add", arrivals, b.i64(1))
             with b.when(b.compare("eq", b.add(arrived, 1), parts)):
@@ -110,16 +116,16 @@ class _Attention(Span):
                 self._clear(self.total, self.total_sums)
                 with b.loop(0, parts) as other:
                     sums = b.offset(begin, b.mul(other.index, bytes))
-                    self._merge(b.offset(sums, 4 * self.columns * self.size), sums)
+                    self._merge(b.offset(sums, 4 * self.heads * self.size), sums)
                 self._finish(self.total, self.total_sums)
 
     def _part(self, first: Value) -> None:
         """Gather the part that begins with cached token `first`."""
         b = self.b
         self._clear(self.state, self.sums)
-        start = b.mul(b.div(b.maximum(first, self.begin), SPAN * PAGE), SPAN * PAGE)
-        with b.loop(start, b.minimum(b.add(first, PART), self.seen), SPAN * PAGE) as span:
-            self._span(span.index)
+        start = b.mul(b.div(b.maximum(first, self.begin), PAGE), PAGE)
+        with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
+            self._take_page(page.index)
 
     def _first_token(self) -> Value:
         """The first cached token that the block's first query sees."""
@@ -130,7 +136,7 @@ class _Attention(Span):
 
     def _clear(self, state: Value, sums: Value) -> None:
         b = self.b
-        with b.loop(0, self.columns) as column:
+        with b.loop(self.low, self.high) as column:
             here = b.offset(sums, b.mul(column.index, 4 * self.size))
             for at in range(0, 4 * self.size, self.part.bytes):
                 b.store(b.constant(self.part, 0.0), here, at, align=4)
@@ -141,7 +147,7 @@ class _Attention(Span):
     def _merge(self, state: Value, sums: Value) -> None:
         """Add a part to the total; the first becomes it to the bit, and one that saw nothing adds nothing."""
         b = self.b
-        with b.loop(0, self.columns) as column:
+        with b.loop(self.low, self.high) as column:
             own, total = (b.offset(base, b.mul(column.index, STATE)) for base in (state, self.total))
             here, there = (b.offset(x, b.mul(column.index, 4 * self.size)) for x in (sums, self.total_sums))
             before, added = (b.load(F32, pointer, 0, align=4) for pointer in (total, own))
@@ -160,16 +166,19 @@ class _Attention(Span):
     def _row(self, buffer: str, column: Value) -> Value:
         """Pointer to a column's query or output."""
         b = self.b
-        head = b.add(b.mul(self.head, self.shared), b.rem(column, self.shared))
-        outside = b.add(b.mul(self._token(column), self.given["stride"]), b.mul(head, 4 * self.size))
-        return b.offset(self.given[buffer], b.add(self.rows, outside))
+        if self.block > 1:
+            head = b.add(b.mul(self.first_head, self.shared), b.rem(column, self.shared))
+            inside = b.add(b.mul(self._token(column), self.given["stride"]), b.mul(head, 4 * self.size))
+        else:
+            inside = b.mul(column, 4 * self.size)
+        return b.offset(self.given[buffer], b.add(self.rows, inside))
 
     def _begin(self) -> None:
         """Copy the queries, scaled, as their products with keys take them."""
         b = self.b
         element = "bf16" if self.keys.group == 2 else "f32"
         bytes = 4 // self.keys.group
-        with b.loop(0, self.columns) as column:
+        with b.loop(self.low, self.high) as column:
             query = self._row("queries", column.index)
             to = b.offset(self.queries, b.mul(column.index, bytes * self.size))
             for at in range(0, self.size, self.part.lanes):
@@ -179,7 +188,7 @@ class _Attention(Span):
     def _finish(self, state: Value, sums: Value) -> None:
         """Write every column's sum over its total weight."""
         b = self.b
-        with b.loop(0, self.columns) as column:
+        with b.loop(self.low, self.high) as column:
             output = self._row("output", column.index)
             here = b.offset(sums, b.mul(column.index, 4 * self.size))
             total = b.load(F32, b.offset(state, b.mul(column.index, STATE)), 4, align=4)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from lumen_core.ir.core import Function
+from lumen_core.ir.core import Function, Operation
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import PAGE, CacheLayout, check_cache_format
@@ -14,6 +14,7 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.encode_block import emit_encode
 from lumen_core.schedule.pack import emit_pack_block
 from lumen_core.schedule.rounding import float_bits
+from lumen_core.schedule.trees import load_row_factor
 from lumen_core.schedule.weights import emit_places
 from lumen_core.target import Target
 
@@ -28,16 +29,30 @@ class CacheFormats:
     values: NormalForm
 
 
+def head_shape(operation: Operation) -> tuple[int, int, int]:
+    """Query heads, key heads and elements of a head."""
+    queries, keys, values = (operand.type.shape for operand in operation.operands)
+    sizes = (queries[1].value, keys[1].value, keys[2].value)
+    assert None not in sizes
+    assert values[2] == keys[2], "keys and values have one layout"
+    return sizes  # type: ignore[return-value]
+
+
+def score_tiles(columns: int, target: Target) -> int:
+    """Vectors of cached tokens that are multiplied with so many queries at a time."""
+    return 4 if columns <= (target.registers - 6) // 4 else 2
+
+
 def block_cache(
     function: Function, formats: CacheFormats, weights: Mapping[str, NormalForm], target: Target
 ) -> CacheLayout:
     """Return the layout of the cache of a layer that runs `function`; raises UnsupportedFormatError.
 
     Products round their factors to bf16 where that is faster and weights of the layer have codes of fewer
-    bits than a bf16 number's significand, so that their own rounding outweighs it.
+    bits than a bf16 number's significand, so that their own rounding outweighs it; floats are then kept so.
     """
-    shapes = [op.operands[1].type.shape[1:] for op in function.operations if op.name == "attention"]
-    heads, size = (size.value or 0 for size in shapes[0]) if shapes else (1, 1)
+    found = [op for op in function.operations if op.name == "attention"]
+    queries, heads, size = head_shape(found[0]) if found else (1, 1, 1)
     check_cache_format(formats.keys, size, "keys")
     check_cache_format(formats.values, size, "values")
     vector = f"<{target.lanes} x float>"
@@ -45,23 +60,22 @@ def block_cache(
     used = {value.type.element for op in function.operations for value in op.operands} & weights.keys()
     coarse = any(weights[name].kind == "integer" and weights[name].bits < FINE for name in used)
 
-    def group(form: NormalForm, whole: bool) -> int:
-        return 2 if pairs and coarse and whole and form.element != "f32" else 1
+    def grouped(form: NormalForm, whole: bool) -> tuple[NormalForm, int]:
+        if not (pairs and coarse and whole) or form.element == "f32":
+            return form, 1
+        return (replace(form, name="bf16", element="bf16") if form.element == "f16" else form), 2
 
-    key_group, value_group = (
-        group(formats.keys, size % 2 == 0),
-        group(formats.values, size % target.lanes == 0),
-    )
-    return CacheLayout(heads, size, target.lanes, formats.keys, formats.values, key_group, value_group)
+    keys, key_group = grouped(formats.keys, size % 2 == 0)
+    values, value_group = grouped(formats.values, size % target.lanes == 0)
+    # the keys that a single token meets at a time lie side by side, those of an integer format as weights do
+    tiles = score_tiles(queries // heads, target) if keys.kind == "float" else 1
+    return CacheLayout(heads, size, tiles * target.lanes, keys, values, key_group, value_group)
 
 
-def emit_page(
-    b: Builder, layout: CacheLayout, part: Value, stride: Value, staging: Value, number: Value
-) -> Value:
+def emit_page(b: Builder, layout: CacheLayout, part: Value, staging: Value, number: Value) -> Value:
     """Pointer to `part` (of page 0) in the pool's page `number`; page -1 is the last before `staging`."""
-    staged = b.compare("lt", number, 0)
-    start = b.select(staged, staging, part)
-    return b.offset(start, b.mul(number, b.select(staged, b.i64(layout.layer_bytes), stride)))
+    start = b.select(b.compare("lt", number, 0), staging, part)
+    return b.offset(start, b.mul(number, layout.page_bytes))
 
 
 def emit_slot(b: Builder, slot: Value) -> tuple[Value, Value]:
@@ -106,8 +120,12 @@ class Append:
         weights = WeightLayout(form, layout.rows)
         count = layout.size // form.block
         emit_encode(b, form, self.scratch, self.blocks, count)
+        if form.row is not None:
+            factors = b.offset(tile, weights.blocks_bytes(count))
+            b.store(load_row_factor(b, form, self.blocks), b.offset(factors, b.mul(token, 4)), align=4)
+        blocks = b.offset(self.blocks, form.header_bytes)
         with b.loop(0, count) as block:
-            source = b.offset(self.blocks, b.mul(block.index, form.block_bytes))
+            source = b.offset(blocks, b.mul(block.index, form.block_bytes))
             codes, scales = emit_places(b, weights, tile, block.index)
             emit_pack_block(b, weights, source, codes, scales, token, self.codes)
 

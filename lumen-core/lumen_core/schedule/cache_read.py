@@ -15,6 +15,7 @@ from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.rows import emit_decode_block, looks_up_bytes
+from lumen_core.schedule.trees import load_row_factor
 from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, load_float
 from lumen_core.target import Target
 
@@ -129,17 +130,22 @@ class Operands:
             first = b.add(b.mul(tile, layout.size), b.mul(block, form.block))
             to = b.offset(self.scratch, b.mul(first, _BYTES * layout.rows // self.group))
             floats = reader.floats(base)
+            row: Value | None = None
+            if form.row is not None:
+                row = b.load(Type("f32", layout.rows), start, weights.blocks_bytes(blocks), align=4)
             for start_of_sub in range(0, form.block, form.sub):
                 number = b.i64(start_of_sub // form.sub)
                 scale = reader.sub_factor(
                     form.scale, reader.factor(form.scale, floats, 1.0), base, number, weights.scale_offset
                 )
+                scale = scale if row is None else b.mul(scale, row)
                 offset = b.constant(scale.type, 0.0)
                 if form.table is None and form.zero_of_code:
                     offset = b.mul(scale, -float(form.zero_of_code))
                 if form.offset is not None:
                     own = reader.factor(form.offset, floats, 1.0)
                     own = reader.sub_factor(form.offset, own, base, number, weights.minimum_offset)
+                    own = own if row is None else b.mul(own, row)
                     offset = b.add(offset, own)
                 if form.table is None and form.multiplier != 1:
                     scale = b.mul(scale, float(form.multiplier))
@@ -177,7 +183,7 @@ class Operands:
     def _decode_values(self, page: Value, count: Value, fetch: Fetch) -> None:
         b, layout, form, group = self.b, self.layout, self.form, self.group
         blocks, row = layout.size // form.block, layout.value_token_bytes
-        looks_up = looks_up_bytes(self.target)
+        looks_up, (scales, offsets) = looks_up_bytes(self.target), self.factors
         with b.loop(0, count, group) as token:
             offset = b.mul(token.index, row)
             here = b.offset(page, offset)
@@ -188,10 +194,13 @@ class Operands:
                 # of a pair whose second token is not there yet the first stands twice: its weight is 0
                 second = b.compare("lt", b.add(token.index, inside), count)
                 source = b.offset(here, b.select(second, b.i64(inside * row), b.i64(0))) if inside else here
+                factor = load_row_factor(b, form, source) if form.row is not None else None
+                first = b.offset(source, form.header_bytes)
                 with b.loop(0, blocks) as block:
                     there = b.add(b.mul(block.index, 4 * form.block), 4 * inside * layout.size)
-                    one = b.offset(source, b.mul(block.index, form.block_bytes))
-                    emit_decode_block(b, form, looks_up, one, b.offset(numbers, there), *self.factors)
+                    one = b.offset(first, b.mul(block.index, form.block_bytes))
+                    to_block = b.offset(numbers, there)
+                    emit_decode_block(b, form, looks_up, one, to_block, scales, offsets, factor)
             if group == 2:
                 for at in range(0, layout.size, self.lanes):
                     low, high = (

@@ -57,9 +57,8 @@ def build_floats(form: NormalForm, target: Target, name: str) -> Kernel:
 
 @dataclass(frozen=True)
 class Room:
-    """Where a tile's working memory holds what: byte offsets."""
+    """Where a tile's working memory holds what, behind its weights: byte offsets."""
 
-    x: int
     weight: int
     contents: tuple[int, ...]
     planes: int
@@ -75,7 +74,7 @@ def room(form: NormalForm, target: Target, weighted: bool) -> Room:
     for field, element in _stored_fields(form):
         contents.append(offset)
         offset += field.count * shape.lanes * Type(element).bytes + 63 & ~63
-    return Room(0, tile if weighted else 0, tuple(contents), offset, offset + form.block_bytes * shape.lanes)
+    return Room(tile if weighted else 0, tuple(contents), offset, offset + form.block_bytes * shape.lanes)
 
 
 def _stored_fields(form: NormalForm) -> list[tuple[BitField, str]]:
@@ -104,7 +103,7 @@ class _Blocks:
         b, shape, given = part.builder, part.shape, part.given
         self.form, self.signed, self.effort, self.kernel = form, signed, effort, part.kernel
         own = room(form, target, weighted)
-        x, weight = (b.offset(given["memory"], place) for place in (own.x, own.weight))
+        x, weight = given["memory"], b.offset(given["memory"], own.weight)
         self.contents = [
             Contents(field, element, b.offset(given["memory"], place))
             for (field, element), place in zip(_stored_fields(form), own.contents, strict=True)

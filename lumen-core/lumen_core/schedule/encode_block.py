@@ -9,6 +9,7 @@ some code.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,10 +18,9 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.alphabet import Alphabet, alphabet, fields_of
 from lumen_core.quant.choices import Choice, choice
 from lumen_core.quant.codebook import Codebook
-from lumen_core.quant.encode import without_optional_offset
+from lumen_core.quant.encode import largest_weight, without_optional_offset
 from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.normal_form import BitField, FloatField, NormalForm, Scale
-from lumen_core.quant.stored_floats import signed
 from lumen_core.schedule.blocks import store_bits
 from lumen_core.schedule.nearest import VectorSearch, content_type, count_below, near_contents, near_value
 from lumen_core.schedule.rounding import rounded
@@ -41,11 +41,32 @@ def build_encode(form: NormalForm, name: str = "encode") -> Kernel:
 
 
 def emit_encode(b: Builder, form: NormalForm, numbers: Value, blocks: Value, count: Value | int) -> None:
-    """Write `count` blocks; the format must pass `quant.cache_layout.check_cache_format`."""
-    encoder = _Block(b, without_optional_offset(form))
+    """Write a row of `count` blocks; the format must pass `quant.cache_layout.check_cache_format`."""
+    inside = without_optional_offset(replace(form, row=None, header_bytes=0))
+    times = _row_factor(b, form, inside, numbers, blocks, count) if form.row is not None else None
+    encoder = _Block(b, inside)
+    start = b.offset(blocks, form.header_bytes)
     with b.loop(0, count) as block:
         here = b.offset(numbers, b.mul(block.index, 4 * form.block))
-        encoder.encode(here, b.offset(blocks, b.mul(block.index, form.block_bytes)))
+        encoder.encode(here, b.offset(start, b.mul(block.index, form.block_bytes)), times)
+
+
+def _row_factor(
+    b: Builder, form: NormalForm, inside: NormalForm, numbers: Value, row: Value, count: Value | int
+) -> Value:
+    """Store the factor that brings a row's largest number to the end of its blocks; return its inverse."""
+    assert form.row is not None
+    (field,) = form.row.floats
+    vector = Type("f32", CHUNK)
+    with b.loop(0, b.mul(b.i64(form.block), count), CHUNK, (b.constant(vector, 0.0),)) as loop:
+        value = b.load(vector, numbers, b.mul(loop.index, 4), align=4)
+        loop.next(b.maximum(loop.values[0], b.abs(value)))
+    largest = b.maximum(b.reduce("max", loop.results[0]), _TINY)
+    limit = largest_weight(inside)
+    factor = b.mul(largest, 1 / limit)
+    kept, bits = rounded(b, b.div(b.f32(limit), largest) if field.inverse else factor, field.element)
+    b.store(bits, row, field.offset - form.block_bytes)
+    return kept if field.inverse else b.div(b.f32(1.0), kept)
 
 
 class _Block:
@@ -57,8 +78,10 @@ class _Block:
         self.groups = form.block // form.sub
         assert form.scale is not None
         integer = form.scale.integer
-        self.signed = integer.low < 0 if integer is not None else signed(form.scale.floats[0].element)
+        wide = all(not is_small(field.element) for field in form.scale.floats)
+        self.signed = integer.low < 0 if integer is not None else wide
         self.integers = b.stack(max(64, self.groups))  # what the sub-blocks' own integers hold
+        self.word = b.stack(64)  # a float whose bits lie apart
         if isinstance(self.values, Alphabet):
             self.codes = b.stack(max(64, form.block))
             return
@@ -69,14 +92,18 @@ class _Block:
             for element in [content_type(field).element]
         ]
 
-    def encode(self, numbers: Value, block: Value) -> None:
+    def encode(self, numbers: Value, block: Value, times: Value | None) -> None:
+        """Write a block of numbers, of their products with `times` if that is given."""
         b, form, self.block = self.b, self.form, block
         assert form.scale is not None
         width = min(CHUNK, form.sub)
         groups = []
         for start in range(0, form.block, form.sub):
             places = range(start, start + form.sub, width)
-            groups.append([b.load(Type("f32", width), numbers, 4 * at, align=4) for at in places])
+            values = [b.load(Type("f32", width), numbers, 4 * at, align=4) for at in places]
+            if times is not None:
+                values = [b.mul(value, b.splat(times, width)) for value in values]
+            groups.append(values)
         ends = [self._ends(values) for values in groups]
         for at in range(form.block_bytes):
             b.store(b.constant(Type("i8"), 0), block, at)
@@ -182,17 +209,22 @@ class _Block:
 
     def _store(self, scale: Scale, wanted: list[Value]) -> list[Value]:
         """Write factors of sub-blocks where the block keeps them; return them as they will be read."""
-        (field,) = scale.floats
-        if scale.integer is None and field.count > 1:
+        if not scale.floats and scale.integer is None:
+            return [self.b.f32(scale.constant)] * len(wanted)
+        field = scale.floats[0] if scale.floats else None
+        if scale.integer is None and field is not None and field.count > 1:
             return [self._store_float(scale, field, number, wish) for number, wish in enumerate(wanted)]
         far = wanted[0]
         for wish in wanted[1:]:
             far = self._further(wish, far)
         if scale.integer is None:
+            assert field is not None
             return [self._store_float(scale, field, 0, far)] * len(wanted)
         numbers = choice(scale.integer, self.form.name)
         end = numbers.low if -numbers.low > numbers.high else numbers.high
-        kept = self._store_float(scale, field, 0, self.b.mul(far, 1 / end))
+        kept = self.b.f32(scale.constant)
+        if field is not None:
+            kept = self._store_float(scale, field, 0, self.b.mul(far, 1 / end))
         inverse = self._inverse(kept)
         found = [
             self._store_integer(numbers, at, self.b.mul(wish, inverse)) for at, wish in enumerate(wanted)
@@ -218,9 +250,8 @@ class _Block:
         if field.whole:
             b.store(bits, self.block, field.offset + number * field.bytes)
         else:
-            at = b.stack(64)
-            b.store(bits, at)
-            put = Contents(field.source, bits.type.element, at)
+            b.store(bits, self.word)
+            put = Contents(field.source, bits.type.element, self.word)
             add_to_block(b, [put], self.form.block_bytes, self.block)
         return b.mul(kept, scale.constant)
 

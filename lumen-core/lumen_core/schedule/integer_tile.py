@@ -151,8 +151,8 @@ class IntegerTile:
         step = gcd(count, 2) if self.m == 1 else 1
         with b.loop(0, count, step, sums) as piece:
             sums = list(piece.values)
+            self.fetch(weights, piece.index, step)
             for number in range(step):
-                self.fetch(weights, b.add(piece.index, number), 1)
                 sums = self.piece(weights, quants, words, b.add(piece.index, number), sums)
             piece.next(*sums)
         return list(piece.results)

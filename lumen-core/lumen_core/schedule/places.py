@@ -79,8 +79,8 @@ class Places:
         # layers that keep a window of the cache have pages of their own
         self.window = window_of(function)
         kind = f".{self.window}" if self.window else ""
-        self.pages, self.slots, self.page_bytes, self.returns, self.return_count = (
-            Slot(f"{name}{kind}") for name in ("pages", "slots", "page_bytes", "returns", "return_count")
+        self.pages, self.slots, self.returns, self.return_count = (
+            Slot(f"{name}{kind}") for name in ("pages", "slots", "returns", "return_count")
         )
         for argument in function.arguments:
             name = argument.name

@@ -241,8 +241,7 @@ class _Planner(ExpertPlanner):
         for operand in (*operation.operands, *operation.results):
             stored = self.places.of[operand]
             arguments.append(self.places.plain(operand))
-            cache = isinstance(stored.argument, Slot) and stored.argument.name.startswith("cache.")
-            arguments.append(self.places.page_bytes if cache else Number(stored.stride))
+            arguments.append(Number(stored.stride))
         arguments += [cos, sin, self.places.slots, Slot("staging") if caches else Number(0)]
         if head:
             size, lanes = self._head_size(operation), self.target.lanes
@@ -302,7 +301,6 @@ class _Planner(ExpertPlanner):
                 stored.argument,
                 Number(stored.stride),
                 Slot("cache.keys", layer=True),
-                self.places.page_bytes,
                 Slot("staging"),
                 self.places.pages,
                 Slot("attention.partials"),
@@ -322,12 +320,11 @@ class _Planner(ExpertPlanner):
         """Copy staged pages to their places in the ring, beside what the next phase does."""
         symbol = self.needs.request(
             "returns",
-            f"returns {layout.layer_bytes} {self.target.name}",
-            lambda name: build_returns(layout.layer_bytes, self.target, name),
+            f"returns {layout.page_bytes} {self.target.name}",
+            lambda name: build_returns(layout.page_bytes, self.target, name),
         )
         arguments = (
             Slot("cache.keys", layer=True),
-            self.places.page_bytes,
             Slot("staging"),
             self.places.returns,
             Bound(False),

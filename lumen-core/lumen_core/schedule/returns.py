@@ -9,14 +9,14 @@ from lumen_core.target import Target
 
 
 def build_returns(bytes: int, target: Target, name: str = "returns") -> Kernel:
-    """Build the kernel that copies pages of a layer, `bytes` each.
+    """Build the kernel that copies a layer's pages of `bytes` each.
 
     `schedule/__init__.py` says how it is called.
     """
-    parameters = [("cache", PTR), ("page_bytes", I64), ("staging", PTR), ("returns", PTR)]
+    parameters = [("cache", PTR), ("staging", PTR), ("returns", PTR)]
     kernel = Kernel(name, [*parameters, ("first", I64), ("last", I64)], doc="pages come back from staging")
     b = Builder(kernel)
-    cache, page_bytes, staging, returns, first, last = kernel.parameters
+    cache, staging, returns, first, last = kernel.parameters
     vector = Type("i32", target.lanes)
 
     def number(entry: Value, at: int) -> Value:
@@ -25,7 +25,7 @@ def build_returns(bytes: int, target: Target, name: str = "returns") -> Kernel:
     with b.loop(first, last) as page:
         entry = b.offset(returns, b.mul(page.index, 8))
         source = b.offset(staging, b.mul(number(entry, 0), bytes))
-        to = b.offset(cache, b.mul(number(entry, 4), page_bytes))
+        to = b.offset(cache, b.mul(number(entry, 4), bytes))
         with b.loop(0, bytes, ALIGNMENT) as part:
             here, there = b.offset(source, part.index), b.offset(to, part.index)
             for at in range(0, ALIGNMENT, vector.bytes):

@@ -319,7 +319,7 @@ class _Rowwise:
         plain, rows = [], {}
         for value, (pointer, stride) in self.results.items():
             if self._maker(value) == "append":
-                self._append(value, pointer, stride)
+                self._append(value, pointer)
             elif self._maker(value) == "quantize":
                 layout = ActivationLayout(value.type.element, self.columns, self.target.depth)
                 rows[value] = QuantizedRow(self.b, layout, pointer, stride, self.token, self.vector.lanes)
@@ -371,7 +371,7 @@ class _Rowwise:
                     row.store_plain(chunk, element)
         return []
 
-    def _append(self, value: TensorValue, part: Value, stride: Value) -> None:
+    def _append(self, value: TensorValue, part: Value) -> None:
         """Write this row to its slot of a cache."""
         b = self.b
         assert value.owner is not None
@@ -380,6 +380,6 @@ class _Rowwise:
         slot = b.convert(b.load(I32, self.rest["slots"], b.mul(self.token, 4), align=4), "i64")
         number, place = emit_slot(b, slot)
         staging = b.offset(self.rest["staging"], layout.value_offset if self.kinds[value] == "values" else 0)
-        page = emit_page(b, layout, part, stride, staging, number)
+        page = emit_page(b, layout, part, staging, number)
         chunks = [self._pull(row, _Place(None, at)) for at in range(0, self.length, self.vector.lanes)]
         Append(b, layout, self.kinds[value]).store(chunks, page, self.head, place)

@@ -25,6 +25,7 @@ from lumen_core.quant.cache_layout import PAGE
 
 FIRST, TOKENS, POSITION = 0, 8, 16  # bytes into a record
 RECORD = 24
+TOGETHER = 8
 DIRECT = PAGE  # tokens of a segment that go straight into a ring, which has a page more than its window
 
 
@@ -36,6 +37,9 @@ class Items:
     heads   key heads
     part    cached tokens of an item (0: all)
     window  keys that a token sees (0: all)
+
+    One token's item is a part of one key head. From `TOGETHER` parts on it is a part of all heads: there are
+    enough items then, and pages are read front to back.
     """
 
     block: int
@@ -54,14 +58,19 @@ class Items:
         end = b.div(b.add(b.add(position, tokens), self.part - 1), self.part)
         return first, b.sub(end, first)
 
+    def together(self, b: Builder, parts: Value) -> Value:
+        """Key heads of an item, where a segment of one token sees so many parts."""
+        return b.select(b.compare("ge", parts, TOGETHER), b.i64(self.heads), b.i64(1))
+
     def count(self, b: Builder, record: Value) -> Value:
         """Items of a segment."""
         tokens = b.load(I64, record, TOKENS, align=8)
-        parts = b.mul(self.parts(b, record)[1], self.heads)
         if self.block == 1:
-            return b.select(b.compare("eq", tokens, 1), parts, b.i64(0))
+            parts = self.parts(b, record)[1]
+            shares = b.div(b.i64(self.heads), self.together(b, parts))
+            return b.select(b.compare("eq", tokens, 1), b.mul(parts, shares), b.i64(0))
         blocks = b.div(b.add(tokens, self.block - 1), self.block)
-        return b.select(b.compare("gt", tokens, 1), b.mul(blocks, parts), b.i64(0))
+        return b.select(b.compare("gt", tokens, 1), b.mul(blocks, self.heads), b.i64(0))
 
 
 def count_items(b: Builder, segments: Value, count: Value, items: Items) -> Value:

@@ -42,44 +42,46 @@ class WordEncoder:
         if len(self._known) > MOST_WORDS:
             self._known = {}
         known = self._known
-        fresh = dict(self._encoded(list(set(words) - known.keys())))
-        known.update((word, ids) for word, ids in fresh.items() if len(word) <= LONGEST_WORD)
+        fresh = self._encoded(list(set(words) - known.keys()))
+        long = {word: fresh.pop(word) for word in [word for word in fresh if len(word) > LONGEST_WORD]}
+        known.update(fresh)
         found = array("I")
-        found.frombytes(b"".join([fresh[word] if word in fresh else known[word] for word in words]))
+        if long:
+            found.frombytes(b"".join([long[word] if word in long else known[word] for word in words]))
+        else:
+            found.frombytes(b"".join(map(known.__getitem__, words)))
         return found.tolist()
 
-    def _encoded(self, words: list[str]) -> Iterator[tuple[str, _Ids]]:
+    def _encoded(self, words: list[str]) -> dict[str, _Ids]:
         longest = max(map(len, words), default=0)
         if longest > LONGEST_STRETCH:
             raise TokenizerError(
                 f"the text has {longest} characters without a place where it could be cut "
                 f"(limit {LONGEST_STRETCH}); encode it in parts"
             )
-        alone: list[str] = []
-        joined: list[str] = []
-        for word in words:  # in a row these are cut where they meet, most others would not be
-            fits = word[:1] == " " and word[-1] != "\n" and len(word) <= LONGEST_WORD
-            (joined if fits else alone).append(word)
+        # In a row these are cut where they meet, most others would not be.
+        joined = [w for w in words if w[:1] == " " and w[-1] != "\n" and len(w) <= LONGEST_WORD]
+        alone = list(set(words).difference(joined)) if len(joined) < len(words) else []
+        found: dict[str, _Ids] = {}
         groups = [joined[start : start + TOGETHER] for start in range(0, len(joined), TOGETHER)]
         for group, ids in zip(groups, self._library(["".join(group) for group in groups]), strict=True):
             apart = self._apart(group, ids)
             if apart is None:
                 alone += group
             else:
-                yield from zip(group, apart, strict=True)
-        yield from zip(alone, (ids.tobytes() for ids in self._library(alone)), strict=True)
+                found.update(zip(group, apart, strict=True))
+        found.update(zip(alone, [ids.tobytes() for ids in self._library(alone)], strict=True))
+        return found
 
     def _apart(self, words: list[str], ids: np.ndarray) -> list[_Ids] | None:
         """Divide the ids of words in a row; None where these are not the words of that text."""
         if self._cut.split("".join(words)) != words:
             return None
-        wanted = np.cumsum([len(word.encode()) for word in words])
+        wanted = np.cumsum(np.fromiter(map(len, map(str.encode, words)), np.int64, len(words)))
         ends = np.cumsum(self._lengths[ids])
         last = np.searchsorted(ends, wanted)
-        if (
-            last[-1] + 1 != len(ids) or (ends[last] != wanted).any()
-        ):  # letters were composed, or an added token
-            return None
+        if last[-1] + 1 != len(ids) or (ends[last] != wanted).any():
+            return None  # letters were composed, or an added token
         data, places = ids.tobytes(), [0, *((last + 1) * ids.itemsize).tolist()]
         return [data[begin:end] for begin, end in pairwise(places)]
 

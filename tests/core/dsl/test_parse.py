@@ -81,7 +81,7 @@ def test_spans_are_the_text():
     assert function.parameters[0].span.text == "x: f32"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(modules)
 def test_parsing_what_was_printed_gives_the_same_tree(tree):
     again = parse(Source("printed", print_module(tree)))
@@ -100,7 +100,7 @@ def parses_or_reports(text: str) -> None:
     assert str(report)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=80))
 def test_any_text_parses_or_reports(text):
     parses_or_reports(text)
@@ -109,7 +109,7 @@ def test_any_text_parses_or_reports(text):
 WORDS = 'format fn model let else value config layer x f32 1 2.5 "s" ( ) [ ] { } : , = == -> + - * ** # . \n'
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.sampled_from(WORDS.split(" ")), max_size=60))
 def test_any_words_parse_or_report(words):
     parses_or_reports(" ".join(words))

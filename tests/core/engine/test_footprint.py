@@ -36,8 +36,8 @@ def test_a_window_is_kept_and_a_page(tmp_path: Path) -> None:
     with open_file(path) as file:
         short, long = (footprint(file, registry, context=context) for context in (1024, 16384))
     (ring,) = short.rings
-    assert (ring.window, ring.layers, ring.tokens) == (24, 3, 128)
-    assert ring.bytes == 3 * 128 * short.cache_per_token
+    assert (ring.window, ring.layers, ring.tokens) == (24, 3, 256)
+    assert ring.bytes == 3 * 256 * short.cache_per_token
     assert long.rings == short.rings
     assert long.cache - short.cache == (16384 - 1024) * short.cache_per_token
 

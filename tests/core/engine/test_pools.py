@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from lumen_core.engine.pools import CHUNK, cache_bytes, chunk_tokens, plan_pools, staging_pages
 from lumen_core.engine.step_input import StepInput
+from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.segments import DIRECT
 from lumen_core.weights.model_file import FileTensor, ModelFile
-
-PAGE = 64
 
 
 def test_layers_of_a_window_share_a_ring() -> None:
@@ -24,15 +23,15 @@ def test_layers_of_a_window_share_a_ring() -> None:
     assert local.pages * PAGE == 4096 + PAGE
     assert whole.pages * PAGE == 131072
     every = 64 * 1000 * 131072 // PAGE
-    assert 3.65 < every / cache_bytes((local, whole), 1000, CHUNK) < 3.66
+    assert 3.64 < every / cache_bytes((local, whole), 1000, CHUNK) < 3.65
     assert staging_pages((local, whole), CHUNK) * PAGE <= 2 * CHUNK  # of one layer, for all 64
     assert staging_pages((whole,), CHUNK) == 0
 
 
 def test_a_short_context_needs_no_ring() -> None:
     (pool,) = plan_pools([4096] * 3, 10, 1000)
-    assert pool.pages == 16
-    assert pool.page_bytes == 30
+    assert pool.pages == 8
+    assert (pool.layer_bytes, pool.bytes) == (80, 240)
 
 
 @given(st.integers(1, 5000), st.data())
@@ -52,8 +51,8 @@ def test_what_a_step_has_in_staging(parts: list[tuple[int, int]], window: int) -
     pools = plan_pools([window, 0], 10, 4096)
     frame: dict[str, int] = {}
     step = StepInput(CHUNK, pools, lambda bytes, name: np.zeros(bytes, np.uint8), frame.__setitem__)
-    table = np.arange(64, dtype=np.int32) % pools[0].pages + 100
-    pages = {pools[0].suffix: table, "": np.arange(64, dtype=np.int32)}
+    table = np.arange(32, dtype=np.int32) % pools[0].pages + 100
+    pages = {pools[0].suffix: table, "": np.arange(32, dtype=np.int32)}
     room, work = CHUNK, []
     for position, count in parts:
         if count <= room:

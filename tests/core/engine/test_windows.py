@@ -16,15 +16,16 @@ from lumen_core.engine import memory
 from lumen_core.engine.pools import Pool, plan_pools
 from lumen_core.engine.shapes import shape
 from lumen_core.engine.synth import synthesize
+from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.segments import DIRECT
 
-CONTEXT = 640
-WINDOWS = [24, 64, 100, 192]
+CONTEXT = 1100
+WINDOWS = [24, 128, 200, 321]
 
 
-def whole(windows: list[int], layer_bytes: int, context: int, sequences: int = 1) -> tuple[Pool, ...]:
-    pools = plan_pools(windows, layer_bytes, context, sequences)
-    return tuple(replace(pool, pages=-(-context // 64)) for pool in pools)
+def whole(windows: list[int], page_bytes: int, context: int, sequences: int = 1) -> tuple[Pool, ...]:
+    pools = plan_pools(windows, page_bytes, context, sequences)
+    return tuple(replace(pool, pages=-(-context // PAGE)) for pool in pools)
 
 
 @pytest.fixture(scope="module")
@@ -51,22 +52,22 @@ def pair(
         with monkeypatch.context() as patch:
             patch.setattr(memory, "plan_pools", whole)
             plain = engine(path(window), context=CONTEXT, **options | {"chunk": DIRECT})
-        assert [pool.pages for pool in ringed.memory.pools] == [-(-window // 64) + 1, 10]
-        assert [pool.pages for pool in plain.memory.pools] == [10, 10]
+        assert [pool.pages for pool in ringed.memory.pools] == [-(-window // PAGE) + 1, 9]
+        assert [pool.pages for pool in plain.memory.pools] == [9, 9]
         return ringed, plain
 
     return open_both
 
 
 @pytest.mark.parametrize("window", WINDOWS)
-@pytest.mark.parametrize("chunk", [256, 130])
+@pytest.mark.parametrize("chunk", [256, 150])
 def test_borders_of_chunks(pair: Callable[..., tuple[Engine, Engine]], window: int, chunk: int) -> None:
-    ids = token_ids(600, seed=window)
+    ids = token_ids(900, seed=window)
     ringed, plain = pair(window, chunk=chunk, threads=2)
     with ringed, plain:
         wanted = plain.prefill(ids)
         np.testing.assert_array_equal(ringed.prefill(ids, seed=1), wanted)
-        np.testing.assert_array_equal(ringed.decode(ids, before=321), wanted[321:])
+        np.testing.assert_array_equal(ringed.decode(ids, before=821), wanted[821:])
 
 
 @pytest.mark.parametrize("kv_format", [None, "q8_0"])
@@ -87,7 +88,7 @@ def test_whatever_sequences_do(
             for number in random.permutation(3)[: random.integers(1, 4)]:
                 begin = len(sequences[number].tokens)
                 begin = begin if begin < CONTEXT else sequences[number].rewind(0)
-                count = min(int(random.choice([1, 5, 63, 64, 65, 66, 130, 256])), room, CONTEXT - begin)
+                count = min(int(random.choice([1, 5, 64, 127, 128, 129, 130, 256])), room, CONTEXT - begin)
                 if count:
                     room -= count
                     work.append((sequences[number], texts[number][begin : begin + count]))
@@ -99,14 +100,14 @@ def test_whatever_sequences_do(
                     assert own.rewind(less) == less
                 elif end == CONTEXT or random.random() < 0.2:
                     # about where the oldest key that is seen is the oldest that the ring has
-                    edge = own._written - ringed.memory.pools[0].pages * 64 + window - 1
+                    edge = own._written - ringed.memory.pools[0].pages * PAGE + window - 1
                     kept += own.rewind(max(edge + int(random.integers(-1, 3)), 0)) > 0
         assert kept  # of longer texts something, at times
 
 
 def test_forks(pair: Callable[..., tuple[Engine, Engine]]) -> None:
     """Answers that begin alike, side by side: rings are not shared, so each reads the beginning again."""
-    ringed, plain = pair(100, sequences=3)
+    ringed, plain = pair(200, sequences=3)
     beginning = token_ids(300, seed=5)
     with ringed, plain:
         first, second = ringed.sequence(), ringed.sequence()

@@ -138,7 +138,7 @@ def test_hostile_text_is_refused(text):
         parse_module(text)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_mutated_text_parses_or_is_refused(data):
     text = SAMPLE

@@ -21,7 +21,7 @@ def means(module: Module) -> list[np.ndarray]:
 @pytest.mark.parametrize(
     "step", sorted(set(PIPELINE), key=lambda step: step.name), ids=lambda step: step.name
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(module=modules())
 def test_a_pass_keeps_the_meaning(step, module):
     text = print_module(module)
@@ -32,7 +32,7 @@ def test_a_pass_keeps_the_meaning(step, module):
         np.testing.assert_array_equal(expected, found)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(module=modules())
 def test_the_pipeline_keeps_the_meaning_and_is_stable(module):
     verify(module)

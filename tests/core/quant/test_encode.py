@@ -108,7 +108,7 @@ def test_plain_blocks(name: str) -> None:
 
 @pytest.mark.parametrize("name", FORMS)
 @given(data=st.data())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_finite_weights(name: str, data: st.DataObject) -> None:
     """Huge, tiny and mixed magnitudes: nothing but finite numbers, and no error beyond the largest weight."""
     form = FORMS[name]

@@ -23,9 +23,10 @@ def pairs(target: Target) -> bool:
     return target.find("dot2_bf16") is not None
 
 
-def float_layout(heads: int, size: int, target: Target, element: str = "f16", group: int = 1) -> CacheLayout:
+def float_layout(heads: int, size: int, target: Target, element: str = "f16", group: int = 1,
+                 tiles: int = 1) -> CacheLayout:  # fmt: skip
     kept = form(element)
-    return CacheLayout(heads, size, target.lanes, kept, kept, group, group)
+    return CacheLayout(heads, size, tiles * target.lanes, kept, kept, group, group)
 
 
 def as_stored(numbers: np.ndarray, element: str) -> np.ndarray:
@@ -39,13 +40,13 @@ def as_stored(numbers: np.ndarray, element: str) -> np.ndarray:
 def fill(
     pool: np.ndarray, layout: CacheLayout, keys: np.ndarray, values: np.ndarray, pages: np.ndarray, gone: int
 ) -> None:
-    """Write a sequence's keys and values into the second of two layers, but for the first pages."""
+    """Write a sequence's keys and values into its pages, but for the first."""
     size, elements = layout.keys.block_bytes, np.arange(layout.size)
     numbers = pool.view(f"<u{size}")
     keys, values = (as_stored(x, layout.keys.element) for x in (keys, values))
     for token in range(gone * layout.page, len(keys)):
         page, slot = divmod(token, layout.page)
-        base = (2 * int(pages[page]) + 1) * layout.layer_bytes
+        base = int(pages[page]) * layout.page_bytes
         for head in range(layout.heads):
             key = base + np.array([layout.key(head, slot, int(e)) for e in elements])
             value = base + np.array([layout.value(head, slot, int(e)) for e in elements])

@@ -18,7 +18,9 @@ from lumen_core.schedule.attention import (
     build_attention,
     partial_bytes,
 )
+from lumen_core.schedule.cache import score_tiles
 from lumen_core.schedule.math import LOG2_E
+from lumen_core.schedule.segments import TOGETHER
 from lumen_core.target import Target
 
 from .caches import fill, float_layout, pairs
@@ -64,6 +66,7 @@ def test_attention_of_several_sequences(target: Target, window: int) -> None:
 def test_attention_over_parts(target: Target) -> None:
     """Long caches are read in parts; those of a single token by whoever comes, the last merges them."""
     check(target, 4, 2, 32, 0, (1, 1300), (1, 511), (1, 512), (3, 1022))
+    check(target, 4, 2, 32, 0, (1, PART * TOGETHER), (1, PART * (TOGETHER - 1)), (1, PART * TOGETHER - 1))
     check(target, 4, 2, 32, 700, (1, 1300), (1, 698), (1, 699), (2, 1500))
 
 
@@ -99,11 +102,11 @@ def check(target: Target, heads: int, groups: int, size: int, window: int, *part
     text = TEXT.format(H=heads, G=groups, E=size, scale=size**-0.5, window=shown)
     function = next(iter(parse_module(text)))
     random = np.random.default_rng(sum(tokens * 1000 + position for tokens, position in parts))
-    layout = float_layout(groups, size, target, element, group)
+    layout = float_layout(groups, size, target, element, group, score_tiles(heads // groups, target))
     counts = [-(-(tokens + position) // layout.page) for tokens, position in parts]
     free = random.permutation(sum(counts) + 1).astype(np.int32)
-    pool = np.full(len(free) * 2 * layout.layer_bytes, 0xFF, np.uint8)  # NaN
-    staging = np.full((sum(counts) + 1) * layout.layer_bytes, 0xFF, np.uint8)
+    pool = np.full(len(free) * layout.page_bytes, 0xFF, np.uint8)  # NaN
+    staging = np.full((sum(counts) + 1) * layout.page_bytes, 0xFF, np.uint8)
     queries, wanted, bounds, tables = [], [], [], []
     for (tokens, position), count in zip(parts, counts, strict=True):
         total = position + tokens
@@ -134,13 +137,13 @@ def check(target: Target, heads: int, groups: int, size: int, window: int, *part
 
 def stage(pool: np.ndarray, staging: np.ndarray, layout: CacheLayout, pages: np.ndarray, first: int) -> None:
     """Move the pages of a sequence from number `first` on to staging."""
-    rows, layers = (memory.reshape(-1, layout.layer_bytes) for memory in (staging, pool))
+    rows, own = (memory.reshape(-1, layout.page_bytes) for memory in (staging, pool))
     rows = rows[:-1]  # the end must be an address, too
     free = int((rows == 0xFF).all(-1).sum())
     for number in range(first, len(pages)):
         place = free + first - number - 1  # from the end
-        rows[place] = layers[2 * pages[number] + 1]
-        layers[2 * pages[number] + 1] = 0xFF
+        rows[place] = own[pages[number]]
+        own[pages[number]] = 0xFF
         pages[number] = place - len(rows)
 
 
@@ -152,7 +155,6 @@ def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: 
     out = np.full_like(q, np.nan)
     starts = np.cumsum([0, *(tokens for tokens, _ in parts)])
     segments = np.array([(start, *part) for start, part in zip(starts, parts, strict=False)], np.int64)
-    layer = pool[layout.layer_bytes :]  # the second of two
     most = max(-(-sum(part) // PART) for part in parts)
     partials = np.full(len(q) * most * partial_bytes(operation), 0xFF, np.uint8)
     arrivals = np.zeros(len(q) * layout.heads, np.int64)
@@ -164,10 +166,11 @@ def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: 
             if (tokens == 1) == (block == 1):
                 first = max(position + 1 - items.window, 0) // PART if items.window else 0
                 shares = -(-(position + tokens) // PART) - first if block == 1 else 1
-                count += -(-tokens // block) * layout.heads * shares
+                heads = 1 if block == 1 and shares >= TOGETHER else layout.heads
+                count += -(-tokens // block) * heads * shares
         call = kernel(text, layout, target, block)
-        end = None if staging is None else staging[len(staging) - layout.layer_bytes :]
-        arguments = (q, out, stride, layer, 2 * layout.layer_bytes, end, tables, partials, most, arrivals)
+        end = None if staging is None else staging[len(staging) - layout.page_bytes :]
+        arguments = (q, out, stride, pool, end, tables, partials, most, arrivals)
         call(*arguments, segments, len(parts), count // 2, count)
         call(*arguments, segments, len(parts), 0, count // 2)
     assert not arrivals.any()

@@ -28,7 +28,7 @@ from .compiled import TARGETS, compiled
 from .test_attention import TEXT, attend
 
 HEADS, GROUPS, SIZE = 6, 2, 128
-USUAL = ("q8_0", "q4_0", "q4_1", "iq4_nl", "mxfp4", "q4_k")
+USUAL = ("ct_nvfp4", "q8_0", "q4_0", "q4_1", "iq4_nl", "mxfp4", "q4_k")
 
 
 def _size(name: str) -> int:
@@ -59,21 +59,25 @@ each_target = pytest.mark.parametrize(
 )
 
 
-def test_every_format_suits_but_those_of_whole_rows() -> None:
-    integers = {name for name in Registry.load().formats if form(name).kind == "integer"}
-    assert integers - set(FORMATS) == {name for name in integers if form(name).header_bytes}
+def test_every_installed_format_suits_heads_that_its_blocks_divide() -> None:
+    assert set(FORMATS) == {name for name in Registry.load().formats if form(name).kind == "integer"}
     for name in ("q4_k", "iq2_s"):
         with pytest.raises(UnsupportedFormatError, match="blocks of 256"):
             check_cache_format(form(name), SIZE, "keys")
-    with pytest.raises(UnsupportedFormatError, match="has no place in a page"):
-        check_cache_format(form("ct_nvfp4"), SIZE, "keys")
+    for name, why in (
+        ("gptq_f16_8_all+z", "more than one factor"),
+        ("gptq_f16_4_128+z", "not one stored number"),
+    ):
+        with pytest.raises(UnsupportedFormatError, match=why):
+            check_cache_format(form(name), SIZE, "keys")
 
 
 def encoded(name: str, target: Target, rows: np.ndarray) -> np.ndarray:
     """Return the bytes that the compiled encoder makes of rows."""
     kept = form(name)
     blocks = np.full((*rows.shape[:-1], kept.row_bytes(rows.shape[-1])), 0xFF, np.uint8)
-    _encoder(name, target)(np.ascontiguousarray(rows), blocks, rows.size // kept.block)
+    for row, made in zip(rows.reshape(-1, rows.shape[-1]), blocks.reshape(-1, blocks.shape[-1]), strict=True):
+        _encoder(name, target)(np.ascontiguousarray(row), made, len(row) // kept.block)
     return blocks
 
 
@@ -83,7 +87,7 @@ def _encoder(name: str, target: Target) -> Callable[..., object]:
 
 
 @each_target
-@each_format(*USUAL, "iq2_s", "iq1_m")
+@each_format(*USUAL, "iq2_s", "iq1_m", "iq4_ks")
 def test_the_encoder_comes_near_the_one_that_searches(name: str, target: Target) -> None:
     random = np.random.default_rng(1)
     rows = random.standard_normal((200, _size(name))).astype(np.float32)
@@ -116,7 +120,7 @@ def check(layout: CacheLayout, target: Target) -> None:
     function = next(iter(parse_module(text)))
     counts = [-(-(tokens + position) // layout.page) for tokens, position in parts]
     free = random.permutation(sum(counts) + 1).astype(np.int32)
-    pool = allocate(len(free) * 2 * layout.layer_bytes, "pages")  # aligned as a model's
+    pool = allocate(len(free) * layout.page_bytes, "pages")  # aligned as a model's
     pool[:] = 0xFF
     queries, wanted, bounds, tables = [], [], [], []
     for (tokens, position), count in zip(parts, counts, strict=True):
@@ -146,22 +150,18 @@ def check(layout: CacheLayout, target: Target) -> None:
 def append(
     layout: CacheLayout, target: Target, kind: str, numbers: np.ndarray, pool: np.ndarray, pages: np.ndarray
 ) -> None:
-    """Let the compiled append write tokens' keys or values into the second of two layers."""
+    """Let the compiled append write tokens' keys or values."""
     slots = (pages[np.arange(len(numbers)) // layout.page] * layout.page).astype(np.int32)
     slots += (np.arange(len(numbers)) % layout.page).astype(np.int32)
-    offset = layout.layer_bytes + (layout.value_offset if kind == "values" else 0)
-    _appender(layout, target, kind)(
-        np.ascontiguousarray(numbers), pool[offset:], 2 * layout.layer_bytes, slots, len(numbers)
-    )
+    part = pool[layout.value_offset if kind == "values" else 0 :]
+    _appender(layout, target, kind)(np.ascontiguousarray(numbers), part, slots, len(numbers))
 
 
 @cache
 def _appender(layout: CacheLayout, target: Target, kind: str) -> Callable[..., object]:
-    kernel = Kernel(
-        "append", [("numbers", PTR), ("part", PTR), ("stride", I64), ("slots", PTR), ("tokens", I64)]
-    )
+    kernel = Kernel("append", [("numbers", PTR), ("part", PTR), ("slots", PTR), ("tokens", I64)])
     b = Builder(kernel)
-    numbers, part, stride, slots, tokens = kernel.parameters
+    numbers, part, slots, tokens = kernel.parameters
     writer = Append(b, layout, kind)
     vector = Type("f32", 8)
     with b.loop(0, tokens) as token, b.loop(0, layout.heads) as head:
@@ -170,5 +170,5 @@ def _appender(layout: CacheLayout, target: Target, kind: str) -> Callable[..., o
         chunks = [b.load(vector, here, 4 * at, align=4) for at in range(0, layout.size, 8)]
         slot = b.convert(b.load(I32, slots, b.mul(token.index, 4), align=4), "i64")
         number, place = emit_slot(b, slot)
-        writer.store(chunks, emit_page(b, layout, part, stride, part, number), head.index, place)
+        writer.store(chunks, emit_page(b, layout, part, part, number), head.index, place)
     return compiled(kernel, target)

@@ -62,7 +62,7 @@ def test_pick() -> None:
     np.testing.assert_array_equal(found, np.take_along_axis(x, chosen, 1))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 20), st.integers(0, 2**32 - 1), st.booleans())
 def test_rows_by_expert(tokens: int, seed: int, uneven: bool) -> None:
     grouping = Grouping(experts=6, choices=3, tokens=20, batch=8)

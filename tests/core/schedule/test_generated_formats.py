@@ -22,8 +22,8 @@ from .matrices import multiply, packed, random_activations, rows_kernel
 from .test_matmul import magnitudes
 
 BLOCKS, ROWS = 2, 19
-quick = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-thorough = settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+quick = settings(max_examples=25, suppress_health_check=list(HealthCheck), derandomize=True)
+thorough = settings(max_examples=1500, suppress_health_check=list(HealthCheck))
 
 
 def agree(text: str, target: Target) -> None:

@@ -224,13 +224,13 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
     slots = pages[positions // layout.page] * layout.page + positions % layout.page
     stride = 4 * heads * size
     for kind in ("keys", "values"):
-        pool = np.zeros(6 * layout.layer_bytes // 2, np.float16)
-        staging = pool[5 * layout.layer_bytes // 2 :]  # behind its end
+        pool = np.zeros(6 * layout.page_bytes // 2, np.float16)
+        staging = pool[5 * layout.page_bytes // 2 :]  # behind its end
         part = pool[(layout.value_offset if kind == "values" else 0) // 2 :]
         out = np.zeros((tokens, heads, size), np.float32)
         call = compiled(build_rowwise(operation, target, 1, [kind], layout), target)
         operands = (x, stride, bias, 0, w, 0, positions, 0, None, 0, None, 0)
-        results = (out, stride, part, layout.layer_bytes)
+        results = (out, stride, part, layout.page_bytes)
         call(*operands, *results, cos, sin, slots, staging, 0, tokens, 0, 1)
         call(*operands, *results, cos, sin, slots, staging, 0, tokens, 1, heads)
         np.testing.assert_allclose(out, wanted, rtol=1e-4, atol=1e-5)
@@ -238,7 +238,7 @@ def test_heads_are_turned_and_appended(target: Target, heads: int, size: int, ha
         for token in range(tokens):
             page, slot = divmod(past + token, layout.page)
             for head in range(heads):
-                start = pages[page] % 5 * layout.layer_bytes
+                start = pages[page] % 5 * layout.page_bytes
                 where = [start + place(head, slot, e) for e in range(size)]
                 found = pool[np.array(where) // 2].astype(np.float32)
                 np.testing.assert_allclose(found, cache[past + token, head], rtol=2e-3, atol=1e-3)

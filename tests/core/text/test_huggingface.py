@@ -37,7 +37,7 @@ KOREAN = st.lists(
     st.one_of(SYLLABLES, JAMO, COMPATIBLE, HANJA, OTHERS, st.characters(max_codepoint=0x7F)), max_size=24
 ).map("".join)
 TEXTS = st.one_of(KOREAN, KOREAN.map(lambda text: unicodedata.normalize("NFD", text)))
-SETTINGS = settings(max_examples=150, deadline=None)
+SETTINGS = settings(max_examples=150)
 
 
 @lru_cache

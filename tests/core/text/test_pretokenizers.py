@@ -72,7 +72,7 @@ def test_every_name_has_its_rules() -> None:
 
 
 @pytest.mark.parametrize("name", KINDS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(TEXTS)
 def test_the_pieces_are_those_of_the_published_regexes(name: str, text: str) -> None:
     patterns, rules = PUBLISHED[name][0], PRETOKENIZERS[name]
@@ -120,7 +120,7 @@ def test_published_vocabularies_by_their_own_tokenizer_json(name: str) -> None:
     library.pre_tokenizer = pre_tokenizers.Sequence([*cuts, letters])
     ours = build(metadata)
 
-    @settings(max_examples=400, deadline=None)
+    @settings(max_examples=400)
     @given(TEXTS)
     def same(text: str) -> None:
         ids = ours.encode(text, add_special=False)

@@ -97,13 +97,13 @@ def test_published_cases(name: str) -> None:
 
 
 @pytest.mark.parametrize("pre", sorted({rules: pre for pre, rules in PRETOKENIZERS.items()}.values()))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(text=st.one_of(texts, words))
 def test_against_the_reference(pre: str, text: str) -> None:
     assert small(pre).encode(text, add_special=False) == reference(small(pre), text, pre)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(texts, words))
 def test_round_trip(text: str) -> None:
     assert small("gpt-2").decode(small("gpt-2").encode(text)) == text
@@ -137,7 +137,7 @@ def test_special_tokens() -> None:
     assert (tokenizer.bos_id, tokenizer.eos_id) == (begin, end)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(words)
 def test_a_shielded_text_steers_nothing(text: str) -> None:
     for tokenizer in (small(), pieces()):
@@ -236,7 +236,6 @@ def test_merges_without_a_token_are_ignored() -> None:
     assert build(words | {"tokenizer.ggml.merges": merges}).encode(text) == build(words).encode(text)
 
 
-@settings(deadline=None)
 @given(words)
 def test_a_short_text_has_the_ids_of_the_whole_tables(text: str) -> None:
     whole = build(byte_level("llama-bpe"))

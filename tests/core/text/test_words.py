@@ -16,7 +16,7 @@ from kit.vocabularies import byte_level
 import lumen_core.text.words as module
 from lumen_core.errors import TokenizerError
 from lumen_core.text.encoders import SHORT_TEXT, ByteLevel, cutter
-from lumen_core.text.huggingface import cuts_of
+from lumen_core.text.json_encoder import cuts_of
 from lumen_core.text.pretokenizers import CLAUSES, CUTS, NOWHERE, PRETOKENIZERS, WORDS
 from lumen_core.text.vocabulary import Vocabulary
 from lumen_core.text.words import WordEncoder, run
@@ -25,7 +25,7 @@ RULES = sorted({rules: pre for pre, rules in PRETOKENIZERS.items()}.values())
 
 
 @pytest.mark.parametrize("pre", RULES)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(edges)
 def test_no_rule_looks_across_a_cut(pre: str, text: str) -> None:
     rules = PRETOKENIZERS[pre]
@@ -43,7 +43,7 @@ def encoder(pre: str = "qwen2") -> tuple[WordEncoder, Any]:
     return encoder._whole, encoder._pipeline
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(edges, st.sampled_from([1, 2, 256]), st.sampled_from(["qwen2", "gpt-2", "exaone-moe"]))
 def test_ids_are_those_of_the_whole_text(text: str, together: int, pre: str) -> None:
     words, pipeline = encoder(pre)

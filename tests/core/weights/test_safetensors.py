@@ -95,7 +95,7 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
             read_tensors(MappedFile(path))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data())
 def test_changed_bytes_never_crash(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     changed = bytearray(safetensors(ARRAYS))

@@ -1,4 +1,4 @@
-"""What attention does with two pages of the cache at a time: scores, their exponentials, weighted sums.
+"""What attention does with a page of the cache: scores, their exponentials, weighted sums.
 
 attention.py says what the columns are, and which pages they see.
 """
@@ -13,23 +13,13 @@ from lumen_core.ir.core import Operation
 from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
-from lumen_core.schedule.cache import emit_page
+from lumen_core.schedule.cache import emit_page, head_shape, score_tiles
 from lumen_core.schedule.cache_read import Fetch, Operands, fetcher, nothing_ahead
 from lumen_core.schedule.math import LOG2_E, exp2_negative
 from lumen_core.target import Target
 
-SPAN = 2  # pages whose scores are turned into weights together
 STATE = 8  # bytes of a column's maximum and sum of exponentials
-ROW = 4 * SPAN * PAGE  # bytes of a column's scores, and then of its weights
-
-
-def head_shape(operation: Operation) -> tuple[int, int, int]:
-    """Query heads, key heads and elements of a head."""
-    queries, keys, values = (operand.type.shape for operand in operation.operands)
-    sizes = (queries[1].value, keys[1].value, keys[2].value)
-    assert None not in sizes
-    assert values[2] == keys[2], "keys and values have one layout"
-    return sizes  # type: ignore[return-value]
+ROW = 4 * PAGE  # bytes of a column's scores, and then of its weights
 
 
 def _chunks(count: int, limit: int) -> Iterator[range]:
@@ -39,11 +29,12 @@ def _chunks(count: int, limit: int) -> Iterator[range]:
         yield range(count * part // parts, count * (part + 1) // parts)
 
 
-class Span:
+class PageReader:
     """The values that the pages of an item are taken into; the subclass sets what is about the item.
 
     sums, state      of the part at hand: [column][dimension], and a maximum and a sum per column
-    queries, scores  [column][dimension] as products take them, [column][token of the span]
+    queries, scores  [column][dimension] as products take them, [column][token of the page]
+    low, high        the item's columns: all that there are, or the query heads of some key heads
     begin, seen      the cached tokens that the item's queries see
     """
 
@@ -54,7 +45,10 @@ class Span:
     position: Value
     tokens: Value
     start: Value
-    head: Value
+    first_head: Value
+    last_head: Value
+    low: Value
+    high: Value
     begin: Value
     seen: Value
     pages: Value
@@ -71,9 +65,8 @@ class Span:
         self.layout = layout
         self.vector = Type("f32", target.lanes)
         self.part = Type("f32", math.gcd(self.size, target.lanes))  # dimensions that are handled together
-        parameters = [("queries", PTR), ("output", PTR), ("stride", I64), ("cache", PTR), ("page_bytes", I64)]
+        parameters = [("queries", PTR), ("output", PTR), ("stride", I64), ("cache", PTR), ("staging", PTR)]
         parameters += [
-            ("staging", PTR),
             ("pages", PTR),
             ("partials", PTR),
             ("parts", I64),
@@ -91,7 +84,7 @@ class Span:
     def _choose_tiles(self) -> None:
         """How many accumulators a score tile and a tile of weighted sums have."""
         registers = self.target.registers
-        self.tiles = 4 if self.columns <= (registers - 6) // 4 else 2
+        self.tiles = score_tiles(self.columns, self.target)
         self.score_chunks = list(_chunks(self.columns, (registers - 2 - self.tiles) // self.tiles))
         parts = self.size // self.part.lanes
         self.wide = min(4, parts) if registers >= 32 else min(2, parts)
@@ -109,117 +102,128 @@ class Span:
     def _token(self, column: Value) -> Value:
         """The token of the segment that a column belongs to; the last block repeats the last token."""
         b = self.b
+        if self.block == 1:
+            return self.start
         return b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.tokens, 1))
 
     # -------------------------------------------------------------------- pages
 
-    def _span(self, first: Value) -> None:
-        """Take the cached tokens of some pages, from `first` on, into every column."""
+    def _take_page(self, first: Value) -> None:
+        """Take the cached tokens of a page, from `first` on, into every column."""
         b = self.b
-        for number in range(SPAN):
-            with self._page(first, number) as (start, count):
-                self._score_page(start, count, number)
+        count = b.minimum(b.sub(self.seen, first), PAGE)
+        later = b.add(first, PAGE)
+        later = b.select(b.compare("lt", later, self.seen), later, first)
+        with self._heads("keys", first, first) as (column, keys, fetch):
+            self._score_page(count, column, keys, fetch)
         last = b.minimum(b.add(self.start, self.block), self.tokens)
-        whole = b.compare("le", b.add(first, SPAN * PAGE), b.add(b.add(self.position, self.start), 1))
+        whole = b.compare("le", b.add(first, PAGE), b.add(b.add(self.position, self.start), 1))
         if self.window:
             inside = b.compare("le", b.sub(b.add(self.position, last), self.window), first)
             whole = b.bitand(inside, whole)
         for masked, met in ((False, whole), (True, b.bitxor(whole, 1))):
-            with b.when(met), b.loop(0, self.columns) as column:
+            with b.when(met), b.loop(self.low, self.high) as column:
                 self._soften(column.index, first, masked)
-        for number in range(SPAN):
-            with self._page(first, number) as (start, count):
-                self._gather_page(start, count, number)
+        with self._heads("values", first, later) as (column, values, fetch):
+            self._gather_page(count, column, values, fetch)
 
     @contextmanager
-    def _page(self, first: Value, number: int) -> Iterator[tuple[Value, Value]]:
-        """Page `number` of a span, if a query sees some of it: its first token, and how many there are."""
+    def _heads(self, kind: str, first: Value, later: Value) -> Iterator[tuple[Value, Value, Fetch]]:
+        """The item's key heads in the page of cached token `first`.
+
+        Gives the first of a head's columns, where its keys or values are, and what fetches those that are
+        read behind them, in the end those of the other kind in the page of `later`: memory, not arithmetic,
+        is what a single token waits for.
+        """
         b = self.b
-        start = b.add(first, number * PAGE)
-        if number:
-            with b.when(b.compare("lt", start, self.seen)):
-                yield start, b.minimum(b.sub(self.seen, start), PAGE)
-        elif self.window:
-            with b.when(b.compare("gt", b.add(start, PAGE), self.begin)):
-                yield start, b.minimum(b.sub(self.seen, start), PAGE)
-        else:
-            yield start, b.minimum(b.sub(self.seen, start), PAGE)
+        own, other = (self.keys, self.values) if kind == "keys" else (self.values, self.keys)
+        start = self._page_of(own, first)
+        if self.block > 1:
+            yield b.i64(0), b.offset(start, b.mul(self.first_head, own.head_bytes)), nothing_ahead
+            return
+        behind = b.offset(self._page_of(other, later), b.mul(self.first_head, other.head_bytes))
+        with b.loop(self.first_head, self.last_head) as head:
+            here = b.offset(start, b.mul(head.index, own.head_bytes))
+            last = b.compare("eq", b.add(head.index, 1), self.last_head)
+            ahead = b.select(last, behind, b.offset(here, own.head_bytes))
+            yield b.mul(head.index, self.shared), here, fetcher(b, ahead)
 
-    def _score_page(self, first: Value, count: Value, number: int) -> None:
-        b, layout = self.b, self.layout
-        keys, values = self._heads_of(first)
-        # Memory, not arithmetic, is what a single token waits for: while keys are read, values come.
-        fetch = fetcher(b, values) if self.block == 1 else nothing_ahead
-        near = self.keys.place(keys, count, fetch)
-        to = b.offset(self.scores, 4 * number * PAGE)
-        with b.loop(0, count, self.tiles * layout.rows) as tile:
-            for chunk, columns in enumerate(self.score_chunks):
-                alone = chunk == 0 and not self.keys.near
-                self._score(near, tile.index, columns, to, fetch if alone else nothing_ahead)
-
-    def _gather_page(self, first: Value, count: Value, number: int) -> None:
-        b = self.b
-        values = self._heads_of(first)[1]
-        fetch: Fetch = nothing_ahead
-        if self.block == 1:
-            later = b.add(first, SPAN * PAGE)
-            later = b.select(b.compare("lt", later, self.seen), later, first)
-            fetch = fetcher(b, self._heads_of(later)[0])
-        near = self.values.place(values, count, fetch)
-        weights = b.offset(self.scores, 4 * number * PAGE // self.values.group)
-        for dimensions in _chunks(self.size // self.part.lanes, self.wide):
-            for chunk, columns in enumerate(self.sum_chunks):
-                alone = chunk == 0 and not self.values.near
-                self._gather(near, count, dimensions, columns, weights, fetch if alone else nothing_ahead)
-
-    def _heads_of(self, first: Value) -> tuple[Value, Value]:
-        """Pointers to this head's keys and values in the page of cached token `first`."""
+    def _page_of(self, operands: Operands, first: Value) -> Value:
+        """Pointer to the keys or values in the page of cached token `first`."""
         b, layout = self.b, self.layout
         number = b.load(I32, self.pages, b.mul(b.div(first, PAGE), 4), align=4)
-        cache, stride, staging = (self.given[label] for label in ("cache", "page_bytes", "staging"))
-        page = emit_page(b, layout, cache, stride, staging, b.convert(number, "i64"))
-        keys = b.offset(page, b.mul(self.head, layout.key_head_bytes))
-        values = b.offset(page, b.add(b.mul(self.head, layout.value_head_bytes), layout.value_offset))
-        return keys, values
+        cache, staging = self.given["cache"], self.given["staging"]
+        page = emit_page(b, layout, cache, staging, b.convert(number, "i64"))
+        return b.offset(page, layout.value_offset if operands is self.values else 0)
 
-    def _score(self, keys: Value, first: Value, columns: range, to: Value, fetch: Fetch) -> None:
+    def _score_page(self, count: Value, column: Value, keys: Value, fetch: Fetch) -> None:
+        b = self.b
+        near = self.keys.place(keys, count, fetch)
+        queries = b.offset(self.queries, b.mul(column, 4 * self.size // self.keys.group))
+        to = b.offset(self.scores, b.mul(column, ROW))
+        with b.loop(0, count, self.tiles * self.vector.lanes) as tile:
+            for chunk, columns in enumerate(self.score_chunks):
+                alone = chunk == 0 and not self.keys.near
+                self._score(near, queries, tile.index, columns, to, fetch if alone else nothing_ahead)
+
+    def _gather_page(self, count: Value, column: Value, values: Value, fetch: Fetch) -> None:
+        b = self.b
+        near = self.values.place(values, count, fetch)
+        weights = b.offset(self.scores, b.mul(column, ROW))
+        sums = b.offset(self.sums, b.mul(column, 4 * self.size))
+        for turn, dimensions in enumerate(_chunks(self.size // self.part.lanes, self.wide)):
+            for chunk, columns in enumerate(self.sum_chunks):
+                alone = turn == chunk == 0 and not self.values.near
+                ahead = fetch if alone else nothing_ahead
+                self._gather(near, count, dimensions, columns, weights, sums, ahead)
+
+    def _key_lane(self, token: Value, steps: int) -> Value:
+        """The first of a token's lanes; those of a tile's tokens lie side by side in each step."""
+        b, rows = self.b, self.layout.rows
+        if self.tiles * self.vector.lanes % rows == 0:  # tokens begin with a tile
+            return b.mul(token, steps)
+        return b.add(b.mul(b.div(token, rows), rows * steps), b.rem(token, rows))
+
+    def _score(self, keys: Value, queries: Value, first: Value, columns: range, to: Value,
+               fetch: Fetch) -> None:  # fmt: skip
         """scores[column][token] = query . key for some tiles of tokens."""
         b, reads, rows, tiles = self.b, self.keys, self.layout.rows, self.tiles
-        steps = self.size // reads.group
-        base = b.offset(keys, b.mul(first, steps * reads.lane_bytes))
+        steps, lanes = self.size // reads.group, self.vector.lanes
+        base = b.offset(keys, b.mul(self._key_lane(first, steps), reads.lane_bytes))
+        places = [tile * lanes // rows * steps * rows + tile * lanes % rows for tile in range(tiles)]
         unroll = next(count for count in (4, 2, 1) if steps % count == 0)
         zero = b.constant(self.vector, 0.0)
         with b.loop(0, steps, unroll, [zero] * (len(columns) * tiles)) as loop:
             sums = list(loop.values)
             inside = b.mul(loop.index, rows * reads.lane_bytes)
             here = b.offset(base, inside)
-            queries = b.offset(self.queries, b.mul(loop.index, 4))
-            for tile in range(tiles):
-                start = b.mul(b.add(first, tile * rows), steps * reads.lane_bytes)
+            query = b.offset(queries, b.mul(loop.index, 4))
+            for tile in range(0, tiles * lanes, rows):
+                start = b.mul(b.add(first, tile), steps * reads.lane_bytes)
                 fetch(b.add(start, inside), unroll * rows * reads.lane_bytes)
             for step in range(unroll):
-                operands = [reads.load(here, (tile * steps + step) * rows) for tile in range(tiles)]
+                operands = [reads.load(here, step * rows + place) for place in places]
                 for number, column in enumerate(columns):
-                    query = reads.spread(queries, 4 * (column * steps + step))
+                    factor = reads.spread(query, 4 * (column * steps + step))
                     for tile, operand in enumerate(operands):
                         place = number * tiles + tile
-                        sums[place] = reads.product(operand, query, sums[place])
+                        sums[place] = reads.product(operand, factor, sums[place])
             loop.next(*sums)
         to = b.offset(to, b.mul(first, 4))
         for number, column in enumerate(columns):
             for tile in range(tiles):
-                where = column * ROW + 4 * tile * rows
+                where = column * ROW + 4 * tile * lanes
                 b.store(loop.results[number * tiles + tile], to, where, align=4)
 
     def _soften(self, column: Value, first: Value, masked: bool) -> None:
-        """Turn a column's scores of the span into weights; update its maximum and sum, and rescale.
+        """Turn a column's scores of the page into weights; update its maximum and sum, and rescale.
 
-        masked  some tokens of the span are not for this column to see
+        masked  some tokens of the page are not for this column to see
         """
         b, lanes = self.b, self.vector.lanes
         scores = b.offset(self.scores, b.mul(column, ROW))
         state = b.offset(self.state, b.mul(column, STATE))
-        values = [b.load(self.vector, scores, 4 * at, align=4) for at in range(0, SPAN * PAGE, lanes)]
+        values = [b.load(self.vector, scores, 4 * at, align=4) for at in range(0, PAGE, lanes)]
         if masked:
             values = self._masked(values, column, first)
         before = b.load(F32, state, 0, align=4)
@@ -241,14 +245,14 @@ class Span:
         b.store(b.add(b.load(F32, state, 4, align=4), total), state, 4, align=4)
 
     def _masked(self, values: list[Value], column: Value, first: Value) -> list[Value]:
-        """Scores of the span, minus infinity for tokens that the column's token does not see."""
+        """Scores of the page, minus infinity for tokens that the column's token does not see."""
         b, lanes = self.b, self.vector.lanes
         seen = b.sub(b.add(b.add(self.position, self._token(column)), 1), first)
         limit = b.splat(b.convert(seen, "i32"), lanes)
         gone = b.splat(b.convert(b.sub(seen, self.window), "i32"), lanes)  # the window begins here
         hidden = b.constant(self.vector, -math.inf)
         found = []
-        for at, value in zip(range(0, SPAN * PAGE, lanes), values, strict=True):
+        for at, value in zip(range(0, PAGE, lanes), values, strict=True):
             places = b.vector_constant(Type("i32", lanes), range(at, at + lanes))
             value = b.select(b.compare("lt", places, limit), value, hidden)
             if self.window:
@@ -263,12 +267,12 @@ class Span:
         return values[0]
 
     def _gather(self, values: Value, count: Value, dimensions: range, columns: range, weights: Value,
-                fetch: Fetch) -> None:  # fmt: skip
-        """sums[column] += sum over tokens of weight * value, for some dimensions."""
+                into: Value, fetch: Fetch) -> None:  # fmt: skip
+        """into[column] += sum over tokens of weight * value, for some dimensions."""
         b, reads, bytes = self.b, self.values, self.part.bytes
         width = len(dimensions)
         start = [
-            b.load(self.part, self.sums, 4 * column * self.size + part * bytes, align=4)
+            b.load(self.part, into, 4 * column * self.size + part * bytes, align=4)
             for column in columns
             for part in dimensions
         ]
@@ -288,4 +292,4 @@ class Span:
         for number, column in enumerate(columns):
             for index, part in enumerate(dimensions):
                 where = 4 * column * self.size + part * bytes
-                b.store(token.results[number * width + index], self.sums, where, align=4)
+                b.store(token.results[number * width + index], into, where, align=4)
