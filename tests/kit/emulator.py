@@ -100,11 +100,13 @@ class Emulator:
         return int(address)
 
     def call(self, address: int, arguments: Sequence[object]) -> int:
-        """Call a function; arrays are copied there and back."""
+        """Call a function; arrays are copied there and back, one that is part of another with that."""
         arrays: dict[int, np.ndarray] = {}
         self._send(ord("C"), address, len(arguments))
         for number, argument in enumerate(arguments):
-            if isinstance(argument, np.ndarray):
+            if isinstance(argument, np.ndarray) and (within := _within(argument, arrays)):
+                self._send(3, *within)
+            elif isinstance(argument, np.ndarray):
                 arrays[number] = argument
                 assert argument.flags.c_contiguous
                 self._send(1, argument.nbytes, argument.ctypes.data % 64, argument.tobytes())
@@ -120,6 +122,16 @@ class Emulator:
             if array.flags.writeable and array.nbytes:
                 array.reshape(-1).view(np.uint8)[:] = back
         return int(result)
+
+
+def _within(part: np.ndarray, arrays: dict[int, np.ndarray]) -> tuple[int, int] | None:
+    """The number of the array that holds all of another one's bytes, and where they start in it."""
+    start = part.ctypes.data
+    for number, whole in arrays.items():
+        offset = start - whole.ctypes.data
+        if part.nbytes and offset >= 0 and offset + part.nbytes <= whole.nbytes:
+            return number, offset
+    return None
 
 
 @cache

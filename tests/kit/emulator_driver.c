@@ -3,7 +3,7 @@
    L path symbol        load a shared object; answers the symbol's address
    C address count arguments...   call it; an argument is a number, or a buffer that begins `place` bytes into
                         its cache line and whose end touches a page that nobody may touch, or an array of
-                        pointers to buffers that are only read;
+                        pointers to buffers that are only read, or a place in an earlier buffer;
                         answers the result and then every buffer's bytes
    Numbers are 64-bit, native. Built with the compiler for the emulated machine. */
 
@@ -76,6 +76,9 @@ static void call(void) {
         } else if (kind == 1) {
             buffers[used] = receive();
             arguments[i] = (int64_t)buffers[used++].start;
+        } else if (kind == 3) {
+            int64_t whole = number();
+            arguments[i] = arguments[whole] + number();
         } else {
             int64_t length = number();
             char **list = malloc(length * sizeof *list);

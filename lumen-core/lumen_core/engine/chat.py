@@ -60,6 +60,8 @@ class Turn:
     read: list[Piece] = field(default_factory=list)
 
     def __iter__(self) -> Iterator[Piece]:
+        if self.run is not None:
+            raise LumenError("the turn was read already; `reply()` has what came")
         for part in self.parts():
             self.read.append(part)
             yield part

@@ -81,6 +81,7 @@ class _Block:
         wide = all(not is_small(field.element) for field in form.scale.floats)
         self.signed = integer.low < 0 if integer is not None else wide
         self.integers = b.stack(max(64, self.groups))  # what the sub-blocks' own integers hold
+        self.word = b.stack(64)  # a float whose bits lie apart
         if isinstance(self.values, Alphabet):
             self.codes = b.stack(max(64, form.block))
             return
@@ -249,9 +250,8 @@ class _Block:
         if field.whole:
             b.store(bits, self.block, field.offset + number * field.bytes)
         else:
-            at = b.stack(64)
-            b.store(bits, at)
-            put = Contents(field.source, bits.type.element, at)
+            b.store(bits, self.word)
+            put = Contents(field.source, bits.type.element, self.word)
             add_to_block(b, [put], self.form.block_bytes, self.block)
         return b.mul(kept, scale.constant)
 

@@ -132,6 +132,8 @@ def test_tools_are_offered_called_and_answered(model: Model, monkeypatch: pytest
     with pytest.raises(LumenError, match="has not begun"):
         turn.reply()
     assert [part.channel for part in turn if part.channel != "tool"] == ["reasoning"] + ["answer"] * 5
+    with pytest.raises(LumenError, match="read already"):
+        next(iter(turn))
     reply = turn.reply()
     assert (reply.text, reply.reasoning, reply.unread) == ("찾아볼게.", "음", ("{",))
     assert [one.id for one in reply.tool_calls] == ["call_1", "call_2"]

@@ -27,6 +27,18 @@ def test_prefill_and_decode_agree_and_are_near_f16(kept, bound, tiny, engine) ->
     assert 0 < errors.mean() < bound
 
 
+def test_formats_of_256(tiny, engine) -> None:
+    """Scales that are scaled, in heads as long as their blocks."""
+    path, ids = tiny("qwen3-tiny", "q8_0", **(BIG | {"head": 256, "kv_heads": 1})), token_ids(40, seed=3)
+    with engine(path) as model:
+        plain = model.prefill(ids)
+    with engine(path, kv_format="q6_k:q4_k") as model:
+        found = model.prefill(ids)
+        np.testing.assert_array_equal(model.decode(ids, before=30), found[30:])
+    errors = np.linalg.norm(found - plain, axis=-1) / np.linalg.norm(plain, axis=-1)
+    assert 0 < errors.mean() < 0.3
+
+
 def test_formats_that_do_not_fit_are_refused(tiny, opened) -> None:
     path = tiny("qwen3-tiny", "q8_0", **BIG)
     with pytest.raises(UnsupportedFormatError, match="keys cannot be kept as q4_k: its blocks of 256"):
