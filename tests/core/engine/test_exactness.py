@@ -10,6 +10,8 @@ from kit.engines import oracle, token_ids
 
 from lumen_backend_x86.backend import BACKEND
 from lumen_core.codegen.objects import host_features
+from lumen_core.schedule.attention import PART
+from lumen_core.schedule.segments import TOGETHER
 
 USABLE = BACKEND.usable("x86_64", host_features())
 TARGETS = [target.name for target in USABLE]
@@ -160,3 +162,12 @@ def test_shapes_that_fill_no_vector(tiny, engine) -> None:
             found = model.prefill(ids)
             agree(found, oracle(model.session).step(ids), "q8_0")
             np.testing.assert_array_equal(model.decode(ids), found)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_long_contexts(tiny, engine, threads: int) -> None:
+    """Where a single token's attention goes over to items of all heads, the numbers stay the same."""
+    ids = token_ids(PART * TOGETHER + 40)
+    with engine(tiny("qwen3-tiny", "q4_0"), threads=threads, context=len(ids)) as model:
+        found = model.prefill(ids)
+        np.testing.assert_array_equal(model.decode(ids, before=len(ids) - 80), found[-80:])
