@@ -6,7 +6,8 @@ matmul     name(weights, activations, output, stride, length, first, last, token
 rows       name(table, ids, output, stride, length, first, last)                        see rows.py
 rowwise    name((operand, stride) of every operand, (output, stride) of every result,
                 cos, sin, slots, staging, first, last, head_first, head_last)
-           works on tokens first <= t < last (and heads head_first <= h < head_last in head space).
+           works on tokens first <= t < last (and heads head_first <= h < head_last in head space, or
+           so many pieces of the rows where it is built for pieces).
            operand    token-wise f32 (first dimension T): stride is the distance between tokens, a head
                       lies at h * E * 4 within it; else shared by all tokens (weights, [D], [E], [H, E]):
                       stride unused.

@@ -2,7 +2,8 @@
 
 Each operation becomes a kernel call. Calls that may run side by side, each thread on its own share, form a
 phase; between phases stands a barrier. A head-wise operation that follows a matmul joins its chain: the
-thread that made the rows of a head also rotates and caches them.
+thread that made the rows of a head also rotates and caches them. So does one that needs only pieces of the
+rows (pieces.py).
 
 A plan is for panels of a number of token columns. With one column there is one token: row-wise work in token
 space is so little that every thread does it for itself, into memory of its own. With more, such work is a
@@ -25,7 +26,7 @@ from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
-from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
+from lumen_core.schedule.planner import TOKEN_CHUNK, TURNS, fresh_names
 from lumen_core.schedule.reorder import build_reorder
 from lumen_core.schedule.returns import build_returns
 from lumen_core.schedule.rows import build_rows
@@ -34,7 +35,6 @@ from lumen_core.schedule.segments import DIRECT
 from lumen_core.target import Target
 
 GROUP_CHUNK = 8  # row groups that a thread takes at a time in a wide matmul, at most
-TURNS = 4  # of every thread in a phase, at least
 
 
 def plan(
@@ -130,7 +130,12 @@ class _Planner(ExpertPlanner):
             Bound(True, unit, Number(groups)),
             self.tokens,
         )
-        self._chain([Call(symbol, arguments)], [result], units=-(-groups // unit))
+        call = Call(symbol, arguments)
+        partners = {self.made_here[v] for v in self.pieces.partners(result) if v in self.made_here}
+        if partners:  # one chain, a unit after the other, so that what reads both finds them near
+            self._join(min(partners), call, [result])
+        else:
+            self._chain([call], [result], units=-(-groups // unit), each=self.pieces.behind(result) > 0)
 
     def _groups_per_unit(self, result: Value, groups: int) -> int:
         """Row groups that a thread does together: a head, where a head-wise operation follows."""
@@ -142,8 +147,9 @@ class _Planner(ExpertPlanner):
                 return math.lcm(size, lanes) // lanes
         if self.decode:
             return 1
-        unit = GROUP_CHUNK
-        while unit > 1 and groups < unit * TURNS * self.places.threads:
+        least = max(1, self.pieces.behind(result) // lanes)
+        unit = max(GROUP_CHUNK, least)
+        while unit > least and groups < unit * TURNS * self.places.threads:
             unit //= 2
         return unit
 
@@ -159,7 +165,8 @@ class _Planner(ExpertPlanner):
         final = any(self._is_state(operation, result) for result in operation.results)
         # Work on heads goes on where a thread made their rows, work on tokens where it went token by token.
         by_tokens = self._token_chain_of(operation) is not None
-        joins = len(chains) == 1 and head != by_tokens and (head or not final)
+        piece = self.pieces.size(operation) if len(chains) == 1 and not by_tokens else 0
+        joins = piece > 0 or (len(chains) == 1 and head != by_tokens and (head or not final))
         if chains and not joins:
             self._close()
         self._read(operation)
@@ -169,7 +176,7 @@ class _Planner(ExpertPlanner):
         private = self.decode and not head and not final
         for result in operation.results:
             self.places.of[result] = self._result_memory(operation, result, private)
-        call = self._rowwise_call(operation, head)
+        call = self._rowwise_call(operation, head, piece=piece)
         if joins:
             (chain,) = chains
             self._join(chain, call, operation.results)
@@ -208,8 +215,13 @@ class _Planner(ExpertPlanner):
             for reader in self.function.operations
         )
 
-    def _rowwise_call(self, operation: Operation, head: bool, rows: Argument | None = None) -> Call:
-        """The call of a region's kernel; `rows` is how many it does where it is not the step's tokens."""
+    def _rowwise_call(
+        self, operation: Operation, head: bool, rows: Argument | None = None, piece: int = 0
+    ) -> Call:
+        """The call of a region's kernel; `rows` is how many it does where it is not the step's tokens.
+
+        `piece` is the elements of a piece where it works on pieces of the rows.
+        """
         assert operation.region is not None
         text = print_operation(operation, fresh_names(operation))
         given = dict(zip(operation.region.arguments, operation.operands, strict=True))
@@ -221,8 +233,8 @@ class _Planner(ExpertPlanner):
         layout = self._cache_layout() if caches else None
         symbol = self.needs.request(
             "rowwise",
-            f"rowwise {text} {self.columns} {caches} {layout!r} {self.target.name}",
-            lambda name: build_rowwise(operation, self.target, self.columns, caches, layout, name),
+            f"rowwise {text} {self.columns} {caches} {layout!r} {piece} {self.target.name}",
+            lambda name: build_rowwise(operation, self.target, self.columns, caches, layout, name, piece),
         )
         cos, sin = self._rotary(operation)
         arguments: list[Argument] = []
@@ -240,6 +252,11 @@ class _Planner(ExpertPlanner):
             ):
                 per_unit = 1
             arguments += [Number(0), self.tokens, Bound(False, per_unit, heads), Bound(True, per_unit, heads)]
+        elif piece > 0:
+            elements, lanes = self.places.elements(operation.operands[0]), self.target.lanes
+            per_unit = self._groups_per_unit(operation.operands[0], elements // lanes) * lanes // piece
+            bounds = (Bound(upper, per_unit, Number(elements // piece)) for upper in (False, True))
+            arguments += [Number(0), self.tokens, *bounds]
         elif rows is not None or self.decode:
             count = rows or Number(self.places.rows(operation.results[0]))
             arguments += [Number(0), count, Number(0), Number(1)]

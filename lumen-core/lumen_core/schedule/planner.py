@@ -11,10 +11,12 @@ from lumen_core.ir.printer import Names
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.cache import CacheFormats
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Slot
+from lumen_core.schedule.pieces import Pieces
 from lumen_core.schedule.places import Places
 from lumen_core.target import Target
 
 TOKEN_CHUNK = 16  # tokens that a thread takes at a time in row-wise work
+TURNS = 4  # of every thread in a phase, at least
 
 
 class Planner:
@@ -42,6 +44,7 @@ class Planner:
         self.columns = columns
         self.tokens: Slot | Number = Number(1) if self.decode else Slot("tokens")
         self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
+        self.pieces = Pieces(function, columns, target.lanes, TURNS * threads)
         self.done: list[Phase] = []
         self.prologue: list[Call] = []
         self.chains: list[tuple[list[Call], dict[str, Any]]] = []

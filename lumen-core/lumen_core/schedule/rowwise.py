@@ -31,14 +31,17 @@ def build_rowwise(
     caches: Sequence[str] = (),
     layout: CacheLayout | None = None,
     name: str = "rowwise",
+    piece: int = 0,
 ) -> Kernel:
     """Build the kernel of a region; `schedule/__init__.py` says how it is called.
 
     columns   token columns of the panels that results of `quantize` are written to
     caches    what each appended cache is, in the order of the results: "keys" or "values"
     layout    of the cache
+    piece     elements of a piece, where rows without reductions are worked on in pieces: then the kernel does
+              pieces head_first .. head_last of every row
     """
-    return _Rowwise(operation, target, columns, caches, layout, name).build()
+    return _Rowwise(operation, target, columns, caches, layout, name, piece).build()
 
 
 @dataclass(frozen=True)
@@ -51,12 +54,13 @@ class _Place:
 
 class _Rowwise:
     def __init__(self, operation: Operation, target: Target, columns: int, caches: Sequence[str],
-                 layout: CacheLayout | None, name: str):  # fmt: skip
+                 layout: CacheLayout | None, name: str, piece: int):  # fmt: skip
         assert operation.region is not None
         self.region = operation.region
         self.target = target
         self.columns = columns
         self.layout = layout
+        self.piece = piece
         self.by_head = operation.attributes["space"] == "head"
         self.heads, self.length = self._row_shape()
         self.ropes = [op for op in self.region.operations if op.name == "rope"]
@@ -266,12 +270,20 @@ class _Rowwise:
         lanes = self.vector.lanes
         if self.by_head:
             return body([_Place(None, at) for at in range(0, self.length, lanes)], carried)
-        count = next(count for count in (4, 2, 1) if self.length % (count * lanes) == 0)
-        with self.b.loop(0, self.length, count * lanes, carried) as loop:
+        count = next(count for count in (4, 2, 1) if (self.piece or self.length) % (count * lanes) == 0)
+        with self.b.loop(*self._elements(), count * lanes, carried) as loop:
             self.chunks = {}
             loop.next(*body([_Place(loop.index, lanes * i) for i in range(count)], list(loop.values)))
         self.chunks = {}
         return list(loop.results)
+
+    def _elements(self) -> tuple[Value, Value]:
+        """The first element of the row that is worked on, and the end."""
+        b = self.b
+        if self.piece == 0:
+            return b.i64(0), b.i64(self.length)
+        first, last = self.rest["head_first"], self.rest["head_last"]
+        return b.mul(first, self.piece), b.mul(last, self.piece)
 
     # -------------------------------------------------------------- reductions
 
@@ -324,7 +336,7 @@ class _Rowwise:
         scratch = {v: self.b.stack(4 * span) for v, row in rows.items() if not row.layout.plain}
         lanes = self.vector.lanes
         count = min(4, span // lanes)
-        with self.b.loop(0, self.length, span) as group:
+        with self.b.loop(*self._elements(), span) as group:
             with self.b.loop(0, span, count * lanes) as part:
                 self.chunks = {}
                 base = self.b.add(group.index, part.index)

@@ -25,7 +25,7 @@ from lumen_core.quant.cache_layout import PAGE
 
 FIRST, TOKENS, POSITION = 0, 8, 16  # bytes into a record
 RECORD = 24
-TOGETHER = 8
+TOGETHER = 8  # parts of what a token sees: enough for the threads without a cut by heads
 DIRECT = PAGE  # tokens of a segment that go straight into a ring, which has a page more than its window
 
 

@@ -9,6 +9,7 @@ from lumen_core.ir import QuantizedArray, interpret, parse_module
 from lumen_core.ir.core import Function, Operation
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.phases import Rotary
+from lumen_core.schedule.pieces import Pieces
 from lumen_core.schedule.rope import rope_tables
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.target import Target
@@ -296,3 +297,62 @@ def test_one_region_serves_weights_of_every_kind(target: Target) -> None:
         assert np.abs(found.codes.astype(int) - wanted.codes).max() <= 1
     plain = panels[2].view(np.float32).reshape(-1, 512, 4).transpose(0, 2, 1).reshape(-1, 512)[:3]
     np.testing.assert_array_equal(plain, -x)
+
+
+GATED = """
+func @f(%x: tensor<{A}, [T, {K}]>, %g: tensor<f32, [{D}, {K}]>, %u: tensor<f32, [{D}, {K}]>)
+    -> (tensor<{Q}, [T, {D}]>) {{
+  %0 = fused_matmul %x, %g : tensor<f32, [T, {D}]>
+  %1 = fused_matmul %x, %u : tensor<f32, [T, {D}]>
+  %2 = rowwise %0, %1 {{space = "token"}} (%a, %b) {{
+    %s = silu %a : tensor<f32, [T, {D}]>
+    %m = mul %s, %b : tensor<f32, [T, {D}]>
+    %q = quantize %m {{activation = "{Q}"}} : tensor<{Q}, [T, {D}]>
+    yield %q
+  }} : tensor<{Q}, [T, {D}]>
+  return %2
+}}
+"""
+
+
+@each_target
+@pytest.mark.parametrize("activation", ["i8g32", "i8g256", "f32", "bf16"])
+def test_pieces_of_rows_are_the_whole(activation: str, target: Target) -> None:
+    """Pieces done one after the other, and out of order, leave the bytes that whole rows leave."""
+    columns, tokens, length = 16, 21, 768
+    function = next(iter(parse_module(GATED.format(A="f32", K=32, D=length, Q=activation))))
+    operation = function.operations[-1]
+    pieces = Pieces(function, columns, target.lanes, 3)
+    layout = ActivationLayout(activation, columns, target.depth)
+    piece = pieces.size(operation)
+    assert piece == max(layout.group, target.lanes)
+    first, second = function.operations[:2]
+    assert pieces.behind(first.result) == piece
+    assert pieces.partners(first.result) == [second.result]
+    random = np.random.default_rng(4)
+    gate, up = (random.standard_normal((tokens, length)).astype(np.float32) for _ in range(2))
+
+    def made(size: int, parts: list[tuple[int, int]]) -> np.ndarray:
+        kernel = compiled(build_rowwise(operation, target, columns, piece=size), target)
+        buffer = np.zeros(layout.bytes(tokens, length), np.uint8)
+        given = (gate, gate.strides[0], up, up.strides[0], buffer, layout.panel_bytes(length))
+        for part in parts:
+            kernel(*given, *NO_TABLES, 0, tokens, *part)
+        return buffer
+
+    whole, third = made(0, [(0, 1)]), length // piece // 3
+    parts = [(2 * third, length // piece), (0, third), (third, 2 * third)]
+    np.testing.assert_array_equal(made(piece, parts), whole)
+    assert whole.any()
+
+
+def test_what_needs_whole_rows_has_no_pieces() -> None:
+    """One token, pieces for too few threads, a length that groups do not divide, and a sum over the row."""
+    function = next(iter(parse_module(GATED.format(A="f32", K=32, D=768, Q="i8g256"))))
+    assert Pieces(function, 16, 16, 3).size(function.operations[-1]) == 256
+    assert Pieces(function, 1, 16, 3).size(function.operations[-1]) == 0
+    assert Pieces(function, 16, 16, 4).size(function.operations[-1]) == 0
+    odd = next(iter(parse_module(GATED.format(A="f32", K=32, D=776, Q="f32"))))
+    assert Pieces(odd, 16, 16, 1).size(odd.operations[-1]) == 0
+    _, norm = parsed(NORM.format(D=256, A="i8g32"))
+    assert Pieces(function, 16, 16, 1).size(norm) == 0
