@@ -79,6 +79,10 @@ class Emulator:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         atexit.register(self._process.kill)
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def _send(self, *parts: bytes | int) -> None:
         assert self._process.stdin is not None
         for part in parts:
@@ -134,9 +138,15 @@ def _within(part: np.ndarray, arrays: dict[int, np.ndarray]) -> tuple[int, int] 
     return None
 
 
-@cache
+_running: dict[str, Emulator] = {}
+
+
 def emulator(target: Target) -> Emulator:
-    return Emulator(PROCESSORS[target.name])
+    """The process that emulates a target's processor, a new one where a kernel has killed it."""
+    found = _running.get(target.name)
+    if found is None or not found.alive:
+        found = _running[target.name] = Emulator(PROCESSORS[target.name])
+    return found
 
 
 def emulated(kernel: Kernel, target: Target) -> Callable[..., object]:
