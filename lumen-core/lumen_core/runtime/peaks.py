@@ -35,7 +35,9 @@ _NAMES = ("peak_read", "peak_int8", "peak_bf16", "peak_f32")
 
 @dataclass(frozen=True)
 class Peaks:
-    """The best that was seen, over all threads together; a multiply-add is two operations.
+    """The best that was seen (of reading: the median), over all threads together.
+
+    A multiply-add is two operations.
 
     bf16  is what f32 is where the target has no dot product of bf16 pairs
     """
@@ -71,10 +73,11 @@ def measure_peaks(target: Target, threads: int) -> Peaks:
     buffers = [allocate(size, "a measurement") for _ in range(threads)]
     for data in buffers:
         data[:] = 1
-    read_seconds = _fastest([partial(read, data.ctypes.data, size) for data in buffers])
+    # What others on the machine leave of the memory changes all the time: what reading takes in the middle.
+    read_seconds = statistics.median(_seconds([partial(read, data.ctypes.data, size) for data in buffers]))
     speeds = []
     for dot, width in zip(dots, (4, 2 if target.find("dot2_bf16") else 1, 1), strict=True):
-        seconds = _fastest([partial(dot, data.ctypes.data, DOT_ROUNDS) for data in buffers])
+        seconds = min(_seconds([partial(dot, data.ctypes.data, DOT_ROUNDS) for data in buffers]))
         operations = 2 * width * target.lanes * _accumulators(target) * DOT_ROUNDS
         speeds.append(threads * operations / seconds)
     return Peaks(threads, threads * size / read_seconds, *speeds)
@@ -154,8 +157,8 @@ def _accumulators(target: Target) -> int:
     return target.registers // 2
 
 
-def _fastest(jobs: list[Callable[[], object]]) -> float:
-    """Return the least wall-clock time in which all jobs, one a thread, began together and ended."""
+def _seconds(jobs: list[Callable[[], object]]) -> list[float]:
+    """Return the wall-clock times, of every repetition, in which all jobs began together and ended."""
     barrier = threading.Barrier(len(jobs))
     spans: list[list[tuple[float, float]]] = [[] for _ in range(REPETITIONS)]
 
@@ -172,4 +175,4 @@ def _fastest(jobs: list[Callable[[], object]]) -> float:
         thread.start()
     for thread in threads:
         thread.join()
-    return min(max(end for _, end in span) - min(start for start, _ in span) for span in spans)
+    return [max(end for _, end in span) - min(start for start, _ in span) for span in spans]
