@@ -158,7 +158,7 @@ def longs(found: list[Row]) -> list[str]:
     ]  # fmt: skip
     return [
         "`tg32 @ d16384` generates behind 16384 tokens; `tg64 x8` generates eight sequences in each step.",
-        "`lookup` guesses what followed the same tokens before, where the model repeats itself.",
+        "`lookup` generates an answer that stood in the text before, word for word, by prompt look-up.",
         "",
         *table(("shape", "format", "threads", "test", "Lumen", "of the limit"), lines),
     ]

@@ -22,7 +22,7 @@ EPILOG = """Examples:
   lumen bench model.gguf                         pp512 and tg128, five times each
   lumen bench model.gguf -p 512,4096 -n 32 -d 0,16384 -r 3 -t 2
   lumen bench model.gguf -p 0 -n 64 --batch 1,8  several sequences at once
-  lumen bench demo -p 0 --lookup                 with prompt look-up on text that repeats itself
+  lumen bench demo -p 0 --lookup                 with prompt look-up, of text that stood before
   lumen bench model.gguf -o json > before.json
   lumen bench model.gguf --against llama.cpp     both in turn, the ratio beside them
   lumen bench model.gguf --profile               where the time goes
@@ -60,7 +60,8 @@ def bench(
         str, typer.Option("-b", "--batch", "-np", help="Sequences that are generated at once.")
     ] = "1",
     lookup: Annotated[
-        bool, typer.Option("--lookup", help="Generate with prompt look-up too, on text that repeats itself.")
+        bool,
+        typer.Option("--lookup", help="Generate with prompt look-up too, text that stood before."),
     ] = False,
     repetitions: Annotated[
         int, typer.Option("-r", "--repetitions", min=1, help="Repetitions of each test.")

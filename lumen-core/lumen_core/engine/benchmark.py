@@ -3,8 +3,8 @@
 In: a model, tests, other engines. Out: one `Measurement` a test and engine: the median of several runs,
 their spread (standard deviation), and which part of the limits that is.
 `pp512` is a prompt of 512 tokens, `tg128` the generation of 128; `@ d4096` with 4096 tokens in the cache
-before, `x8` for eight sequences at once. `lookup` is generation with prompt look-up, where the model repeats
-itself: after 256 tokens of its own, the likeliest each time. None counts tokenization.
+before, `x8` for eight sequences at once. `lookup` is generation with prompt look-up of an answer that stood
+in the text before, word for word: a quotation, or code with few changes. None counts tokenization.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import numpy as np
 
 from lumen_core.engine.session import load_formats
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.speculation import Lookup
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.peaks import Peaks, measure_peaks
 from lumen_core.text.sample import characters_per_token
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from lumen_core.engine.model import Model
 
 LUMEN = "lumen"
-RUN_IN = 256  # tokens that a model writes before a look-up test
 LAYER = re.compile(r"blk\.\d+\.")  # of a layer; the others are the embedding, the last norm and the head
 
 
@@ -56,7 +56,7 @@ class Test:
     @property
     def context(self) -> int:
         """Tokens that a sequence of it has at most."""
-        return self.depth + self.prompt + self.generated + 1 + (RUN_IN if self.lookup else 0)
+        return self.depth + self.prompt + self.generated + 1
 
     @property
     def seen(self) -> float:
@@ -68,10 +68,7 @@ class Test:
         random = np.random.default_rng(self.prompt)
         vocabulary = model.describe()["vocabulary"]
         before = random.integers(0, vocabulary, self.depth).tolist()
-        ids = random.integers(0, vocabulary, self.prompt).tolist()
-        if self.lookup:
-            ids += model.generate(ids, max_tokens=RUN_IN, ignore_end=True, temperature=0).tokens
-        return before, ids
+        return before, random.integers(0, vocabulary, self.prompt).tolist()
 
 
 def all_tests(prompts: Iterable[int], generations: Iterable[int], depths: Sequence[int] = (0,),
@@ -224,11 +221,25 @@ def _speed(model: Model, test: Test, before: list[int], ids: list[int]) -> float
         seconds = max(run.prompt_seconds + run.decode_seconds for run in runs)
         seconds -= max(run.first_token_seconds for run in runs)  # the first tokens belong to the prompts
         return sum(run.generated_tokens - 1 for run in runs) / max(seconds, 1e-9)
-    run = model.generate([*before, *ids], speculate="lookup" if test.lookup else None, **options).statistics
+    quotation = None
+    if test.lookup:
+        quotation = Quotation([*ids, *model.generate([*before, *ids], **options).tokens])
+        model.reset()
+    run = model.generate([*before, *ids], speculate=quotation, **options).statistics
     if test.generated:
         seconds = run.prompt_seconds + run.decode_seconds - run.first_token_seconds
         return (run.generated_tokens - 1) / max(seconds, 1e-9)
     return run.prompt_tokens / max(run.prompt_seconds, 1e-9)
+
+
+class Quotation:
+    """Look-up for an answer that repeats a text: as if that stood before the prompt."""
+
+    def __init__(self, text: Sequence[int]):
+        self.text, self.lookup = text, Lookup()
+
+    def propose(self, history: Sequence[int], room: int) -> list[int]:
+        return self.lookup.propose([*self.text, *history], room)
 
 
 def file_work(path: Path) -> Work:
