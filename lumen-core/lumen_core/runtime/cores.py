@@ -22,9 +22,9 @@ def kept_apart(number: int, threads: int) -> Iterator[None]:
     if not 1 < threads <= len(cores):
         yield
         return
-    with suppress(OSError):  # a core may be taken away meanwhile
-        os.sched_setaffinity(0, cores[number::threads])
     try:
+        with suppress(OSError):  # a core may be taken away meanwhile
+            os.sched_setaffinity(0, cores[number::threads])
         yield
     finally:
         with suppress(OSError):

@@ -87,9 +87,15 @@ class Team:
                 self._start()
                 self._words[layout.PROGRAM // 8] = entry
                 self._words[layout.FRAME // 8] = frame
-                self._wake(self._publish(self._control))
             with kept_apart(0, self.threads):
-                program(frame, 0, self.threads)
+                try:
+                    if self.threads > 1:
+                        self._wake(self._publish(self._control))
+                except BaseException:  # Ctrl-C: workers may be in the step already, and wait for this thread
+                    self._wake(self.threads)
+                    raise
+                finally:
+                    program(frame, 0, self.threads)
 
     def _start(self) -> None:
         while len(self._workers) < self.threads - 1:
