@@ -62,3 +62,23 @@ def test_closing_waits_for_the_step_that_runs(tmp_path: Path) -> None:
         closing.join(10)
         assert not closing.is_alive()
         model.close()
+
+
+def test_an_interrupt_between_sending_and_joining_a_step(tmp_path: Path) -> None:
+    """Ctrl-C is raised wherever Python runs, also when the workers have a step and this thread has not."""
+    sizes = {"layers": 1, "width": 64, "heads": 2, "kv_heads": 1, "head": 32, "hidden": 64}
+    path = synthesize("llama-tiny", tmp_path / "m.gguf", "q8_0", overrides=sizes)
+    with load(path, threads=3, cache=tmp_path) as model:
+        expected = model.generate("a", max_tokens=2, temperature=0.0).text
+        team = model._team
+        publish = team._publish
+
+        def interrupted(*arguments: int) -> None:
+            publish(*arguments)
+            raise KeyboardInterrupt
+
+        team._publish = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            model.generate("b", max_tokens=2)
+        team._publish = publish
+        assert model.generate("a", max_tokens=2, temperature=0.0).text == expected
