@@ -75,8 +75,8 @@ def chat(
             note("/help lists the commands, /bye leaves.")
         thinking = options.given(think=think if think_budget is None else think_budget)
         sampling = loaded.recommended | sampling
-        more = {"max_tokens": max_tokens, **thinking, **sampling, **guesses}
-        Conversation(loaded, system, more | ({"tools": functions} if functions else {})).talk()
+        more = {"max_tokens": max_tokens, "tools": functions, **thinking, **sampling, **guesses}
+        Conversation(loaded, system, more).talk()
 
 
 class Conversation:

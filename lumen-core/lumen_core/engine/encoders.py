@@ -42,7 +42,8 @@ def compile_encoder(form: NormalForm, target: Target, cache: ObjectCache, weight
     Raises:
         UnsupportedFormatError: no quantizer is derived for the format.
     """
-    form, builders = Encoder(form).form, _builders(form, target, weighted)
+    encoder = Encoder(form)
+    form, builders = encoder.form, _builders(encoder, target, weighted)
     if not builders:
         return NumpyEngine()
     content = f"weighted {weighted} {form!r}"
@@ -67,17 +68,16 @@ def compile_encoder(form: NormalForm, target: Target, cache: ObjectCache, weight
         prepare=function("prepare", 4, 3),
         best=function("best", 5 if affine else 3, 3),
         trial=function("trial", given + len(sums), 3),
-        contents=function("contents", given + len(fields_of(Encoder(form).alphabet)), 3),
+        contents=function("contents", given + len(fields_of(encoder.alphabet)), 3),
     )
 
 
 def encoder_kernels(form: NormalForm, target: Target) -> list[Kernel]:
     """The kernels of a format's quantizer."""
-    return [build() for build in _builders(form, target, False).values()]
+    return [build() for build in _builders(Encoder(form), target, False).values()]
 
 
-def _builders(form: NormalForm, target: Target, weighted: bool) -> dict[str, Callable[[], Kernel]]:
-    encoder = Encoder(form)
+def _builders(encoder: Encoder, target: Target, weighted: bool) -> dict[str, Callable[[], Kernel]]:
     form = encoder.form  # what it chooses, block by block
     if form.kind == "float":
         if is_small(form.element) or form.scale is not None:

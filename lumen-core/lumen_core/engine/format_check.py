@@ -29,6 +29,7 @@ from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import FloatField, NormalForm
+from lumen_core.quant.panels import pack_panels
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
@@ -268,45 +269,10 @@ def packed(form: NormalForm, target: Target, raw: np.ndarray) -> np.ndarray:
 
 
 def panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray | None) -> np.ndarray:
-    """Activations (codes and scales, or plain numbers) in the bytes that a matmul kernel reads."""
-    tokens, length = codes.shape
-    columns, count = layout.columns, -(-tokens // layout.columns)
-    made = allocate(layout.bytes(tokens, length), "activations")
-    codes = np.pad(codes, ((0, count * columns - tokens), (0, 0)))
-    if scales is None:
-        codes = np.pad(codes.astype(np.float32), ((0, 0), (0, -length % layout.group)))
-        upper = codes.view(np.uint8).reshape(count, columns, -1, layout.group, 4)[
-            ..., 4 - 4 // layout.group :
-        ]
-        made[: upper.size] = upper.transpose(0, 2, 1, 3, 4).reshape(-1)
-        return made
-    groups = length // layout.group
-    spread = np.pad(scales, ((0, count * columns - tokens), (0, 0))).astype(np.float32)
-    spread = spread.reshape(count, columns, groups)
-    pieces = codes.reshape(count, columns, groups, layout.pieces, 32)
-    sums = pieces.sum(-1, dtype=np.int32)
-    halves = codes.reshape(count, columns, groups, -1, 16).sum(-1, dtype=np.int32)
-    blocks = made[: count * groups * layout.block_bytes].reshape(count, groups, layout.block_bytes)
-
-    def put(where: int, values: np.ndarray) -> None:
-        data = np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(count, groups, -1).view(np.uint8)
-        blocks[:, :, where : where + data.shape[-1]] = data
-
-    if layout.codes > layout.group:
-        per32, per16 = (np.concatenate([sums >> 6, sums & 63], axis=-1) for sums in (sums, halves))
-        digits = np.concatenate([np.pad(per32, [(0, 0)] * 3 + [(0, 16)]), per16], axis=-1)
-        digits = digits.reshape(count, columns, groups, 2, 32).astype(np.int8)
-        pieces = np.concatenate([pieces, digits], axis=3)
-    run, side = layout.run, layout.side
-    runs = pieces.reshape(count, columns // side, side, groups, -1, 32 // run, run)
-    laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
-    blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
-    put(layout.scales, spread[..., None])
-    if layout.seeds32 > layout.seeds16:
-        put(layout.seeds16, -128 * halves)
-    put(layout.seeds32, -128 * sums)
-    factor = spread[..., None] if layout.scaled_sums else np.float32(1)
-    put(layout.sums32, (sums * factor).astype(np.float32))
+    """Activations (codes and scales, or plain numbers) in memory as a matmul kernel reads them."""
+    bytes = pack_panels(layout, codes, scales)
+    made = allocate(bytes.size, "activations")
+    made[: bytes.size] = bytes
     return made
 
 

@@ -54,13 +54,8 @@ class Search(Protocol):
         """What the fields of codes hold for the nearest values, [count, n]."""
 
 
-class Engine(Protocol):
-    """What is done for every weight."""
-
-    def search(
-        self, form: NormalForm, values: Values, blocks: np.ndarray, importance: np.ndarray | None
-    ) -> Search:
-        """Take blocks of weights and their importance, f32 [n, block]."""
+class Engine:
+    """What is done for every weight: blocks are written at once, or put together from a search."""
 
     def blocks(
         self, blocks: np.ndarray, importance: np.ndarray | None
@@ -70,18 +65,22 @@ class Engine(Protocol):
         None: they are to be put together from a search. Where a weight is not finite, its block's magnitude
         is not.
         """
+        return None
+
+    def search(
+        self, form: NormalForm, values: Values, blocks: np.ndarray, importance: np.ndarray | None
+    ) -> Search:
+        """Take blocks of weights and their importance, f32 [n, block]."""
+        raise NotImplementedError(f"{type(self).__name__} writes blocks at once")
 
 
-class NumpyEngine:
+class NumpyEngine(Engine):
     """Everything in numpy."""
 
     def search(
         self, form: NormalForm, values: Values, blocks: np.ndarray, importance: np.ndarray | None
     ) -> NumpySearch:
         return NumpySearch(form, values, blocks, importance)
-
-    def blocks(self, blocks: np.ndarray, importance: np.ndarray | None) -> None:
-        return None
 
 
 class NumpySearch:

@@ -1,7 +1,8 @@
 """The fused matmul: unpack, dequantize and multiply in one kernel, for any format in normal form.
 
-Lanes are weight rows; an activation is broadcast to all of them. A tile is one row group (R rows) times some
-token columns; its accumulators live in registers over the whole row (integer_tile.py, float_tile.py).
+Lanes are weight rows; an activation is broadcast to all of them. A tile is some row groups (of R rows) times
+some token columns; its accumulators live in registers over the whole row, or a part of it (integer_tile.py,
+float_tile.py; blocking.py says how tiles and parts are chosen).
 The same packed bytes serve one token (decoding) and panels of many. What a last panel does not fill is
 covered by narrower tiles, so that a step's time grows with its tokens.
 """

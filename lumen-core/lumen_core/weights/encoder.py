@@ -14,7 +14,7 @@ from lumen_core.quant.alphabet import Values, fields_of
 from lumen_core.quant.fit import Sums
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.quant.search import Part
+from lumen_core.quant.search import Engine, Part
 from lumen_core.runtime.link import Function
 from lumen_core.runtime.memory import address, allocate
 
@@ -22,15 +22,12 @@ Written = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class FloatEngine:
+class FloatEngine(Engine):
     """Plain numbers as floats of `bytes` bytes."""
 
     lanes: int
     bytes: int
     function: Function
-
-    def search(self, *_: object) -> CompiledSearch:
-        raise AssertionError("floats have no scales")
 
     def blocks(self, blocks: np.ndarray, importance: np.ndarray | None) -> Written:
         count = len(blocks)
@@ -42,7 +39,7 @@ class FloatEngine:
 
 
 @dataclass(frozen=True)
-class BlockEngine:
+class BlockEngine(Engine):
     """Blocks of independent scales, by one kernel; memory: bytes that a call works in."""
 
     lanes: int
@@ -50,9 +47,6 @@ class BlockEngine:
     memory: int
     weighted: bool
     function: Function
-
-    def search(self, *_: object) -> CompiledSearch:
-        raise AssertionError("blocks are written at once")
 
     def blocks(self, blocks: np.ndarray, importance: np.ndarray | None) -> Written:
         assert self.weighted == (importance is not None)
@@ -68,7 +62,7 @@ class BlockEngine:
 
 
 @dataclass(frozen=True)
-class SearchEngine:
+class SearchEngine(Engine):
     """The search of a format whose blocks are put together from it.
 
     lanes  blocks of a tile
@@ -87,9 +81,6 @@ class SearchEngine:
         self, form: NormalForm, values: Values, blocks: np.ndarray, importance: np.ndarray | None
     ) -> CompiledSearch:
         return CompiledSearch(self, form, values, blocks, importance)
-
-    def blocks(self, blocks: np.ndarray, importance: np.ndarray | None) -> None:
-        return None
 
 
 def _padded(blocks: np.ndarray, lanes: int) -> np.ndarray:

@@ -12,6 +12,7 @@ from kit.guarded import Guarded, guarded
 from lumen_core.ir.operations.values import round_bf16
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.quant.panels import pack_panels
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.rows import build_rows
@@ -68,46 +69,8 @@ class Activations:
 
     def panels(self, layout: ActivationLayout) -> Guarded:
         """The bytes that a matmul kernel reads; columns beyond the last token hold zeros."""
-        tokens, length = self.codes.shape
-        made = Guarded(layout.bytes(tokens, length), 64)
-        columns, count = layout.columns, -(-tokens // layout.columns)
-        spare = ((0, count * columns - tokens), (0, 0))
-        codes = np.pad(self.codes, spare)
-        if self.scales is None:
-            bytes = 4 // layout.group
-            codes = np.pad(codes.astype(np.float32), ((0, 0), (0, -length % layout.group)))
-            stored = codes.view(np.uint8).reshape(count, columns, -1, layout.group, 4)[..., 4 - bytes :]
-            made.array[:] = stored.transpose(0, 2, 1, 3, 4).reshape(-1)
-            return made
-        groups = length // layout.group
-        scales = np.pad(self.scales, spare).astype(np.float32).reshape(count, columns, groups)
-        pieces = codes.reshape(count, columns, groups, layout.pieces, 32)
-        totals = pieces.sum(axis=-1, dtype=np.int32)
-        halves = codes.reshape(count, columns, groups, -1, 16).sum(axis=-1, dtype=np.int32)
-        blocks = made.array.reshape(count, groups, layout.block_bytes)
-
-        def put(where: int, values: np.ndarray) -> None:
-            """Write [panel, column, group, n] as [panel][group][n][column]."""
-            bytes = (
-                np.ascontiguousarray(values.transpose(0, 2, 3, 1)).reshape(count, groups, -1).view(np.uint8)
-            )
-            blocks[:, :, where : where + bytes.shape[-1]] = bytes
-
-        if layout.codes > layout.group:  # sums as digits: sum = 64 * high + low
-            per32, per16 = (np.concatenate([sums >> 6, sums & 63], axis=-1) for sums in (totals, halves))
-            digits = np.concatenate([np.pad(per32, [(0, 0)] * 3 + [(0, 16)]), per16], axis=-1)
-            digits = digits.reshape(count, columns, groups, 2, 32).astype(np.int8)
-            pieces = np.concatenate([pieces, digits], axis=3)
-        side, run = layout.side, layout.run
-        runs = pieces.reshape(count, columns // side, side, groups, -1, 32 // run, run)
-        laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
-        blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
-        put(layout.scales, scales[..., None])
-        put(layout.seeds32, -128 * totals)
-        if layout.halves:
-            put(layout.seeds16, -128 * halves)
-        factor = scales[..., None] if layout.scaled_sums else np.float32(1)
-        put(layout.sums32, (totals * factor).astype(np.float32))
+        made = Guarded(layout.bytes(*self.codes.shape), 64)
+        made.array[:] = pack_panels(layout, self.codes, self.scales)
         return made
 
 
