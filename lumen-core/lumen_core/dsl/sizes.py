@@ -80,15 +80,6 @@ def unknown(name: str) -> str:
 
 
 @dataclass
-class Mismatch:
-    """Why a call does not fit; `argument` is the index of the guilty one."""
-
-    message: str
-    argument: int
-    notes: tuple[str, ...] = ()
-
-
-@dataclass
 class Unifier:
     """What is known of the generics of one call so far; `origins` says which argument told it."""
 

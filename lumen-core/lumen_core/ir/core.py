@@ -173,15 +173,6 @@ class Function:
     def results(self) -> list[Value]:
         return self.body.results
 
-    def walk(self) -> Iterator[Operation]:
-        """Give every operation, those inside regions after the operation that holds them."""
-        pending = list(reversed(self.operations))
-        while pending:
-            operation = pending.pop()
-            yield operation
-            if operation.region is not None:
-                pending.extend(reversed(operation.region.operations))
-
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Function):
             return NotImplemented
