@@ -50,7 +50,8 @@ class IntegerTile:
         self.vector = Type("f32", self.rows)
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
-        self.reader = WeightReader(builder, layout, self.plan, target)
+        # Shift and mask in one; tiles of more columns have no registers for it, and less to unpack.
+        self.reader = WeightReader(builder, layout, self.plan, target, matrices=columns == 1)
         self.dots = Dots(builder, layout, activation, target)
         self.dotted = minimums_are_dotted(self.form, activation)
         alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)

@@ -146,12 +146,18 @@ def _is_power(value: int) -> bool:
 class WeightReader:
     """Emits the loads of one block of a row group: operands from its codes, factors from its scales."""
 
-    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan, target: Target):
+    def __init__(
+        self, builder: Builder, layout: WeightLayout, plan: DotPlan, target: Target, matrices: bool = False
+    ):
+        """`matrices`: bits may be moved by matrices of bits, which want registers of their own."""
         self.builder = builder
         self.layout = layout
         self.plan = plan
         self.target = target
         self.lanes = Type("i32", layout.rows)
+        bytes = f"<{4 * layout.rows} x i8>"
+        types = (bytes, bytes, f"<{layout.rows // 2} x i64>")
+        self._matrices = matrices and target.find("bit_matrix", types) is not None
 
     @cached_property
     def _bytes(self) -> Type:
@@ -215,6 +221,11 @@ class WeightReader:
         if width == 8:
             return b.bitcast(bytes, self.lanes)
         mask = ((1 << width) - 1) << target_bit
+        if shift and self._matrices:
+            # Row i of the matrix chooses bit i of the result; its highest byte is row 0.
+            rows = sum(1 << 8 * (7 - target_bit - own) + bit + own for own in range(width))
+            matrix = b.constant(Type("i64", self.layout.rows // 2), rows - (rows >> 63 << 64))
+            return b.bitcast(b.instruction("bit_matrix", (bytes, matrix), self._bytes), self.lanes)
         # Some machines shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
         alone = self.target.byte_shifts
         moved = bytes if alone else b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
