@@ -144,9 +144,9 @@ def page(found: dict[str, Any]) -> str:
 Made by `python benchmarks/formats.py` on {datetime.date.today()}: {platform.machine()},
 {len(os.sched_getaffinity(0))} threads. {SHAPE} with a small vocabulary and random weights, every matrix in
 the format; tokens a second. Decode ({DECODE.name}): so many layers that a token reads at least
-{STREAMED >> 20} MB of packed weights; prefill ({PREFILL.name}): {LAYERS} layers. Both engines and the machine's
-limits are measured in turn; medians. The share of the bandwidth counts the bytes that the packed form holds.
-llama.cpp: the better of repacked and not.
+{STREAMED >> 20} MB of packed weights; prefill ({PREFILL.name}): {LAYERS} layers. Both engines and the
+machine's limits are measured in turn; medians. The share of the bandwidth counts the bytes that the packed
+form holds. llama.cpp: the better of repacked and not.
 Between the fastest and the slowest quantized format prefill differs by {apart}x.
 
 | format | bits | packed | layers | decode | of bandwidth | llama.cpp | | prefill | of peak | llama.cpp | |

@@ -150,7 +150,7 @@ def layout_text(form: NormalForm, rows: int) -> str:
     lines.append(f"  scales: {layout.scale_bytes} bytes, before {before}")
     for field in layout.floats:
         place, each = layout.float_offsets[field.name], field.count * rows
-        lines.append(f"    byte {place}: {field.name}, {each} x {field.packed}")
+        lines.append(f"    byte {place}: {field.name}, {each} x {field.element}")
     tables = (("scales", form.scale, layout.scale_offset), ("offsets", form.offset, layout.minimum_offset))
     for name, scale, offset in tables:
         if scale is not None and scale.integer is not None:

@@ -58,7 +58,7 @@ class IntegerTile:
         assert self.form.scale is not None
         self.constant = self.form.multiplier * 2.0**-self.plan.shift
         # A power of two loses no bit, so whole rows are multiplied by it where it concerns all that they sum.
-        whole = self.form.scale.constant * self.constant
+        whole = self.form.scale.unit * self.constant
         self.last = whole if self.form.offset is None and frexp(whole)[0] == 0.5 else 1.0
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column

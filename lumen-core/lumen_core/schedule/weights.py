@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import Integers, byte_bias
 from lumen_core.quant.layout import ALIGNMENT, Plane, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
@@ -247,18 +248,18 @@ class WeightReader:
         for field in self.layout.floats:
             if field.count == 1:
                 where = self.layout.float_offsets[field.name]
-                found[field.name] = load_float(b, field.packed, rows, base, where)
+                found[field.name] = load_float(b, field.element, rows, base, where)
         return found
 
     def factor(self, scale: Scale, floats: dict[str, Value], extra: float) -> Value:
-        """constant * product(floats) that the whole block shares, times `extra`."""
+        """unit * product(floats) that the whole block shares, times `extra`."""
         b = self.builder
         value: Value | None = None
         for field in scale.floats:
             if field.count > 1:
                 continue
             value = floats[field.name] if value is None else b.mul(value, floats[field.name])
-        constant = scale.constant * extra
+        constant = scale.unit * extra
         if value is None:
             return b.constant(Type("f32", self.layout.rows), constant)
         return value if constant == 1 else b.mul(value, constant)
@@ -270,10 +271,9 @@ class WeightReader:
             number = b.i64(0)
         for field in scale.floats:
             if field.count > 1:
-                bytes = Type(field.packed).bytes * rows
-                place = b.offset(base, b.mul(number, bytes))
-                own = load_float(b, field.packed, rows, place, self.layout.float_offsets[field.name])
-                factor = b.mul(factor, own)
+                place = b.offset(base, b.mul(number, field.bytes * rows))
+                own = load_float(b, field.element, rows, place, self.layout.float_offsets[field.name])
+                factor = own if factor.literal == 1 else b.mul(factor, own)
         if scale.integer is None:
             return factor
         if scale.integer.count == 1:
@@ -352,13 +352,17 @@ def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
 
 
 def load_float(b: Builder, element: str, lanes: int, base: Value, where: Value | int) -> Value:
-    """Load floats of a storage element type as f32 lanes; those of one byte in units of `WEIGHT_UNITS`."""
+    """Load floats of a storage element type as f32 lanes; those of one byte in units of `KERNEL_UNITS`."""
     if element == "f32":
         return b.load(Type("f32", lanes), base, where, align=4)
     if element == "f16":
         return b.convert(b.load(Type("f16", lanes), base, where, align=2), "f32")
-    if element in ("e4m3", "e5m2"):
-        wide = b.shl(b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=False), 8)
+    if element == "e8m0":  # the exponent of an f32; 2^-127, whose exponent is 0, has the first bit behind it
+        exponent = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i32", signed=False)
+        return b.bitcast(b.maximum(b.shl(exponent, 23), 1 << 22), Type("f32", lanes))
+    if is_small(element):
+        codes = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=False)
+        wide = b.shl(codes, 7 if element == "ue4m3" else 8)
         if element == "e4m3":  # the sign stays, exponent and mantissa move down by one
             wide = b.bitor(b.bitand(wide, -0x8000), b.shr(b.bitand(wide, 0x7FFF), 1))
         return b.convert(b.bitcast(wide, Type("f16", lanes)), "f32")
