@@ -60,7 +60,7 @@ Seed = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, envvar="LUMEN_THREADS", rich_help_panel=MACHINE,
-                 help="Worker threads; as many as the machine allows if not given."),
+                 help="Worker threads; one for each core if not given."),
 ]  # fmt: skip
 ContextSize = Annotated[
     int | None,
