@@ -15,6 +15,8 @@ FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1, "e4m3": 1, 
 # Kernels read a number of these types as the f16 of the same sign, exponent and mantissa bits; it is so often
 # less than the number meant, and what it is multiplied with in the end is multiplied by it once.
 KERNEL_UNITS = {"e4m3": 2.0**8, "ue4m3": 2.0**8}
+# Bits of a number's significand, with the one that is not stored.
+SIGNIFICAND = {"f16": 11, "bf16": 8, "f32": 24, "e8m0": 1, "ue4m3": 4, "e4m3": 4, "e5m2": 3}
 
 
 def is_small(element: str) -> bool:
@@ -50,6 +52,11 @@ def float_values(raw: np.ndarray, element: str) -> np.ndarray:
     if element == "bf16":
         return (raw.view("<u2").astype(np.uint32) << 16).view(np.float32)
     return small_floats(element)[raw].astype(np.float32)
+
+
+def fits_bf16(element: str) -> bool:
+    """Tell whether bf16 holds every number of a type."""
+    return SIGNIFICAND[element] <= SIGNIFICAND["bf16"]
 
 
 @cache

@@ -341,6 +341,8 @@ def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value) -> l
 
 def emit_blocks_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
     """`WeightLayout.blocks_bytes` for a number of blocks known at run time."""
+    if layout.form.block == 1 and layout.run > 1:
+        blocks = b.mul(b.div(b.add(blocks, layout.run - 1), layout.run), layout.run)
     spans = b.div(b.add(blocks, layout.span - 1), layout.span)
     return b.add(b.mul(blocks, layout.code_bytes), b.mul(spans, layout.span_scale_bytes))
 
@@ -361,10 +363,10 @@ def load_float(b: Builder, element: str, lanes: int, base: Value, where: Value |
         exponent = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i32", signed=False)
         return b.bitcast(b.maximum(b.shl(exponent, 23), 1 << 22), Type("f32", lanes))
     if is_small(element):
-        codes = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=False)
-        wide = b.shl(codes, 7 if element == "ue4m3" else 8)
-        if element == "e4m3":  # the sign stays, exponent and mantissa move down by one
-            wide = b.bitor(b.bitand(wide, -0x8000), b.shr(b.bitand(wide, 0x7FFF), 1))
+        sign = element == "e4m3"
+        wide = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=sign)
+        wide = b.shl(wide, 8 if element == "e5m2" else 7)  # exponent and mantissa of 4 and 3 bits lie lower
+        wide = b.bitand(wide, -0x4080) if sign else wide
         return b.convert(b.bitcast(wide, Type("f16", lanes)), "f32")
     raw = b.load(Type("i16", lanes), base, where, align=2)
     return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32", lanes))
