@@ -21,6 +21,7 @@ from typing import Any
 
 import lumen_core as lumen
 from lumen_core.engine.benchmark import LUMEN, Measurement, Test, benchmark
+from lumen_core.engine.format_quality import read_speed
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.session import choose_target
 from lumen_core.engine.shapes import shape
@@ -29,10 +30,12 @@ from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.layout import WeightLayout
+from lumen_core.runtime.peaks import Peaks
 
 PAGE = Path(__file__).parent.parent / "docs" / "format-speed.md"
 SHAPE, VOCABULARY = "qwen3-1.7b", 1024  # no output matrix to speak of
 STREAMED = 160 << 20  # packed bytes that a generated token reads, at least
+NEAR = 384 << 10  # packed bytes that a core has in its own cache
 LAYERS = 3  # of the file that takes in a prompt
 DECODE, PREFILL = Test(generated=32), Test(prompt=256)
 ROWS = 1024  # of the matrix by which packed and stored bytes are compared
@@ -51,12 +54,12 @@ def main() -> None:
     found: dict[str, Any] = {}
     if chosen.results and chosen.results.exists():
         found = json.loads(chosen.results.read_text())
-    with tempfile.TemporaryDirectory() as folder:
-        for name in chosen.formats or shipped():
+    for name in chosen.formats or shipped():
+        with tempfile.TemporaryDirectory() as folder:
             found[name] = measure(name, chosen.models or Path(folder), chosen.repetitions)
-            print(row(name, found[name]), flush=True)
-            if chosen.results:
-                chosen.results.write_text(json.dumps(found))
+        print(row(name, found[name]), flush=True)
+        if chosen.results:
+            chosen.results.write_text(json.dumps(found))
     chosen.output.write_text(page(found), encoding="utf-8")
 
 
@@ -75,10 +78,13 @@ def shipped() -> list[str]:
 def measure(name: str, folder: Path, repetitions: int) -> dict[str, float | None]:
     """Tokens a second of both engines, and what part of the machine ours takes."""
     deep = -(-STREAMED // (_layer_weights() * _packed_bits(name) // 8))
-    decode, their_decode = _run(name, folder, int(deep), DECODE, repetitions)
-    prefill, their_prefill = _run(name, folder, LAYERS, PREFILL, repetitions)
+    decode, their_decode, limits = _run(name, folder, int(deep), DECODE, repetitions)
+    prefill, their_prefill, _ = _run(name, folder, LAYERS, PREFILL, repetitions)
+    registry = Registry.load()
+    near = read_speed(analyse(registry.format(name)), choose_target(registry, None), NEAR)
     return {
-        "bits": _bits(name), "packed_bits": _packed_bits(name), "layers": deep,
+        "bits": _bits(name), "packed_bits": _packed_bits(name), "layers": int(deep),
+        "cores": limits.threads * near / limits.read_bytes_per_second,
         "decode": decode.median, "of_bandwidth": decode.of_bandwidth * _packed_bits(name) / _bits(name),
         "prefill": prefill.median, "of_peak": prefill.of_peak,
         "their_prefill": their_prefill, "their_decode": their_decode,
@@ -87,19 +93,19 @@ def measure(name: str, folder: Path, repetitions: int) -> dict[str, float | None
 
 def _run(
     name: str, folder: Path, layers: int, test: Test, repetitions: int
-) -> tuple[Measurement, float | None]:
-    """Our measurement, and the best of the others if they know the format."""
+) -> tuple[Measurement, float | None, Peaks]:
+    """Our measurement, the best of the others if they know the format, and the machine's limits."""
     path = folder / f"{name}-{layers}.gguf"
     if not path.exists():
         synthesize(SHAPE, path, f"pure-{name}", overrides={"layers": layers, "vocabulary": VOCABULARY})
     with lumen.load(path) as model:
         try:
             with rivals("llama.cpp", model) as others:
-                runs, _ = benchmark(model, [test], repetitions, rivals=others)
+                runs, limits = benchmark(model, [test], repetitions, rivals=others)
         except LumenError:  # llama.cpp is not there, or does not know the format
-            runs, _ = benchmark(model, [test], repetitions)
+            runs, limits = benchmark(model, [test], repetitions)
     ours = next(run for run in runs if run.engine == LUMEN)
-    return ours, max((run.median for run in runs if run is not ours), default=None)
+    return ours, max((run.median for run in runs if run is not ours), default=None), limits
 
 
 def _layer_weights() -> int:
@@ -128,7 +134,8 @@ def row(name: str, figures: dict[str, Any]) -> str:
     return (
         f"| {name} | {figures['bits']:.2f} | {figures['packed_bits']:.2f} "
         f"| {figures['layers']} | {figures['decode']:.1f} "
-        f"| {100 * figures['of_bandwidth']:.0f} % | {beside(figures['decode'], figures['their_decode'])} "
+        f"| {100 * figures['of_bandwidth']:.0f} % | {100 * figures['cores']:.0f} % "
+        f"| {beside(figures['decode'], figures['their_decode'])} "
         f"| {figures['prefill']:.0f} | {100 * figures['of_peak']:.0f} % "
         f"| {beside(figures['prefill'], figures['their_prefill'])} |"
     )
@@ -146,11 +153,13 @@ Made by `python benchmarks/formats.py` on {datetime.date.today()}: {platform.mac
 the format; tokens a second. Decode ({DECODE.name}): so many layers that a token reads at least
 {STREAMED >> 20} MB of packed weights; prefill ({PREFILL.name}): {LAYERS} layers. Both engines and the
 machine's limits are measured in turn; medians. The share of the bandwidth counts the bytes that the packed
-form holds. llama.cpp: the better of repacked and not.
+form holds; *cores* is what the kernels would take of it if memory cost nothing (one thread's speed on weights
+in its own cache, times the threads): where that is little more than 100 %, arithmetic is the limit as well.
+llama.cpp: the better of repacked and not.
 Between the fastest and the slowest quantized format prefill differs by {apart}x.
 
-| format | bits | packed | layers | decode | of bandwidth | llama.cpp | | prefill | of peak | llama.cpp | |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| format | bits | packed | layers | decode | bandwidth | cores | llama.cpp | | prefill | peak | llama.cpp | |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 """
 

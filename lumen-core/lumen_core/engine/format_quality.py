@@ -20,12 +20,14 @@ from lumen_core.quant.encode import encode
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
+from lumen_core.runtime.memory import allocate
 from lumen_core.runtime.peaks import Peaks, measure_peaks
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
 from lumen_core.target import Target
 
 _ROWS, _COLUMNS = 256, 1024  # of the weights that errors are measured on
 _READ = 96 << 20  # packed bytes of a GEMV: more than a cache holds
+_MULTIPLIED = 16 << 20  # of a GEMM
 _TOKENS = 128  # of a GEMM
 _REPETITIONS = 5
 
@@ -87,22 +89,12 @@ def speed(form: NormalForm, target: Target) -> Speed:
     The machine's limits are measured beside it: a shared one changes from minute to minute.
     """
     before = measure_peaks(target, 1)
-    length = 4096 // form.block * form.block
-    raw = random_rows(form, target.lanes * 4, length // form.block, seed=1)
-    once = packed(form, target, raw)
-    group_bytes = len(once) // 4
-    groups = max(4, _READ // group_bytes)
-    weights = np.resize(once, groups * group_bytes + 64)
-    start = -weights.ctypes.data % 64
-    weights = weights[start : start + groups * group_bytes]
-    weights[:] = np.resize(once, len(weights))
-    gemv = _time(form, target, weights, length, groups, 1, 1)
-    some = max(1, min(groups, (16 << 20) // group_bytes))
-    gemm = _time(form, target, weights, length, some, tile_columns(target), _TOKENS)
+    bytes_per_second = read_speed(form, target, _READ)
+    weights, length, groups = _matrix(form, target, _MULTIPLIED)
+    gemm = _time(form, target, weights, length, groups, tile_columns(target), _TOKENS)
     after = measure_peaks(target, 1)
     limits = Peaks.median([before, after])
-    bytes_per_second = groups * group_bytes / gemv
-    operations = 2 * some * target.lanes * length * _TOKENS / gemm
+    operations = 2 * groups * target.lanes * length * _TOKENS / gemm
     return Speed(
         form.name,
         bytes_per_second,
@@ -112,8 +104,33 @@ def speed(form: NormalForm, target: Target) -> Speed:
     )
 
 
+def read_speed(form: NormalForm, target: Target, bytes: int) -> float:
+    """Packed bytes a second that one core takes of a matrix of about so many, for one token."""
+    weights, length, groups = _matrix(form, target, bytes)
+    runs = max(_REPETITIONS, _READ // bytes)
+    return weights.nbytes / _time(form, target, weights, length, groups, 1, 1, runs)
+
+
+def _matrix(form: NormalForm, target: Target, bytes: int) -> tuple[np.ndarray, int, int]:
+    """About so many packed bytes, those of a few rows again and again; the rows' length, and row groups."""
+    length = 4096 // form.block * form.block
+    once = packed(form, target, random_rows(form, target.lanes * 4, length // form.block, seed=1))
+    group_bytes = len(once) // 4
+    groups = max(4, bytes // group_bytes)
+    weights = allocate(groups * group_bytes, "a packed matrix")
+    weights[:] = np.resize(once, len(weights))
+    return weights, length, groups
+
+
 def _time(
-    form: NormalForm, target: Target, weights: np.ndarray, length: int, groups: int, columns: int, tokens: int
+    form: NormalForm,
+    target: Target,
+    weights: np.ndarray,
+    length: int,
+    groups: int,
+    columns: int,
+    tokens: int,
+    runs: int = _REPETITIONS,
 ) -> float:
     """The median seconds of some runs, as the limits are."""
     kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
@@ -126,7 +143,7 @@ def _time(
         given = panels(layout, codes, np.full((tokens, length // layout.group), 0.01, np.float32))
     output = np.zeros((tokens, groups * target.lanes), np.float32)
     seconds = []
-    for _ in range(_REPETITIONS):
+    for _ in range(runs):
         started = time.perf_counter()
         kernel(weights, given, output, output.strides[0], length, 0, groups, tokens)
         seconds.append(time.perf_counter() - started)
