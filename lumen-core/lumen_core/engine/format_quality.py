@@ -142,9 +142,10 @@ def _time(
         codes = generator.integers(-127, 128, (tokens, length)).astype(np.int8)
         given = panels(layout, codes, np.full((tokens, length // layout.group), 0.01, np.float32))
     output = np.zeros((tokens, groups * target.lanes), np.float32)
+    places = [item.ctypes.data for item in (weights, given, output)]
     seconds = []
     for _ in range(runs):
         started = time.perf_counter()
-        kernel(weights, given, output, output.strides[0], length, 0, groups, tokens)
+        kernel(*places, output.strides[0], length, 0, groups, tokens)
         seconds.append(time.perf_counter() - started)
     return statistics.median(seconds)
