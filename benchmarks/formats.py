@@ -155,7 +155,8 @@ the format; tokens a second. Decode ({DECODE.name}): so many layers that a token
 machine's limits are measured in turn; medians. The share of the bandwidth counts the bytes that the packed
 form holds; *cores* is what the kernels would take of it if memory cost nothing (one thread's speed on weights
 in its own cache, times the threads): where that is little more than 100 %, arithmetic is the limit as well.
-llama.cpp: the better of repacked and not.
+llama.cpp: the better of repacked and not. Where the machine is shared its speed changes from row to row:
+compare shares and ratios.
 Between the fastest and the slowest quantized format prefill differs by {apart}x.
 
 | format | bits | packed | layers | decode | bandwidth | cores | llama.cpp | | prefill | peak | llama.cpp | |
