@@ -104,10 +104,14 @@ class _Planner(ExpertPlanner):
         if not self.decode and form.kind == "float" and self.decides(result):
             self.plan_by_token(operation)
             return
+        groups = -(-rows // self.target.lanes)
+        unit = self._groups_per_unit(result, groups)
         if accumulate is not None:
             self.places.of[result] = self.places.of[accumulate]
         elif result in self.function.results:
             self.places.of[result] = self.places.state(result)
+        elif self.pieces.are_kept(result):
+            self.places.of[result] = self.places.new_unit(unit * self.target.lanes)
         else:
             self.places.of[result] = self.places.new_buffer(result)
         self._read(operation)
@@ -118,8 +122,6 @@ class _Planner(ExpertPlanner):
             f"matmul {form!r} {tile} {self.target.name}",
             lambda name: build_matmul(form, self.target, tile, name),
         )
-        groups = -(-rows // self.target.lanes)
-        unit = self._groups_per_unit(result, groups)
         arguments = (
             self.places.weight(weight),
             self.places.of[activation].argument,
