@@ -28,7 +28,7 @@ from kit.loops import hot_loop, loop_spans, matmul_assembly
 
 from lumen_backend_arm.backend import BACKEND
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.target import Target
 
 # Which targets are shown on which cores; LLVM has one model for all of Apple's, that of an older core.

@@ -27,7 +27,8 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.runtime.memory import allocate
 from lumen_core.runtime.peaks import measure_peaks
-from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.schedule.blocking import tile_columns
+from lumen_core.schedule.matmul import MatmulTile, build_matmul
 
 
 def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:

@@ -52,8 +52,6 @@ def _target(
         lane_operands=scale == 1,
         byte_shifts=True,
         fast_conversion=False,  # `scvtf` has half the units, and takes two turns on some cores
-        # Products of 16 bits take two registers for one, and two more while they add up.
-        tile_columns=0 if "dotprod" in features or scale > 1 else 8,
         attributes=" ".join(attributes),
         facts=(f"sve-{8 * vector_bytes}",) if "sve" in features else (),  # of just this length
     )

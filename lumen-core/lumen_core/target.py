@@ -60,7 +60,6 @@ class Target:
     lane_operands   an arithmetic operand may be one 32-bit lane of a register, spread over the lanes
     byte_shifts     bytes can be shifted each for itself
     fast_conversion  vectors of integers become floats as fast as they are multiplied
-    tile_columns    token columns of the widest matmul tile (0: as the registers allow)
     attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
     facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
@@ -82,7 +81,6 @@ class Target:
     lane_operands: bool = False
     byte_shifts: bool = False
     fast_conversion: bool = True
-    tile_columns: int = 0
     multiplies: int = 2
     loads: int = 2
     latency: int = 4

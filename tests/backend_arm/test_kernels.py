@@ -11,7 +11,7 @@ from core.schedule.test_matmul import test_largest_minimums_give_exact_integers 
 from kit.emulator import MISSING, TARGETS
 from kit.forms import declarations, form
 
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.target import Target
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")

@@ -13,7 +13,7 @@ from kit.forms import form
 from kit.loops import census, hot_loop, matmul_assembly, touches_stack
 
 from lumen_backend_arm.targets import DOTPROD, I8MM, NEON
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.target import Target
 
 Golden = Callable[[Path, str, Callable[[str], str]], None]

@@ -28,8 +28,8 @@ from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.cache import CacheFormats
-from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
@@ -41,7 +41,7 @@ from lumen_core.weights.model_file import FileTensor, FormatIdentity, ModelFile
 from lumen_core.weights.packed_file import PackedFile
 from lumen_core.weights.packing import packing_digest
 
-FEW = 8  # tokens that the program for a handful takes at most
+FEW = 32  # tokens of a step whose weights are read front to back, and of which there are logits at once
 Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
 
@@ -245,7 +245,7 @@ def plan_steps(
     """Plan every program; return the requests for their step kernels."""
 
     wide = tile_columns(target)
-    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk), "panel": (wide, wide)}
+    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk)}
 
     def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
         columns, capacity = kinds[kind]
@@ -262,14 +262,14 @@ def plan_steps(
     sample = Part((_sample_phase(vocabulary, needs, target),))
     parts = {
         "prefill": [once("embed", "many"), blocks("many")],
-        "few": [once("embed", "few"), blocks("few"), once("head", "few")],
+        "few": [once("embed", "few"), blocks("few")],
         "decode": [once("embed", "one"), blocks("one"), once("head", "one"), sample],
         "last": [once("head", "one"), sample],
-        "score": [once("head", "panel")],
+        "score": [once("head", "few")],
     }
     requests = []
     for name in PROGRAMS:
-        kernel = build_step(name, parts[name], target, records, dynamic=name in ("prefill", "score"))
+        kernel = build_step(name, parts[name], target, records, dynamic=name == "prefill")
         requests.append(Request(name, str(kernel), lambda kernel=kernel: kernel))  # type: ignore[misc]
     return requests
 

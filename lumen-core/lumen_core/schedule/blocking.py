@@ -25,6 +25,8 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.target import Target
 
 STEP = 64  # a part of the rows has a multiple of so many elements
+TURNS = 4  # units that every thread takes of a phase, at least
+NEARING = 0.05  # of the time of a row group's products, what it takes to bring the first panel near: measured
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,54 @@ class Blocking:
     groups: int
     sums: int
     part: int = 0
+
+
+def codes_at_once(target: Target) -> int:
+    """Return how many vectors of codes wait in registers: with few registers four of a sub-block's eight."""
+    return 8 if target.registers >= 32 else 4
+
+
+def columns_in_turn(target: Target) -> int:
+    """Return the columns whose dot products take turns, so that none waits for the one before it.
+
+    Where each takes a register of its own, the processor overlaps them better than their order does.
+    """
+    return 4 if target.broadcast_memory else target.depth // 4
+
+
+def tile_columns(target: Target) -> int:
+    """Return the columns of a panel: as many sums as the registers hold beside what a row group needs.
+
+    That is codes, the totals that take turns, the rows' scale, what one column has, and of products of 16
+    bits what these take: a register where pairs of them have an instruction, else two for either operand's
+    words, a product and the sum of some.
+    """
+    item = 0 if target.broadcast_memory else 1
+    dots = any(target.find(op) for op in ("dot4_u8s8", "dot4_s8s8", "dot8_s8s8"))
+    words = 0 if dots else 1 if target.find("maddubs") else 6
+    beside = codes_at_once(target) + columns_in_turn(target) + item + words + 1
+    columns = 1
+    while 2 * columns + beside <= target.registers:
+        columns *= 2
+    return columns
+
+
+def choose_unit(groups: int, least: int, near: int, threads: int, target: Target) -> int:
+    """Return the row groups that a thread takes at a time, a multiple of `least`, of `groups` altogether.
+
+    near  bytes of a row group that are used again for every panel
+
+    So many that they stay in half of the second cache, and that every thread has some turns; of these
+    choices the one with which the slowest thread is ready first.
+    """
+    most = max(least, min(target.cache_bytes[1] // 2 // near, groups // (TURNS * threads)))
+
+    def slowest(unit: int) -> float:
+        turns, others = divmod(-(-groups // unit) - 1, threads)  # before the last turn, and in it
+        last = unit if others else groups - turns * threads * unit  # alone there is what is left
+        return turns * unit + last + NEARING * (turns + 1)
+
+    return min(range(least, most + 1, least), key=lambda unit: (slowest(unit), -unit))
 
 
 def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: Target) -> Blocking:

@@ -12,6 +12,7 @@ from math import frexp, gcd
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
 from lumen_core.schedule.dots import PIECE, Dots
 from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
 from lumen_core.schedule.spread import PairSpread, Spread
@@ -63,8 +64,7 @@ class IntegerTile:
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
         self.side = activation.side
-        # Columns whose dot products take turns, so that none waits for the one before it.
-        self.abreast = 4 if target.broadcast_memory else self.side
+        self.abreast = columns_in_turn(target)
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums over a whole row, by row group: of every column from `column` on, a vector of rows."""
@@ -194,8 +194,7 @@ class IntegerTile:
             beta = self.beta(base, index, start, scale)
             betas = self.parts(beta) if beta is not None else []
             scales = [self.totals.prepare(own, number) for number, own in enumerate(self.parts(scale))]
-            # With few registers the operands come in portions of four, so that nothing is spilled.
-            portion = 4 * (8 if self.target.registers >= 32 else 4)
+            portion = 4 * codes_at_once(self.target)
             end = start + sub
             parts = [range(first, min(first + portion, end)) for first in range(start, end, portion)]
             totals: dict[int, Value] = {}

@@ -26,7 +26,6 @@ from lumen_core.schedule.weights import AHEAD, emit_blocks_bytes, emit_group_byt
 from lumen_core.target import Target
 
 Range: TypeAlias = tuple[Value, Value]  # from the first to before the last
-SHARED_GROUPS = 8  # row groups that use a panel while it is near, at most
 
 
 @dataclass(frozen=True)
@@ -44,11 +43,6 @@ class MatmulTile:
     def widths(self) -> tuple[int, ...]:
         """Columns of the tiles that cover a panel, widest first."""
         return tuple(dict.fromkeys(max(1, self.columns >> halvings) for halvings in range(3)))
-
-
-def tile_columns(target: Target) -> int:
-    """Columns of the wide tile: as many accumulators as leave room for a sub-block's operands."""
-    return target.tile_columns or (16 if target.registers >= 32 else 4)
 
 
 def build_matmul(form: NormalForm, target: Target, tile: MatmulTile, name: str = "matmul") -> Kernel:
@@ -127,7 +121,7 @@ class _Matmul:
     def past_panels(self, groups: Range, panels: Range, room: Value) -> None:
         """Take the weights past each panel, so many row groups that they stay in `room` for the next one."""
         b = self.b
-        shared = b.maximum(b.minimum(b.div(room, self.group_bytes), SHARED_GROUPS), 1)
+        shared = b.maximum(b.div(room, self.group_bytes), 1)
         with self.shares(groups, shared) as share, b.loop(*panels) as panel:
             self.row_groups(share, (panel.index, b.add(panel.index, 1)))
 

@@ -50,9 +50,9 @@ class Pieces:
         return [] if reader is None else [operand for operand in reader.operands if operand is not product]
 
     def are_kept(self, product: Value) -> bool:
-        """Tell whether a product is nowhere but in its pieces: what it meets there, and what reads it, follow.
+        """Tell whether nobody needs more of a product at a time than a thread's unit.
 
-        Then nobody needs more of it at a time than a thread's unit.
+        So it is where what it meets in the pieces, and then what reads them, follow it without a break.
         """
         reader = self._reader(product) if self.behind(product) else None
         if reader is None:
