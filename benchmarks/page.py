@@ -97,7 +97,9 @@ ARITHMETIC = (
     "Dot products of bytes, multiplications and fused multiply-adds share two pipes of a Zen 5 core;",
     "the peak counts dot products alone. Where a scale of the weights and one of the activations stand for",
     "32 numbers each, 8 dot products need one multiplication and one multiply-add: at most 80% is left.",
-    "With one scale of the activations for 256 numbers it is one integer product: at most 89%.",
+    "With one scale of the activations for 256 numbers it is one product for 8: at most 89%.",
+    "A tile of q4_0 whose operands lie in the nearest cache reaches 76%, a model's matrices alone 72 to 74%;",
+    "attention takes about 7% of a prompt of 512 tokens of the 0.5B shape, silu and quantization 7%.",
 )
 
 
