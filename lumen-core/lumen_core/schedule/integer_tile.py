@@ -261,7 +261,7 @@ class IntegerTile:
     def spread(self, type: Type, pointer: Value, offset: int) -> Spread:
         """One item of each column, as the sums have their columns."""
         kind = PairSpread if self.side > 1 else Spread
-        return kind(self.builder, self.target, type, pointer, offset, self.m)
+        return kind(self.builder, self.target, type, pointer, offset, self.m, in_fours=True)
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""

@@ -86,7 +86,7 @@ class Planner:
 
     @property
     def _by_tokens(self) -> dict[str, Any]:
-        return {"tokens": self.tokens, "per": TOKEN_CHUNK}
+        return {"tokens": self.tokens, "per": TOKEN_CHUNK, "each": True}  # scratch is that of one chunk
 
     def _token_chain_of(self, operation: Operation) -> int | None:
         """The open chain over tokens that makes all that the operation needs of this phase, if any."""
