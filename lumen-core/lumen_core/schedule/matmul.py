@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.floats import WEIGHT_UNITS
+from lumen_core.quant.floats import KERNEL_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import Part, choose_blocking
@@ -247,7 +247,7 @@ class _Matmul:
         """The sums of a tile, with what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
         sums = tile.sums(weights, panel, column, length)
-        unit = WEIGHT_UNITS.get(form.element, 1.0)
+        unit = KERNEL_UNITS.get(form.element, 1.0)
         if form.row is not None:
             where = emit_blocks_bytes(b, layout, b.div(length, form.block))
             columns = len(sums) // len(weights)
