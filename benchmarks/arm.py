@@ -24,16 +24,19 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from kit.forms import form
-from kit.loops import hot_loop, loop_spans, matmul_assembly
+from kit.loops import hot_loop, inner_loops, loop_spans, matmul_assembly
 
 from lumen_backend_arm.backend import BACKEND
+from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.blocking import choose_blocking
 from lumen_core.schedule.matmul import tile_columns
 from lumen_core.target import Target
 
 # Which targets are shown on which cores; LLVM has one model for all of Apple's, that of an older core.
 CORES = {
-    "arm-dotprod": ("neoverse-v2", "neoverse-n1", "apple-m1"),
+    "arm-v8.4": ("neoverse-v2", "apple-m1"),
+    "arm-dotprod": ("neoverse-n1",),
     "arm-i8mm": ("apple-m2",),
     "arm-sve2-128": ("neoverse-v2",),
 }
@@ -139,30 +142,41 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
 def ours(
     normal: NormalForm, target: Target, columns: int, core: str, analyser: Analyser
 ) -> tuple[float, int]:
-    """Cycles and byte products of the work of one block of the rows that a turn of the loop takes."""
+    """Cycles and byte products of the work of some blocks of the rows that a turn of the loop takes.
+
+    One column: of one block. Many: of what is unpacked together, with a panel's share of unpacking it.
+    """
     assembly = matmul_assembly(normal, target, columns)
     hot = hot_loop(assembly)
-    turns = max(1, normal.block // 32)
-    cycles = turns * analyser.cycles(hot, core)
-    if turns > 1:
-        cycles += analyser.cycles(around(assembly, hot), core)
+    layout = WeightLayout(normal, target.lanes, target.depth)
+    cut = choose_blocking(layout, ActivationLayout(normal.activation, columns, target.depth), target)
+    turns = (cut.unpacked if columns > 1 else normal.block) // 32
+    cycles = analyser.cycles(in_order(assembly, hot, turns), core)
+    if columns > 1:
+        cycles += turns * analyser.cycles(unpacking(assembly, hot), core) / cut.panels
     return cycles, turns * dots(hot)
 
 
-def around(assembly: str, hot: list[str]) -> list[str]:
-    """What the loop over blocks holds beside its hottest loop."""
+def in_order(assembly: str, hot: list[str], turns: int) -> list[str]:
+    """So many turns of the hottest loop, between what the loop around it holds beside it."""
+    if turns == 1:
+        return hot
     lines, spans = assembly.splitlines(), loop_spans(assembly)
 
-    def code(numbers: Iterable[int]) -> list[str]:
-        return [lines[n] for n in numbers if re.match(r"^\s+[a-z]", lines[n])]
+    def code(first: int, last: int) -> list[str]:
+        return [line for line in lines[first:last] if re.match(r"^\s+[a-z]", line)]
 
-    def span(pair: tuple[int, int]) -> range:
-        return range(pair[0], pair[1] + 1)
-
-    own = next(pair for pair in spans if code(span(pair)) == hot)
+    own = next(pair for pair in spans if code(pair[0], pair[1] + 1) == hot)
     outer = [pair for pair in spans if pair[0] <= own[0] and own[1] <= pair[1] and pair != own]
-    parent = min(outer, key=lambda pair: pair[1] - pair[0])
-    return code(n for n in span(parent) if n not in span(own))
+    first, last = min(outer, key=lambda pair: pair[1] - pair[0])
+    return code(first, own[0]) + turns * hot + code(own[1] + 1, last + 1)
+
+
+def unpacking(assembly: str, hot: list[str]) -> list[str]:
+    """The loop before the hottest that asks for weights and writes what it unpacks."""
+    loops = inner_loops(assembly)
+    before = loops[: loops.index(hot)]
+    return next(loop for loop in reversed(before) if not dots(loop) and any("prfm" in line for line in loop))
 
 
 @cache

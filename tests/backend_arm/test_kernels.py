@@ -29,21 +29,22 @@ def forms(kind: str = "") -> list[object]:
 each_form = pytest.mark.parametrize("name", forms())
 each_integer_form = pytest.mark.parametrize("name", forms("integer"))
 
+SHARED = 35  # tokens of more than two panels
 ROWS = 33  # no multiple of any row group, and an odd number of them
 
 
 @each_target
 @each_form
 def test_matmul(name: str, target: Target) -> None:
-    """One token, a panel that is not full and one that is, from rows that do not fill the last group."""
+    """One token, a panel that is not full, full ones that share codes; rows do not fill the last group."""
     for length in lengths(form(name)):
         raw = matrix(form(name), ROWS, length)
         weights = packed(form(name), target, raw)
-        for tokens, columns in ((1, 1), (5, tile_columns(target)), (17, tile_columns(target))):
+        for tokens, columns in ((1, 1), (5, tile_columns(target)), (SHARED, tile_columns(target))):
             activations = random_activations(form(name), tokens, length, tokens)
             found = multiply(form(name), target, weights, ROWS, activations, columns)
             close(found, name, raw, activations.values)
-    before = np.random.default_rng(3).standard_normal((17, ROWS)).astype(np.float32)
+    before = np.random.default_rng(3).standard_normal((SHARED, ROWS)).astype(np.float32)
     found = multiply(form(name), target, weights, ROWS, activations, tile_columns(target), before)
     close(found, name, raw, activations.values, before)
 
