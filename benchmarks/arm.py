@@ -150,7 +150,7 @@ def ours(
     hot = hot_loop(assembly)
     layout = WeightLayout(normal, target.lanes, target.depth)
     cut = choose_blocking(layout, ActivationLayout(normal.activation, columns, target.depth), target)
-    turns = (cut.unpacked if columns > 1 else normal.block) // 32
+    turns = (cut.shared if columns > 1 else normal.block) // 32
     cycles = analyser.cycles(in_order(assembly, hot, turns), core)
     if columns > 1:
         cycles += turns * analyser.cycles(unpacking(assembly, hot), core) / cut.panels

@@ -38,7 +38,7 @@ class SharedTile:
         self.builder = b
         self.panels = cut.panels
         self.own = tile.form.block // PIECE  # pieces of a block
-        self.blocks = cut.unpacked // tile.form.block
+        self.blocks = cut.shared // tile.form.block
         self.piece_bytes = UnpackedPiece.bytes(tile)
         self.buffer = b.stack(self.blocks * self.own * self.piece_bytes)
         self.sums = b.stack(GROUPS * cut.panels * tile.bytes)
