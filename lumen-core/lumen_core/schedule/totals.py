@@ -27,16 +27,16 @@ def integers_as_floats(builder: Builder, lanes: Type) -> tuple[Value, Value]:
 
 
 class Kept:
-    """A constant that is overwritten for each column: of many, it is read from memory for each.
+    """A constant that is overwritten for each column.
 
-    A copy of a register would take the place of a multiplication, and the register; so would making it anew.
-    Not where loads take two places.
+    Of many columns it is read from memory for each where every vector unit multiplies: making it anew, or
+    copying a register, would take the place of a product. Not where a load takes more than that.
     """
 
     def __init__(self, builder: Builder, value: Value, target: Target, columns: int):
         self.builder = builder
         self.type = value.type
-        in_memory = columns > 1 and target.cheap_loads
+        in_memory = columns > 1 and target.cheap_loads and not target.spare_units
         self.value = builder.stack(value.type.bytes) if in_memory else value
         if in_memory:
             builder.store(value, self.value, align=value.type.bytes)
