@@ -43,10 +43,10 @@ CORES = {
 FLAGS = {"sdot": "armv8.2-a+dotprod+fp16", "smmla": "armv8.2-a+dotprod+fp16+i8mm+bf16"}
 FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_xs")
 PRODUCTS = {"sdot": 16, "smmla": 32}
-BYTES = ("sdot", "smmla", "and", "ushr", "sri", "tbl")  # what else is counted has lanes of 4 bytes
+BYTES = ("sdot", "smmla", "and", "ushr", "sri", "tbl", "mov")  # what else is counted has lanes of 4 bytes
 OPERANDS = {
     "tbl": "{v16.16b}, v17.16b", "ushr": "v16.16b, #4", "sri": "v16.16b, #2", "shl": "v16.4s, #6",
-    "scvtf": "v16.4s", "fcvtl": "v16.4h", "ushll": "v16.4h, #0",
+    "ldr": "[x0, #64]", "mov": "v16.16b", "scvtf": "v16.4s", "fcvtl": "v16.4h", "ushll": "v16.4h, #0",
 }  # fmt: skip
 CLOCK = 3.0  # GHz, for bytes a second
 ROUNDS = 200
@@ -90,13 +90,20 @@ class Analyser:
         return int(match[1]) / ROUNDS
 
     def least(self, counts: Mapping[str, int], core: str) -> float:
-        """Cycles that a core needs for so many vector instructions, evenly mixed, that wait for nothing."""
+        """Cycles that a core needs for so many vector instructions, evenly mixed, that wait for nothing.
+
+        What is overwritten comes from memory or from a register, whichever takes fewer.
+        """
+        if made := counts.get("overwritten"):
+            rest = Counter({name: count for name, count in counts.items() if name != "overwritten"})
+            return min(self.least(rest + Counter({name: made}), core) for name in ("ldr", "mov"))
         mix = sorted(((n + 0.5) / count, name) for name, count in counts.items() for n in range(count))
         loop = []
         for n, (_, name) in enumerate(mix * 8):
             kind = "16b" if name in BYTES else "4s"
             operands = OPERANDS.get(name, f"v16.{kind}, v17.{kind}")
-            loop.append(f"\t{name} v{n % 16}.{'4s' if name in PRODUCTS else kind}, {operands}")
+            register = f"q{n % 16}" if name == "ldr" else f"v{n % 16}.{'4s' if name in PRODUCTS else kind}"
+            loop.append(f"\t{name} {register}, {operands}")
         return self.cycles(loop, core) / 8
 
     def peak(self, dot: str, core: str) -> float:
@@ -116,10 +123,10 @@ def dots(loop: Sequence[str]) -> int:
 
 
 def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
-    """Vector instructions that four rows of a block and a column need, whatever the tile.
+    """Vector instructions that four rows of a block and a column need.
 
-    Loads, addresses, zeros and the joining of lanes are left out. Of many columns none needs what all
-    share: codes are taken apart and scales converted for a column that is `alone`.
+    Addresses and the joining of lanes are left out, and of one column loads and zeros. Of many columns none
+    needs what all share: codes are taken apart and scales converted for a column that is `alone`.
     """
     dot, depth, offset = dot_of(target), 4 if alone else target.depth, normal.offset
     totals, operands = normal.block // min(normal.sub, 32), normal.block // 4
@@ -129,7 +136,13 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
     else:
         counts.update({"fmla": 2 * totals})
     if offset is not None:  # minimums meet sums of two digits
-        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "scvtf": 1, "fmla": 1})
+        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "fsub": 1, "fmla": 1})
+    if not alone:  # codes, scales, and what a sum or a multiply-add overwrites
+        counts.update({"ldr": normal.block // 16, "overwritten": totals + (offset is not None)})
+        if normal.activation == "i8g256":
+            counts.update({"ldr": 1})  # the sum of the blocks before; a fourth of a scale is left out
+        else:
+            counts.update({"overwritten": totals})
     if alone:
         planes = [width for width in (8, 4, 2, 1) if normal.bits & width]
         counts.update({"tbl": operands} if normal.table is not None else {})

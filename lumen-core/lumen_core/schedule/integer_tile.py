@@ -148,8 +148,8 @@ class IntegerTile:
                 own = self.minimums.add(place.scales, quants, own)
             for number, sum in enumerate(own):
                 where = 4 * self.rows * (group * self.m + number)
-                before = b.load(self.vector, waiting, where, align=64)
-                b.store(b.fma(sum, by[number], before), waiting, where, align=64)
+                before = b.load(self.vector, waiting, where, align=4 * self.rows)
+                b.store(b.fma(sum, by[number], before), waiting, where, align=4 * self.rows)
 
     def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
         """Where `step` blocks lie in every row group."""
