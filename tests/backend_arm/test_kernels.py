@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from core.schedule.matrices import multiply, packed, random_activations
@@ -53,6 +55,22 @@ def test_matmul(name: str, target: Target) -> None:
 @each_integer_form
 def test_extreme_codes(name: str, target: Target) -> None:
     exact_integers(name, target)
+
+
+@pytest.mark.parametrize(
+    "target", [target for target in TARGETS if target.find("dot4_bf16")], ids=lambda target: target.name
+)
+def test_squares_of_bf16_have_the_bits_of_pairs(target: Target) -> None:
+    """An odd number of pairs, in wide tiles and narrower ones."""
+    normal, length, tokens = form("bf16"), 71, 25
+    weights = packed(normal, target, matrix(normal, ROWS, length))
+    activations = random_activations(normal, tokens, length)
+    kept = tuple(row for row in target.instructions if row.op != "dot4_bf16")
+    squares, pairs = (
+        multiply(normal, one, weights, ROWS, activations, tile_columns(target))
+        for one in (target, replace(target, instructions=kept))
+    )
+    np.testing.assert_array_equal(squares, pairs)
 
 
 @each_target

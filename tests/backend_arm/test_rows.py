@@ -27,6 +27,7 @@ SELECTED = {
     "dot4_s8s8": "sdot",
     "dot8_s8s8": "smmla",
     "dot2_bf16": "bfdot",
+    "dot4_bf16": "bfmmla",
     "widen_pairs": "saddlp",
     "lookup16": "tbl",
     **{f"push{width}": "sri" for width in (1, 2, 4)},
