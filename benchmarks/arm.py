@@ -42,30 +42,36 @@ CORES = {
 }
 FLAGS = {"sdot": "armv8.2-a+dotprod+fp16", "smmla": "armv8.2-a+dotprod+fp16+i8mm+bf16"}
 FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_xs")
-PRODUCTS = {"sdot": 16, "smmla": 32}
+PRODUCTS = {"sdot": 16, "smmla": 32, "bfmmla": 16}
 BYTES = ("sdot", "smmla", "and", "ushr", "sri", "tbl", "mov")  # what else is counted has lanes of 4 bytes
 OPERANDS = {
     "tbl": "{v16.16b}, v17.16b", "ushr": "v16.16b, #4", "sri": "v16.16b, #2", "shl": "v16.4s, #6",
-    "ldr": "[x0, #64]", "mov": "v16.16b", "scvtf": "v16.4s", "fcvtl": "v16.4h", "ushll": "v16.4h, #0",
+    "ldr": "[x0, #64]", "mov": "v16.16b", "scvtf": "v16.4s", "fcvtl": "v16.4h",
+    "bfmmla": "v16.8h, v17.8h", "ushll": "v16.4h, #0",
 }  # fmt: skip
 CLOCK = 3.0  # GHz, for bytes a second
 ROUNDS = 200
 INTRODUCTION = """
-The models of cores are LLVM's: that of N1 takes in three operations a cycle, V2's six, and both count a pair
-of loads as three and most loads of N1 as two; that of Apple's cores is of an older one, with three vector
-units for four.
+The models of cores are LLVM's: that of N1 takes in three operations a cycle and counts most loads as two,
+V2's takes in six; that of Apple's cores is of an older one, with three vector units for four. V2 stands
+below `arm-v8.4` as well, to compare: it runs `arm-sve2-128`.
 
-GEMM: products of bytes a cycle in the wide tile, and their share of what the model can do with nothing but
-that instruction. GEMV: GB of weights a second at 3 GHz. Data is in a near cache.
+GEMM: products of bytes a cycle in the wide tile, of a whole block with its minimums and of reading and
+writing sums, with a panel's share of unpacking (as many panels as share it at most), and how much that is
+of what the model can do with nothing but that instruction. GEMV: GB of weights a second at 3 GHz. Data is
+in a near cache.
 
-Bound: what the core's units can do at most with the vector instructions that no tile is spared, counted
-from the format (`needed` in the program). Of many columns these are the dot products; for each sum of 32
-products (16 in q6_k) either two multiply-adds, one by each side's scale (where both have a scale for every
-32 numbers), or one integer multiply-add by the sub-scale; a conversion and two multiplications for each
-block of 256; and for minimums a sixteenth or so of the dot products, a shift, a conversion and a
-multiply-add. One column also has its codes taken apart and its scales converted. Loads, addresses, and what
-registers cannot hold are not in it. So on equal units `sdot` with scales for every 32 numbers on both sides
-cannot pass 8 / (8 + 2) = 80 %, and `smmla`, which does twice as much, 4 / (4 + 2) = 67 %.
+Bound: what the core can do at most with what no tile of a vector of rows is spared, counted from the format
+(`needed` in the program), every instruction waiting for none. Of many columns these are the dot products;
+for each sum of 32 products (16 in q6_k) either two multiply-adds, one by each side's scale (where both have
+a scale for every 32 numbers), or one integer multiply-add by the sub-scale; a conversion and two
+multiplications for each block of 256; for minimums a sixteenth or so of the dot products, a shift, a
+subtraction and a multiply-add; and the codes of the column, and what a sum or a multiply-add overwrites,
+from memory or from a register. (Registers hold 16 sums and the 8 operands of 32 elements, so a tile has the
+rows of one vector.) One column also has its codes taken apart and its scales converted; its loads are not
+in the bound. Addresses are in none. So on equal units `sdot` with scales for every 32 numbers on both sides
+cannot pass 8 / (8 + 2) = 80 %, and `smmla`, which does twice as much, 4 / (4 + 2) = 67 %: 75 % is beyond
+`smmla` in every format but one, and on N1 beyond `sdot` too, because it takes in too little.
 
 llama.cpp: the fastest of its repacked kernels for the format, only the loop with the dot products (what it
 does once a block is left out; ours is counted).""".strip()
@@ -122,7 +128,7 @@ def dots(loop: Sequence[str]) -> int:
     return 16 * (names.count("sdot") + names.count("udot")) + 32 * names.count("smmla")
 
 
-def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
+def needed(normal: NormalForm, target: Target, alone: bool) -> Counter[str]:
     """Vector instructions that four rows of a block and a column need.
 
     Addresses and the joining of lanes are left out, and of one column loads and zeros. Of many columns none
@@ -277,7 +283,19 @@ def page(analyser: Analyser, checkout: str | None) -> str:
         rows = [row(n, target, c, analyser, checkout) for n in FORMATS for c in CORES[target.name]]
         head = f"| format | core | {' | '.join(names)} |"
         parts.append("\n".join([head, "| --- " * (len(names) + 2) + "|", *rows]))
+    squares = [(target, core) for target in BACKEND.targets for core in CORES.get(target.name, ())]
+    rows = [bf16_row(*pair, analyser) for pair in squares if pair[0].depth == 8]
+    parts.append("## bf16: wide tiles by `bfmmla`")
+    parts.append("\n".join(["| target | core | GEMM | of the peak |", "| --- " * 4 + "|", *rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def bf16_row(target: Target, core: str, analyser: Analyser) -> str:
+    """The wide tile of bf16 weights: `bfmmla` multiplies two rows by two columns, four elements of each."""
+    hot = hot_loop(matmul_assembly(form("bf16"), target, tile_columns(target)))
+    wide = 16 * sum("bfmmla" in line for line in hot) / analyser.cycles(hot, core)
+    peak = 16 / analyser.least({"bfmmla": 2}, core) * 2
+    return f"| {target.name} | {core} | {wide:.1f} | {100 * wide / peak:.0f} % |"
 
 
 def version(tool: str) -> str:
