@@ -191,7 +191,13 @@ class Session:
 def file_formats(registry: Registry, file: ModelFile) -> Formats:
     """Return the normal forms of a file's formats; a name must mean what it meant when the file was made."""
     for name, identity in file.identities.items():
-        installed = fingerprint(registry.format(name))
+        try:
+            installed = fingerprint(registry.format(name))
+        except UnsupportedFormatError:
+            raise UnsupportedFormatError(
+                f"{file.path} was made with the format {name} (digest {identity.digest}), which no installed "
+                "package declares; install the package that the file was made with"
+            ) from None
         if installed != identity.digest:
             entry = registry.format_entry(name)
             raise UnsupportedFormatError(

@@ -55,7 +55,8 @@ class IntegerTile:
         self.vector = Type("f32", self.rows)
         self.lanes = Type("i32", self.rows)
         self.plan = DotPlan.choose(self.form, target)
-        self.reader = WeightReader(builder, layout, self.plan, target)
+        # Shift and mask in one; tiles of more columns have no registers for it, and less to unpack.
+        self.reader = WeightReader(builder, layout, self.plan, target, matrices=columns == 1)
         self.dots = Dots(builder, layout, activation, target)
         self.dotted = minimums_are_dotted(self.form, activation)
         # Something is multiplied with the sum of a sub-block's activations, as floats.
@@ -63,7 +64,7 @@ class IntegerTile:
         assert self.form.scale is not None
         self.constant = self.form.multiplier * 2.0**-self.plan.shift
         # A power of two loses no bit, so whole rows are multiplied by it where it concerns all that they sum.
-        whole = self.form.scale.constant * self.constant
+        whole = self.form.scale.unit * self.constant
         self.last = whole if self.form.offset is None and frexp(whole)[0] == 0.5 else 1.0
         self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, not self.shifted)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column

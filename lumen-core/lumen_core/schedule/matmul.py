@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
-from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.floats import WEIGHT_UNITS
+from lumen_core.ir.kernel_builder import Builder, Loop
+from lumen_core.quant.floats import KERNEL_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import GROUPS, Part, choose_blocking
@@ -143,24 +143,26 @@ class _Matmul:
         """Unpack some blocks of the weights at a time, for as many whole panels as share them."""
         b, cut, columns = self.b, self.cut, self.tile.columns
         weights, activations, output, stride, length, *_ = self.kernel.parameters
-        shared = SharedTile(self.b, self.layout, self.activation, self.target, cut)
+        shared = SharedTile(b, self.layout, self.activation, self.target, cut)
         whole = (b.i64(0), b.div(length, self.form.block))
         with self.shares(panels, b.i64(cut.panels)) as share, self.shares(groups, b.i64(GROUPS)) as own:
+
+            def waiting(group: Loop, panel: Loop) -> Value:
+                return shared.waiting(b.sub(group.index, own[0]), b.sub(panel.index, share[0]))
+
             with b.loop(*own) as group, b.loop(*share) as panel:
-                shared.begin(shared.waiting(b.sub(group.index, own[0]), b.sub(panel.index, share[0])))
+                shared.begin(waiting(group, panel))
             with self.shares(whole, b.i64(shared.blocks)) as blocks, b.loop(*own) as group:
                 base = b.offset(weights, b.mul(group.index, self.group_bytes))
                 shared.unpack(base, blocks)
                 with b.loop(*share) as panel:
-                    waiting = shared.waiting(b.sub(group.index, own[0]), b.sub(panel.index, share[0]))
                     codes = b.offset(activations, b.mul(panel.index, self.panel_bytes))
-                    shared.add(base, codes, blocks, waiting)
+                    shared.add(base, codes, blocks, waiting(group, panel))
             with b.loop(*own) as group, b.loop(*share) as panel:
                 base = b.offset(weights, b.mul(group.index, self.group_bytes))
-                waiting = shared.waiting(b.sub(group.index, own[0]), b.sub(panel.index, share[0]))
                 place = b.offset(output, b.mul(b.mul(panel.index, columns), stride))
                 place = b.offset(place, b.mul(group.index, self.row_bytes))
-                for number, sum in enumerate(self.of_rows(shared.finished(waiting), [base])):
+                for number, sum in enumerate(self.of_rows(shared.finished(waiting(group, panel)), [base])):
                     self.store(sum, b.offset(place, b.mul(stride, number)))
 
     def past_weights(self, groups: Range, panels: Range, room: Value) -> None:
@@ -275,7 +277,7 @@ class _Matmul:
     def of_rows(self, sums: list[Value], weights: list[Value]) -> list[Value]:
         """Sums times what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
-        unit = WEIGHT_UNITS.get(form.element, 1.0)
+        unit = KERNEL_UNITS.get(form.element, 1.0)
         if form.row is not None:
             where = emit_blocks_bytes(b, layout, b.div(length, form.block))
             columns = len(sums) // len(weights)

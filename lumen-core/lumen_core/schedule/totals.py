@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from lumen_core.ir.kernel import PTR, Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import SIGNIFICAND
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import Scale
 from lumen_core.schedule.weights import DotPlan, WeightReader
@@ -18,7 +19,6 @@ from lumen_core.target import Target
 _LARGE = 12582912.0  # 1.5 * 2**23: the floats around it are integers, for 2**22 to both sides
 _LARGE_BITS = 0x4B400000
 _DOT = 127 * 255  # a product of two bytes is no larger, whatever their signs
-_MANTISSA = {"f16": 11, "bf16": 8}
 
 
 def integers_as_floats(builder: Builder, lanes: Type) -> tuple[Value, Value]:
@@ -189,10 +189,10 @@ class FloatTotals(Totals):
 
 def _bits(scale: Scale, multiplier: int) -> int:
     """Bits of a scale's mantissa, at most."""
-    bits = sum(_MANTISSA.get(field.packed, 24) for field in scale.floats)
+    bits = sum(SIGNIFICAND[field.element] for field in scale.floats)
     if scale.integer is not None:
         bits += max(abs(scale.integer.low), abs(scale.integer.high)).bit_length()
-    for constant in (scale.constant, multiplier):
+    for constant in (scale.unit, multiplier):
         bits += int(abs(float(constant).as_integer_ratio()[0])).bit_length() - 1
     return bits
 
