@@ -11,7 +11,7 @@ stays in the nearest cache while the other comes by from the next:
 
 A panel is always summed over whole rows: it may as well come from the second cache.
 Where unpacking codes costs what multiplying them does, several panels share unpacked ones (shared_tile.py).
-Where a tile's weights stay, those that are stored as other floats are unpacked once for all that comes by.
+Weights that are stored as other floats stay and are unpacked once for all that comes by.
 The choice is arithmetic on numbers of the target (Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication", 2008; Low et al., "Analytical modeling is enough for high-performance BLIS", 2016).
 """
@@ -65,7 +65,8 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
 
     Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
     group times a panel, over the whole rows. Of floats the tile is the one that takes the fewest cycles, and
-    of those the fewest loads; what has fewer bytes comes by, and a part of a row is what fits there.
+    of those the fewest loads; what has fewer bytes comes by, unless the weights have to be unpacked, and a
+    part of a row is what fits there.
     """
     if layout.form.kind == "integer":
         if target.spare_units:
@@ -78,7 +79,7 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
     )
     element = 4 * layout.rows * groups // layout.run
     panel = 4 * activation.columns // layout.run
-    if element < panel:
+    if layout.ready and element < panel:
         return Blocking(groups, groups * columns)
     step = max(STEP, layout.form.block)
     part = max(target.cache_bytes[0] // (element + panel) // step * step, step)
