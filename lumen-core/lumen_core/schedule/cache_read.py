@@ -14,7 +14,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.rows import emit_decode_block, looks_up_bytes
+from lumen_core.schedule.rows import decoded_block, looks_up_bytes
 from lumen_core.schedule.trees import load_row_factor
 from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, load_float
 from lumen_core.target import Target
@@ -46,8 +46,8 @@ class Operands:
         if self.near:
             self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
         if integer and not keys:
-            self.factors = [builder.stack(4 * max(16, self.form.block)) for _ in range(2)]
-            self.numbers = builder.stack(4 * 2 * layout.size)
+            bytes = 4 * max(16, self.form.block)  # of a block's scales, and as many of its offsets
+            self.factors = [(builder.stack(bytes), builder.stack(bytes)) for _ in range(self.group)]
 
     @property
     def type(self) -> Type:
@@ -177,39 +177,33 @@ class Operands:
     def _paired(self, low: Value, high: Value) -> Value:
         """Two f32 vectors as pairs of bf16."""
         b, lanes = self.b, low.type.lanes
-        order = [index for lane in range(lanes) for index in (lane, lanes + lane)]
-        return b.shuffle(b.convert(low, "bf16"), b.convert(high, "bf16"), order)
+        both = b.convert(b.shuffle(low, high, range(2 * lanes)), "bf16")
+        return b.shuffle(both, None, [index for lane in range(lanes) for index in (lane, lanes + lane)])
 
     def _decode_values(self, page: Value, count: Value, fetch: Fetch) -> None:
         b, layout, form, group = self.b, self.layout, self.form, self.group
         blocks, row = layout.size // form.block, layout.value_token_bytes
-        looks_up, (scales, offsets) = looks_up_bytes(self.target), self.factors
+        looks_up = looks_up_bytes(self.target)
         with b.loop(0, count, group) as token:
             offset = b.mul(token.index, row)
             here = b.offset(page, offset)
             fetch(offset, group * row)
             to = b.offset(self.scratch, b.mul(token.index, _BYTES * layout.size // group))
-            numbers = to if group == 1 else self.numbers
-            for inside in range(group):
-                # of a pair whose second token is not there yet the first stands twice: its weight is 0
-                second = b.compare("lt", b.add(token.index, inside), count)
-                source = b.offset(here, b.select(second, b.i64(inside * row), b.i64(0))) if inside else here
-                factor = load_row_factor(b, form, source) if form.row is not None else None
-                first = b.offset(source, form.header_bytes)
-                with b.loop(0, blocks) as block:
-                    there = b.add(b.mul(block.index, 4 * form.block), 4 * inside * layout.size)
-                    one = b.offset(first, b.mul(block.index, form.block_bytes))
-                    to_block = b.offset(numbers, there)
-                    emit_decode_block(b, form, looks_up, one, to_block, scales, offsets, factor)
-            if group == 2:
-                for at in range(0, layout.size, self.lanes):
-                    low, high = (
-                        b.load(
-                            Type("f32", self.lanes), self.numbers, 4 * (at + layout.size * inside), align=4
-                        )
-                        for inside in range(2)
-                    )
-                    b.store(self._paired(low, high), to, _BYTES * at, align=_BYTES)
+            # of a pair whose second token is not there yet the first stands twice: its weight is 0
+            second = b.compare("lt", b.add(token.index, 1), count)
+            rows = [here, b.offset(here, b.select(second, b.i64(row), b.i64(0)))][:group]
+            by = [load_row_factor(b, form, own) if form.row is not None else None for own in rows]
+            with b.loop(0, blocks) as block:
+                inside = b.add(b.mul(block.index, form.block_bytes), form.header_bytes)
+                tokens = [
+                    decoded_block(b, form, looks_up, b.offset(own, inside), *scratch, factor)
+                    for own, scratch, factor in zip(rows, self.factors, by, strict=True)
+                ]
+                there = b.offset(to, b.mul(block.index, _BYTES * form.block))
+                for parts in zip(*tokens, strict=True):
+                    values = [value for _, value in parts]
+                    value = self._paired(*values) if group == 2 else values[0]
+                    b.store(value, there, _BYTES * parts[0][0], align=_BYTES)
 
 
 def nothing_ahead(offset: Value, bytes: int) -> None:
