@@ -61,6 +61,7 @@ class Target:
     byte_shifts     bytes can be shifted each for itself
     fast_conversion  vectors of integers become floats as fast as they are multiplied
     tile_columns    token columns of the widest matmul tile (0: as the registers allow)
+    tuning          what LLVM knows as a feature, but is about speed alone: no host must have it
     attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
     facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
@@ -86,6 +87,7 @@ class Target:
     multiplies: int = 2
     loads: int = 2
     latency: int = 4
+    tuning: tuple[str, ...] = ()
     attributes: str = ""
     facts: tuple[str, ...] = ()
 
@@ -101,7 +103,7 @@ class Target:
 
     @property
     def feature_string(self) -> str:
-        return ",".join(f"+{name}" for name in self.features)
+        return ",".join(f"+{name}" for name in (*self.features, *self.tuning))
 
     def find(self, op: str, types: tuple[str, ...] | None = None) -> Instruction | None:
         """Return the preferred row for `op` (with exactly these types, when given)."""

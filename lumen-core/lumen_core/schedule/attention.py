@@ -58,7 +58,7 @@ class _Attention(PageReader):
         b, given = self.b, self.given
         items = attention_items(self.operation, self.block)
         columns = self.heads if self.block == 1 else self.columns
-        self.queries = b.stack(4 * columns * self.size // self.keys.group)
+        self.queries = b.stack(columns * self.keys.query_bytes)
         self.lanes = b.stack(columns * self.vector.bytes)
         self.total_sums = b.stack(4 * columns * self.size)
         self.total = b.stack(STATE * columns)
@@ -183,16 +183,11 @@ class _Attention(PageReader):
         return b.offset(self.given[buffer], b.add(self.rows, inside))
 
     def _begin(self) -> None:
-        """Copy the queries, scaled, as their products with keys take them."""
+        """Copy the queries as their products with keys take them."""
         b = self.b
-        element = "bf16" if self.keys.group == 2 else "f32"
-        bytes = 4 // self.keys.group
         with b.loop(self.low, self.high) as column:
-            query = self._row("queries", column.index)
-            to = b.offset(self.queries, b.mul(column.index, bytes * self.size))
-            for at in range(0, self.size, self.part.lanes):
-                value = b.mul(b.load(self.part, query, 4 * at, align=4), self.scale)
-                b.store(b.convert(value, element), to, bytes * at, align=bytes)
+            to = b.offset(self.queries, b.mul(column.index, self.keys.query_bytes))
+            self.keys.prepare(self._row("queries", column.index), to)
 
     def _finish(self, state: Value, sums: Value) -> None:
         """Write every column's sum over its total weight."""

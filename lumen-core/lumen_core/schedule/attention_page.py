@@ -17,9 +17,13 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
 from lumen_core.schedule.cache import emit_page, head_shape, score_tiles
 from lumen_core.schedule.cache_read import Fetch, Operands, fetcher, nothing_ahead
+from lumen_core.schedule.key_codes import KeyCodes
+from lumen_core.schedule.key_floats import KeyFloats
 from lumen_core.schedule.math import LOG2_E
 from lumen_core.schedule.softmax import STATE, Chunk, Softmax
 from lumen_core.target import Target
+
+_Kept = Operands | KeyFloats | KeyCodes
 
 
 def even(count: int, limit: int) -> list[tuple[int, int]]:
@@ -32,7 +36,7 @@ def even(count: int, limit: int) -> list[tuple[int, int]]:
 class PageReader:
     """The values that the pages of an item are taken into; the subclass sets what is about the item.
 
-    queries       [column][dimension] as products take them
+    queries       [column], as the keys take them
     state, sums   of the part at hand, and lanes: what `Chunk` says
     low, high     the item's columns: those of its tokens, or the query heads of some key heads
     seen          the cached tokens that the item's queries see
@@ -80,12 +84,21 @@ class PageReader:
         self._choose_tiles()
 
     def _choose_tiles(self) -> None:
-        """How many sums a tile of scores has; those of weighted values follow from a chunk's columns."""
+        """How many sums a tile of scores has; those of weighted values follow from a chunk's columns.
+
+        Kernels of one and of several tokens take the same tiles: with them a column's reference moves, and
+        both must come to the same bits.
+        """
         b, registers = self.b, self.target.registers
-        self.tiles = score_tiles(self.columns, self.target)
+        self.tiles = score_tiles(self.shared, self.target)
         self.chunks = even(self.columns, (registers - 2 - self.tiles) // self.tiles)
         often = len(self.chunks) > 1 or self.chunks[0][0] > 1
-        self.keys = Operands(b, self.layout, self.target, "keys", self.target.lanes, often)
+        self.keys: KeyFloats | KeyCodes
+        if self.layout.keys.kind == "float":
+            self.keys = KeyFloats(b, self.layout, self.target, often, self.tiles, self.scale)
+        else:
+            largest = self.chunks[0][1]
+            self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
         self.values = Operands(b, self.layout, self.target, "values", self.part.lanes, often)
         columns = self.heads if self.block == 1 else self.chunks[0][1]
         shape = (self.vector, self.part, self.size, self.values.group, self.tiles, columns)
@@ -115,10 +128,10 @@ class PageReader:
                             self._gather(place, chunk, count, fetch)
                             continue
                         with b.loop(0, count, self.tiles * self.vector.lanes) as tile:
-                            scores = self._score(place, chunk, tile.index, fetch)
+                            scores = self.keys.scores(place, chunk, tile.index, fetch)
                             self.softmax.take(chunk, tile.index, scores, partly, partial(self._seen, first))
 
-    def _place(self, operands: Operands, first: Value, later: Value, head: Value,
+    def _place(self, operands: _Kept, first: Value, later: Value, head: Value,
                count: Value) -> tuple[Value, Fetch]:  # fmt: skip
         """Where a key head's operands in the page of cached token `first` lie, and what fetches others.
 
@@ -127,7 +140,7 @@ class PageReader:
         """
         b = self.b
         here = b.offset(self._page_of(operands, first), b.mul(head, operands.head_bytes))
-        fetch = nothing_ahead
+        fetch: Fetch = nothing_ahead
         if self.block == 1:
             other, page = (self.values, first) if operands is self.keys else (self.keys, later)
             behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
@@ -148,7 +161,7 @@ class PageReader:
 
     def _chunk(self, column: Value, size: int) -> Chunk:
         b, softmax = self.b, self.softmax
-        queries = b.offset(self.queries, b.mul(column, 4 * self.size // self.keys.group))
+        queries = b.offset(self.queries, b.mul(column, self.keys.query_bytes))
         state = b.offset(self.state, b.mul(column, STATE))
         lanes = b.offset(self.lanes, b.mul(column, self.vector.bytes))
         sums = b.offset(self.sums, b.mul(column, 4 * self.size))
@@ -162,46 +175,13 @@ class PageReader:
         end = b.sub(b.add(b.add(self.position, token), 1), first)
         return end, b.sub(end, self.window) if self.window else None
 
-    def _page_of(self, operands: Operands, first: Value) -> Value:
+    def _page_of(self, operands: _Kept, first: Value) -> Value:
         """Pointer to the keys or values in the page of cached token `first`."""
         b, layout = self.b, self.layout
         number = b.load(I32, self.pages, b.mul(b.div(first, PAGE), 4), align=4)
         cache, staging = self.given["cache"], self.given["staging"]
         page = emit_page(b, layout, cache, staging, b.convert(number, "i64"))
         return b.offset(page, layout.value_offset if operands is self.values else 0)
-
-    def _key_lane(self, token: Value, steps: int) -> Value:
-        """The first of a token's lanes; those of a tile's tokens lie side by side in each step."""
-        b, rows = self.b, self.layout.rows
-        if self.tiles * self.vector.lanes % rows == 0:  # tokens begin with a tile
-            return b.mul(token, steps)
-        return b.add(b.mul(b.div(token, rows), rows * steps), b.rem(token, rows))
-
-    def _score(self, keys: Value, chunk: Chunk, first: Value, fetch: Fetch) -> list[Value]:
-        """query . key for some tiles of tokens, [column][tile]."""
-        b, reads, rows, tiles = self.b, self.keys, self.layout.rows, self.tiles
-        steps, lanes = self.size // reads.group, self.vector.lanes
-        base = b.offset(keys, b.mul(self._key_lane(first, steps), reads.lane_bytes))
-        places = [tile * lanes // rows * steps * rows + tile * lanes % rows for tile in range(tiles)]
-        unroll = next(count for count in (4, 2, 1) if steps % count == 0)
-        zero = b.constant(self.vector, 0.0)
-        with b.loop(0, steps, unroll, [zero] * (chunk.size * tiles)) as loop:
-            sums = list(loop.values)
-            inside = b.mul(loop.index, rows * reads.lane_bytes)
-            here = b.offset(base, inside)
-            query = b.offset(chunk.queries, b.mul(loop.index, 4))
-            for tile in range(0, tiles * lanes, rows):
-                start = b.mul(b.add(first, tile), steps * reads.lane_bytes)
-                fetch(b.add(start, inside), unroll * rows * reads.lane_bytes)
-            for step in range(unroll):
-                operands = [reads.load(here, step * rows + place) for place in places]
-                for column in range(chunk.size):
-                    factor = reads.spread(query, 4 * (column * steps + step))
-                    for tile, operand in enumerate(operands):
-                        place = column * tiles + tile
-                        sums[place] = reads.product(operand, factor, sums[place])
-            loop.next(*sums)
-        return list(loop.results)
 
     def _gather(self, values: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
         """sums[column] += sum over tokens of weight * value."""

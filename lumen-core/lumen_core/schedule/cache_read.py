@@ -12,11 +12,10 @@ from collections.abc import Callable
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
-from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.rows import decoded_block, looks_up_bytes
 from lumen_core.schedule.trees import load_row_factor
-from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, load_float
+from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
 _BYTES = 4  # of a lane
@@ -64,8 +63,6 @@ class Operands:
             return page
         if self.form.kind == "float":
             self._copy(page, count, fetch)
-        elif self.kind == "keys":
-            self._unpack_keys(page, count, fetch)
         else:
             self._decode_values(page, count, fetch)
         return self.scratch
@@ -112,67 +109,6 @@ class Operands:
                     self._convert(here, index * self.lanes), there, index * _BYTES * self.lanes, align=_BYTES
                 )
             fetch(offset, step * self.lanes * self.group * self.form.block_bytes)
-
-    def _unpack_keys(self, page: Value, count: Value, fetch: Fetch) -> None:
-        """Codes of tokens side by side, times the scales of their tokens."""
-        b, layout, form = self.b, self.layout, self.form
-        assert form.scale is not None
-        weights = WeightLayout(form, layout.rows)
-        reader = WeightReader(b, weights, DotPlan("plain", table=form.table), self.target)
-        blocks = layout.size // form.block
-        tiles = b.div(b.add(count, layout.rows - 1), layout.rows)
-        vectors = b.mul(tiles, blocks)
-        with b.loop(0, vectors) as loop:
-            tile, block = b.div(loop.index, blocks), b.rem(loop.index, blocks)
-            start = b.offset(page, b.mul(tile, layout.key_tile_bytes))
-            codes, base = emit_places(b, weights, start, block)
-            fetch(b.mul(loop.index, weights.block_bytes), weights.block_bytes)
-            first = b.add(b.mul(tile, layout.size), b.mul(block, form.block))
-            to = b.offset(self.scratch, b.mul(first, _BYTES * layout.rows // self.group))
-            floats = reader.floats(base)
-            row: Value | None = None
-            if form.row is not None:
-                row = b.load(Type("f32", layout.rows), start, weights.blocks_bytes(blocks), align=4)
-            for start_of_sub in range(0, form.block, form.sub):
-                number = b.i64(start_of_sub // form.sub)
-                scale = reader.sub_factor(
-                    form.scale, reader.factor(form.scale, floats, 1.0), base, number, weights.scale_offset
-                )
-                scale = scale if row is None else b.mul(scale, row)
-                offset = b.constant(scale.type, 0.0)
-                if form.table is None and form.zero_of_code:
-                    offset = b.mul(scale, -float(form.zero_of_code))
-                if form.offset is not None:
-                    own = reader.factor(form.offset, floats, 1.0)
-                    own = reader.sub_factor(form.offset, own, base, number, weights.minimum_offset)
-                    own = own if row is None else b.mul(own, row)
-                    offset = b.add(offset, own)
-                if form.table is None and form.multiplier != 1:
-                    scale = b.mul(scale, float(form.multiplier))
-                for element in range(start_of_sub, start_of_sub + form.sub, 4):
-                    unit, inside = divmod(element, weights.unit)
-                    unit_base = b.offset(codes, unit * weights.unit_bytes)
-                    (operand,) = reader.operands(unit_base, range(inside // 4, inside // 4 + 1))
-                    parts = [self._number(operand, byte, scale, offset) for byte in range(4)]
-                    where = element * _BYTES * layout.rows // self.group
-                    self._store(parts, to, where)
-
-    def _number(self, operand: Value, byte: int, scale: Value, offset: Value) -> Value:
-        """Byte `byte` of every lane as the number that it stands for."""
-        b = self.b
-        if self.form.table is None:
-            code = b.bitand(b.shr(operand, 8 * byte), 255)
-        else:
-            code = b.sar(b.shl(operand, 24 - 8 * byte), 24)
-        return b.fma(b.convert(code, "f32"), scale, offset)
-
-    def _store(self, parts: list[Value], to: Value, where: int) -> None:
-        """Store f32 vectors, each one step of the reduction, as operands."""
-        b, step = self.b, _BYTES * parts[0].type.lanes
-        if self.group == 2:
-            parts = [self._paired(low, high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
-        for index, part in enumerate(parts):
-            b.store(part, to, where + index * step, align=_BYTES)
 
     def _paired(self, low: Value, high: Value) -> Value:
         """Two f32 vectors as pairs of bf16."""
