@@ -21,7 +21,7 @@ from lumen_core.engine.session import choose_target, compile_model
 from lumen_core.engine.sources import open_model
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache
-from lumen_core.runtime.team import available_threads
+from lumen_core.runtime.cores import available_threads
 
 PROMPT = "안녕하세요. 오늘 날씨가 어떤가요?"
 CONTEXT = 4096

@@ -7,18 +7,19 @@ module has decides that, so lists such as `ignore` and `modules_to_not_convert` 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from lumen_core.errors import ModelFormatError
 from lumen_core.plugins.sources import Scheme
 from lumen_core.weights.model_file import FileTensor
 
+Entries = TypeVar("Entries", dict[str, Any], list[Any])
 Tensors = Mapping[str, FileTensor]
 Choose = Callable[[str, Tensors], str | None]
 _FLOATS = {"f8_e4m3": "e4m3", "f8_e5m2": "e5m2"}
 _SCALES = ("f32", "f16", "bf16")
+MATCHING = 1.0  # seconds
 # Activations are quantized as the kernels like it; caches keep their own types.
 _UNREAD = ("*.input_scale", "*.input_zero_point", "*.input_global_scale", "*.output_scale",
            "*.output_zero_point", "*.k_scale", "*.v_scale", "*.k_zero_point", "*.v_zero_point",
@@ -31,6 +32,15 @@ def _whole(config: Mapping[str, Any], key: str, known: tuple[int, ...] = ()) -> 
         expected = f"one of {', '.join(map(str, known))}" if known else "a whole number"
         raise ModelFormatError(f"quantization_config: {key} is {str(value)[:40]!r}, expected {expected}")
     return value
+
+
+def _entries(config: Mapping[str, Any], key: str, kind: type[Entries]) -> Entries:
+    """The object or the list that stands there; an empty one if none does."""
+    value = config.get(key)
+    if value is not None and not isinstance(value, kind):
+        expected = "an object" if kind is dict else "a list"
+        raise ModelFormatError(f"quantization_config: {key} is {str(value)[:40]!r}, expected {expected}")
+    return value or kind()
 
 
 def _group(value: object) -> str:
@@ -62,7 +72,7 @@ def gptq(config: Mapping[str, Any]) -> Choose:
             f"quantization_config: checkpoint_format is {layout[:40]!r}, a layout for one kernel; "
             "take a checkpoint with gptq or gptq_v2"
         )
-    changed = [pattern for pattern in config.get("dynamic") or {} if not str(pattern).startswith("-:")]
+    changed = [pattern for pattern in _entries(config, "dynamic", dict) if not str(pattern).startswith("-:")]
     if changed:
         raise ModelFormatError(
             f"quantization_config: dynamic gives other settings to {str(changed[0])[:60]!r}, that is not read"
@@ -137,13 +147,13 @@ def _blocks(scale: FileTensor, weight: FileTensor, sizes: list[int] | None) -> s
 
 
 def compressed(config: Mapping[str, Any]) -> Choose:
-    sparsity = config.get("sparsity_config") or {}
-    if sparsity and sparsity.get("format", "dense") != "dense":
-        raise ModelFormatError(f"quantization_config: sparse weights ({sparsity['format']}) are not read")
+    sparsity = _entries(config, "sparsity_config", dict).get("format", "dense")
+    if sparsity != "dense":
+        raise ModelFormatError(f"quantization_config: sparse weights ({str(sparsity)[:40]}) are not read")
     if config.get("transform_config"):
         raise ModelFormatError("quantization_config: rotated weights (transform_config) are not read")
-    groups = config.get("config_groups")
-    if not isinstance(groups, dict) or not groups:
+    groups = _entries(config, "config_groups", dict)
+    if not groups:
         raise ModelFormatError("quantization_config: config_groups is missing")
     layout = str(config.get("format", ""))
 
@@ -153,8 +163,8 @@ def compressed(config: Mapping[str, Any]) -> Choose:
         if stored is None or plain:
             return None
         group = _targeted(module, groups)
-        weights = group.get("weights") if isinstance(group, dict) else None
-        if not isinstance(weights, dict):
+        weights = _entries(group, "weights", dict)
+        if not weights:
             raise ModelFormatError(
                 f"{module}: no group of quantization_config says how its weights are stored"
             )
@@ -163,24 +173,34 @@ def compressed(config: Mapping[str, Any]) -> Choose:
     return choose
 
 
-def _targeted(module: str, groups: Mapping[str, Any]) -> Any:
-    """The group that names the module, else the one for all linear ones."""
-    linear = None
-    for group in groups.values():
-        for target in (group.get("targets") or ()) if isinstance(group, dict) else ():
-            text = str(target)
-            if text == "Linear":
+def _targeted(module: str, groups: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The group that names the module, else the one for all linear ones, else an empty one."""
+    linear: Mapping[str, Any] = {}
+    for name in groups:
+        group = _entries(groups, name, dict)
+        for target in map(str, _entries(group, "targets", list)):
+            if target == "Linear":
                 linear = linear or group
-            elif text.startswith("re:"):
-                try:
-                    found = re.match(text[3:], module)
-                except re.error as error:
-                    raise ModelFormatError(f"quantization_config: {text[:60]!r}: {error}") from None
-                if found:
+            elif target.startswith("re:"):
+                if _matches(target[3:], module):
                     return group
-            elif module == text or module.endswith("." + text):
+            elif module == target or module.endswith("." + target):
                 return group
     return linear
+
+
+def _matches(pattern: str, module: str) -> bool:
+    """Tell whether a name begins as a pattern says, which comes from the file and may be anything."""
+    import regex  # a start without patterns does not wait for it
+
+    try:
+        return regex.match(pattern, module, timeout=MATCHING) is not None
+    except regex.error as error:
+        raise ModelFormatError(f"quantization_config: the target {pattern[:60]!r}: {error}") from None
+    except TimeoutError:
+        raise ModelFormatError(
+            f"quantization_config: the target {pattern[:60]!r} takes more than {MATCHING} s to match"
+        ) from None
 
 
 def _compressed(
@@ -192,12 +212,12 @@ def _compressed(
         return "ct_mxfp4"
     scale = _scale(module, tensors, "weight_scale")
     strategy = str(weights.get("strategy") or ("group" if weights.get("group_size") else "tensor"))
-    structure = weights.get("block_structure")
+    structure = _entries(weights, "block_structure", list)
     blocks = {
         "tensor": "all_all",
         "channel": "1_all",
         "group": f"1_{_group(weights.get('group_size'))}",
-        "block": "_".join(map(str, structure)) if isinstance(structure, list) else "",
+        "block": "_".join(map(str, structure)),
     }.get(strategy)
     if not blocks:
         raise ModelFormatError(f"quantization_config: the strategy {strategy[:40]!r} is not read")

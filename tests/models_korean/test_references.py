@@ -117,7 +117,7 @@ def test_a_block_for_further_tokens_is_skipped(open_case: Callable[..., Engine])
     ],
 )
 def test_wrong_settings_are_named(settings, message, open_case: Callable[..., Engine]) -> None:
-    with pytest.raises(ModelError, match=message):
+    with pytest.raises(ModelError, match=rf"\.gguf: model exaone4: .*{message}"):  # of which file
         open_case(tiny.CASES["exaone4"], settings=settings)
 
 

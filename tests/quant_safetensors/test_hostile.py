@@ -27,6 +27,10 @@ def group(**values: Any) -> Change:
     return lambda arrays, config: config["config_groups"]["group_0"]["weights"].update(values)
 
 
+def targets(value: Any) -> Change:
+    return settings(config_groups={"a": {"targets": value, "weights": {"num_bits": 4}}})
+
+
 def without(suffix: str) -> Change:
     return lambda arrays, config: arrays.pop(MODULE + suffix) and None
 
@@ -86,11 +90,14 @@ REFUSED: dict[str, tuple[str, Change, str]] = {
     "awq without zero points": ("awq", without("qzeros"), "the tensor qzeros is missing"),
     "strategy": ("packed", group(strategy="galaxy"), "the strategy 'galaxy'"),
     "no groups": ("packed", settings(config_groups={}), "config_groups is missing"),
-    "groups of nothing": ("packed", settings(config_groups={"a": 5}), "no group of quantization_config"),
-    "bad target": (
-        "packed", settings(config_groups={"a": {"targets": ["re:("], "weights": {}}}), "'re:('",
-    ),
+    "groups of nothing": ("packed", settings(config_groups={"a": 5}), "a is '5', expected an object"),
+    "no targets": ("packed", settings(config_groups={"a": {}}), "no group of quantization_config"),
+    "bad targets": ("packed", targets(True), "targets is 'True', expected a list"),
+    "bad target": ("packed", targets(["re:("]), "the target '('"),
+    "slow target": ("packed", targets([r"re:(.|\w|[a-z])*[A-Z]"]), "takes more than 1.0 s to match"),
     "rotated": ("packed", settings(transform_config={"a": 1}), "rotated weights"),
+    "dynamic of nothing": ("gptq_4_symmetric", settings(dynamic=[1]), "is '[1]', expected an object"),
+    "sparsity of nothing": ("packed", settings(sparsity_config=3), "is '3', expected an object"),
     "sparse": ("packed", settings(sparsity_config={"format": "24"}), "sparse weights"),
     "format": ("packed", settings(format="marlin-24"), "the format 'marlin-24'"),
     "no zero points": ("packed_asymmetric", without("weight_zero_point"), "weight_zero_point is missing"),

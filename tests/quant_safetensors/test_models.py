@@ -42,12 +42,12 @@ def test_logits_are_those_of_the_decoded_weights(name: str, tmp_path: Path) -> N
         again = model.logits([*IDS[:8], *tokens])[7:-1]
     # The same program on the interpreter: rounding alone, and activations that it puts into the next code.
     assert errors(found, interpreted).min() < 1e-5
-    assert errors(found, interpreted).max() < (2e-4 if floats else 4e-2)
-    # f32 weights: activations of integer codes have 8 bits; weights that are floats meet them as they are.
+    assert errors(found, interpreted).max() < (2e-2 if floats else 4e-2)
+    # f32 weights: activations of integer codes have 8 bits in a group, those of 8-bit floats are bf16.
     with lumen.load(exact, context=128, threads=1) as model:
         wanted = model.logits(IDS)
-    assert np.median(errors(found, wanted)) < (1e-4 if floats else 4e-2)
-    assert errors(found, wanted).max() < (2e-4 if floats else 0.2)
+    assert np.median(errors(found, wanted)) < (1e-2 if floats else 4e-2)
+    assert errors(found, wanted).max() < (3e-2 if floats else 0.2)
     # What decodes token by token is what reads a whole text.
     chosen = again[np.arange(len(tokens)), tokens]
     assert (again.max(-1) - chosen <= 1e-4 * np.abs(again).max()).all()

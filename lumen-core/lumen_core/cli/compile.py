@@ -20,7 +20,7 @@ Then: cc program.c out/*.o, where program.c includes out/model.h.
 """
 
 
-def compile_(
+def compile(
     model: options.ModelName,
     out: Annotated[Path, typer.Option("-o", "--out", help="The directory to write.")],
     target: options.TargetName = None,

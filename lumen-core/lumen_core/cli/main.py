@@ -6,51 +6,52 @@ Commands of plugins are looked up only when help is shown or no built-in command
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
+import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from lumen_core import __version__
-from lumen_core.cli import (
-    backends,
-    bench,
-    chat,
-    compile,
-    convert,
-    formats,
-    imatrix,
-    inspect,
-    models,
-    pack,
-    plugins,
-    quantize,
-    run,
-    show,
-    synth,
-    tokenize,
-)
 from lumen_core.errors import LumenBug, LumenError
+
+MANY = 500_000  # new objects before the interpreter looks for some that only each other know
 
 HELP = """Run language models, compiled for this machine from their quantization formats' descriptions.
 
 Begin with [bold]lumen run[/bold]: it needs no download. Every command has --help with examples."""
 
 
+# Where help lists the built-in commands; each has a module of its name.
+PANELS = {
+    "Use a model": ("run", "chat", "convert"),
+    "Look inside": ("inspect", "tokenize", "show"),
+    "Change a model": ("compile", "pack", "quantize", "imatrix"),
+    "Measure": ("bench", "synth"),
+    "What is installed": ("models", "formats", "backends", "plugins"),
+}
+BUILT_IN = {name: panel for panel, names in PANELS.items() for name in names}
+
+
 class Commands(TyperGroup):
-    """The built-in commands, then those of plugins."""
+    """The built-in commands, then those of plugins; a module is imported when its command is asked for."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        names: Any = dict.fromkeys(BUILT_IN)
+        self.commands = names  # what a wrong name is compared with
 
     def list_commands(self, context: Any) -> list[str]:
-        return [*self.commands, *(name for name in self._foreign() if name not in self.commands)]
+        return [*BUILT_IN, *(name for name in self._foreign() if name not in BUILT_IN)]
 
     def get_command(self, context: Any, name: str) -> Any:
-        if name in self.commands:
-            return self.commands[name]
-        return self._foreign().get(name)
+        return _built_in(name) if name in BUILT_IN else self._foreign().get(name)
 
     def _foreign(self) -> dict[str, Any]:
         from lumen_core.plugins.registry import Registry
@@ -94,26 +95,16 @@ def _root(
     """The options are handled before the commands; `main` takes --traceback wherever it stands."""
 
 
-def _add(panel: str, module: Any, function: Callable[..., Any]) -> None:
-    name = function.__name__.removesuffix("_")
-    epilog = "\n\n".join(line for line in module.EPILOG.split("\n") if line)
-    app.command(name, rich_help_panel=panel, epilog=epilog)(function)
-
-
-_add("Use a model", run, run.run)
-_add("Use a model", chat, chat.chat)
-_add("Use a model", convert, convert.convert)
-_add("Look inside", inspect, inspect.inspect)
-_add("Look inside", tokenize, tokenize.tokenize)
-_add("Look inside", show, show.show)
-for _group, _name in ((models, "models"), (formats, "formats"), (backends, "backends"), (plugins, "plugins")):
-    app.add_typer(_group.app, name=_name, rich_help_panel="What is installed")
-_add("Change a model", compile, compile.compile_)
-_add("Change a model", pack, pack.pack)
-_add("Change a model", quantize, quantize.quantize)
-_add("Change a model", imatrix, imatrix.imatrix)
-_add("Measure", bench, bench.bench)
-_add("Measure", synth, synth.synth)
+def _built_in(name: str) -> Any:
+    """The command of a module, or the group of commands that it calls `app`."""
+    module = importlib.import_module(f"lumen_core.cli.{name}")
+    shelf = typer.Typer()
+    if hasattr(module, "app"):
+        shelf.add_typer(module.app, name=name, rich_help_panel=BUILT_IN[name])
+    else:
+        epilog = "\n\n".join(line for line in module.EPILOG.split("\n") if line)
+        shelf.command(name, rich_help_panel=BUILT_IN[name], epilog=epilog)(getattr(module, name))
+    return typer.main.get_group(shelf).commands[name]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -137,6 +128,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def program() -> None:
+    """Run `main` as the process that it is, and end it.
+
+    The system takes everything back at once. The interpreter would first free, object by object, what a model
+    is made of, which takes longer than its first token.
+    """
+    gc.set_threshold(MANY)  # what loading makes stays: looking through it again and again takes a tenth
+    try:
+        code = main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:  # nobody reads any more
+            code = code or 1
+        except OSError as error:
+            code = _report(_message(error), 1, wants_traceback=False)
+    os._exit(code)
+
+
 def _message(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "error: not enough memory"
@@ -158,4 +171,4 @@ def _report(message: str, code: int, wants_traceback: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    program()

@@ -60,7 +60,7 @@ Seed = Annotated[
 Threads = Annotated[
     int | None,
     typer.Option("-t", "--threads", min=1, envvar="LUMEN_THREADS", rich_help_panel=MACHINE,
-                 help="Worker threads; as many as the machine allows if not given."),
+                 help="Worker threads; one for each core if not given."),
 ]  # fmt: skip
 ContextSize = Annotated[
     int | None,
@@ -168,20 +168,14 @@ def opened(
     **more: Any,
 ) -> Iterator[Model]:
     """Load a model with a progress bar, and close it."""
-    import gc
     from contextlib import nullcontext
 
     from lumen_core.cli.output import note, progress_bar
+    from lumen_core.engine.loading import load
 
     valid_text(name, "the file name")
-    gc.disable()  # what loading makes stays: looking through it again and again takes a tenth of the time
-    try:
-        from lumen_core.engine.loading import load
-
-        with nullcontext() if quiet else progress_bar() as progress:
-            model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
-    finally:
-        gc.enable()
+    with nullcontext() if quiet else progress_bar() as progress:
+        model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
     try:
         for remark in model.remarks:
             note(f"note: {remark}")

@@ -70,7 +70,7 @@ def quantize(
     from lumen_core.engine.session import choose_target
     from lumen_core.engine.sources import open_model
     from lumen_core.plugins.registry import Registry
-    from lumen_core.runtime.team import available_threads
+    from lumen_core.runtime.cores import available_threads
 
     registry = Registry.load()
     path = options.model_path(source, registry)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,9 +106,20 @@ def configure(model: TypedModel, lookup: Callable[[str], object]) -> Configurati
                 few = " or ".join(map(str, entry.allowed))
                 raise ModelError(f"{what} is {number}; the page computes only {few}")
     for name, expression in model.quotients.items():
-        what = f"model {model.name}: {print_expression(expression)}"
+        what = f"model {model.name}: {print_expression(expression)}{_sources(model, expression)}"
         sizes[name] = _size(_evaluate(expression, dict(sizes), what, exact=True), what)
     return Configuration(sizes, scalars, layers, scalings)
+
+
+def _sources(model: TypedModel, expression: ast.Expression) -> str:
+    """Say where the settings come from that an expression names."""
+    named = set(re.findall(r"\w+", print_expression(expression)))
+    sources = []
+    for entry in model.config:
+        if entry.name in named and entry.key is not None:
+            otherwise = f", or {print_expression(entry.default)}" if entry.default is not None else ""
+            sources.append(f"{entry.name}: metadata key `{entry.key}`{otherwise}")
+    return f" ({'; '.join(sources)})" if sources else ""
 
 
 def _layers(entry: ast.Config, found: Any, known: Mapping[str, Number], what: str) -> tuple[int, ...]:

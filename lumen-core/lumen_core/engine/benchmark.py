@@ -257,7 +257,7 @@ def file_work(path: Path) -> Work:
         for tensor in read:
             if len(tensor.shape) > 1 and tensor.name != head:
                 form = forms[tensor.format]
-                unit = "int8" if form.kind == "integer" else "bf16" if form.element == "bf16" else "f32"
+                unit = "int8" if form.kind == "integer" else form.activation
                 operations[unit] = operations.get(unit, 0) + 2 * file.used(tensor, prod(tensor.shape))
         return Work(
             size=file.size,

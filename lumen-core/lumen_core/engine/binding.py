@@ -79,7 +79,10 @@ def load_page(registry: Registry, architecture: str) -> tuple[TypedModule, Typed
 
 def bind(model: TypedModel, file: ModelFile) -> BoundModel:
     """Find every weight of the page in the file; raises ModelError naming what is missing or misshapen."""
-    configuration = configure(model, lambda key: _metadata(file, key))
+    try:
+        configuration = configure(model, lambda key: _metadata(file, key))
+    except ModelError as error:
+        raise ModelError(f"{file.path}: {error}") from None
     layers = configuration.sizes.get("L")
     if layers is None or layers > LARGEST_LAYERS:
         expected = f"a model page names their number L, at most {LARGEST_LAYERS}"

@@ -20,7 +20,8 @@ from lumen_core.engine.sources import open_model, read_vocabulary
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory
-from lumen_core.runtime.team import Team, available_threads
+from lumen_core.runtime.cores import available_threads
+from lumen_core.runtime.team import Team
 from lumen_core.text.tokenizer import Tokenizer, build
 
 Progress = Callable[[str, int, int], None]

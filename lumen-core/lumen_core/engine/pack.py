@@ -23,9 +23,9 @@ from lumen_core.engine.sources import open_model
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache
+from lumen_core.runtime.cores import available_threads
 from lumen_core.runtime.link import Library, compile_object
 from lumen_core.runtime.memory import allocate
-from lumen_core.runtime.team import available_threads
 from lumen_core.schedule.phases import Request
 from lumen_core.target import Target
 from lumen_core.weights.model_file import TensorPlan

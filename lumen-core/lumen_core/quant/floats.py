@@ -17,6 +17,10 @@ FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1, "e4m3": 1, 
 WEIGHT_UNITS = {"e4m3": 2.0**8}
 
 
+# Bits of a number's significand, with the one that is not stored.
+SIGNIFICAND = {"f16": 11, "bf16": 8, "f32": 24, "e8m0": 1, "ue4m3": 4, "e4m3": 4, "e5m2": 3}
+
+
 def is_small(element: str) -> bool:
     """Tell whether a type has so few codes that a table holds all their values."""
     return FLOAT_BYTES[element] == 1
@@ -52,10 +56,15 @@ def float_values(raw: np.ndarray, element: str) -> np.ndarray:
     return small_floats(element)[raw].astype(np.float32)
 
 
+def fits_bf16(element: str) -> bool:
+    """Tell whether bf16 holds every number of a type."""
+    return packed_element(element, 1.0) == "bf16"
+
+
 def packed_element(element: str, factor: float) -> str:
     """The type in which kernels read a float that the file stores as `element`; nothing is rounded."""
     if not is_small(element):
         return element
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         single = (small_floats(element) * factor).astype(np.float32)
     return "f32" if (single.view(np.uint32) & 0xFFFF).any() else "bf16"

@@ -55,8 +55,13 @@ class WeightLayout:
 
     @property
     def run(self) -> int:
-        """Elements of a row side by side in a float format: bf16 lies in pairs, the last may be half."""
-        return 2 if self.form.in_pairs else 1
+        """Elements of a row that one lane of a product takes in a float format; the last may be fewer."""
+        return 2 if self.form.activation == "bf16" else 1
+
+    @property
+    def ready(self) -> bool:
+        """Tell whether a float format's weights lie as products take them: f32, or pairs of bf16."""
+        return self.form.in_pairs if self.run == 2 else self.form.element == "f32"
 
     @cached_property
     def unit(self) -> int:
@@ -123,7 +128,7 @@ class WeightLayout:
 
     @cached_property
     def code_bytes(self) -> int:
-        """Bytes of one block's codes, R rows: in a float format [element][row]."""
+        """Bytes of one block's codes, R rows: in a float format [element][row], bf16 in pairs."""
         if self.form.kind == "float":
             return self.form.block * FLOAT_BYTES[self.form.element] * self.rows
         return self.form.block // self.unit * self.unit_bytes
@@ -156,7 +161,8 @@ class WeightLayout:
         return scales + self.span_scale_bytes + own * self.code_bytes, scales + own * self.scale_bytes
 
     def blocks_bytes(self, blocks: int) -> int:
-        """Bytes of the blocks of a row group."""
+        """Bytes of the blocks of a row group; where they are single elements, of whole runs."""
+        blocks += -blocks % self.run if self.form.block == 1 else 0
         return blocks * self.code_bytes + -(-blocks // self.span) * self.span_scale_bytes
 
     def group_bytes(self, columns: int) -> int:

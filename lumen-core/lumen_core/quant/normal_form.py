@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small, packed_element, small_floats
+from lumen_core.quant.floats import (
+    FLOAT_BYTES,
+    SIGNIFICAND,
+    fits_bf16,
+    float_values,
+    is_small,
+    packed_element,
+    small_floats,
+)
 from lumen_core.quant.integers import (
     ZERO,
     BitField,
@@ -171,15 +179,26 @@ class NormalForm:
         return 8 * self.block_bytes / self.block
 
     @property
+    def precision(self) -> int:
+        """Bits that tell a weight from its neighbours: of a code, or of a stored float's significand."""
+        return SIGNIFICAND[self.element] if self.kind == "float" else self.bits
+
+    @property
     def in_pairs(self) -> bool:
-        """Tell whether weights are bf16 and nothing else: pairs of them are multiplied in one operation."""
+        """Tell whether weights are bf16 and nothing else: pairs of them lie as they are multiplied."""
         return self.element == "bf16" and self.block == 1 and self.scale is None and self.row is None
 
     @property
     def activation(self) -> str:
-        """The activation format whose scales are as fine as the block's, as ggml pairs them."""
+        """The activation format that the weights are multiplied with.
+
+        Of codes its scales are as fine as the block's, as ggml pairs them. Of floats it is bf16 where bf16
+        holds every number that a weight is stored as: a product of pairs then loses nothing of the weights,
+        and activations keep as many bits as these have, or more.
+        """
         if self.kind == "float":
-            return "bf16" if self.in_pairs else "f32"
+            pairs = self.block % 2 == 0 or (self.block == 1 and self.scale is None)  # with a scale in common
+            return "bf16" if pairs and fits_bf16(self.element) else "f32"
         if self.block == 256:
             return "i8g256"
         return "i8g32s16" if self.sub == 16 else "i8g32"

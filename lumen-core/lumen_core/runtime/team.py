@@ -7,7 +7,6 @@ idle model costs nothing. The GIL is released in native code.
 from __future__ import annotations
 
 import ctypes
-import os
 import threading
 from collections.abc import Callable
 
@@ -18,34 +17,6 @@ from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule import team as layout
 
 _POINTER, _NUMBER = ctypes.c_void_p, ctypes.c_int64
-
-
-def available_threads() -> int:
-    """Cores this process may use: its affinity, cut by the cgroup's CPU quota."""
-    try:
-        cores = len(os.sched_getaffinity(0))
-    except AttributeError:
-        cores = os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, min(cores, int(quota)) if quota else cores)
-
-
-def _cgroup_quota() -> float | None:
-    """CPUs' worth of time that the control group grants, or None."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max", encoding="ascii") as file:
-            quota, period = file.read().split()[:2]
-        return None if quota == "max" else max(1.0, int(quota) / int(period))
-    except (OSError, ValueError):
-        pass
-    try:
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", encoding="ascii") as file:
-            quota_us = int(file.read())
-        with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us", encoding="ascii") as file:
-            period_us = int(file.read())
-        return max(1.0, quota_us / period_us) if quota_us > 0 else None
-    except (OSError, ValueError):
-        return None
 
 
 def _yield_function() -> int:

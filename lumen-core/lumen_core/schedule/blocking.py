@@ -10,6 +10,7 @@ stays in the nearest cache while the other comes by from the next:
                     the tile adds its sums to the output
 
 A panel is always summed over whole rows: it may as well come from the second cache.
+Where a tile's weights stay, those that are stored as other floats are unpacked once for all that comes by.
 The choice is arithmetic on numbers of the target (Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication", 2008; Low et al., "Analytical modeling is enough for high-performance BLIS", 2016).
 """
@@ -20,7 +21,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from lumen_core.ir.kernel import Value
-from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.target import Target
 
@@ -43,11 +43,13 @@ class Blocking:
     sums    vectors of sums of the widest tile: its row groups times its columns
     part    where a tile's weights stay near: elements of a row that are summed before the sums go to the
             output; 0 where a panel stays, whose rows are summed whole
+    unpacked  bytes of a part of a tile's weights as products take them; 0 where they are read as they lie
     """
 
     groups: int
     sums: int
     part: int = 0
+    unpacked: int = 0
 
 
 def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: Target) -> Blocking:
@@ -55,19 +57,20 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
 
     Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
     group times a panel, over the whole rows. Of floats the tile is the one that takes the fewest cycles, and
-    of those the least work beside; what has fewer bytes comes by, and a part of a row is what fits there.
+    of those the fewest loads; what has fewer bytes comes by, and a part of a row is what fits there.
     """
     if layout.form.kind == "integer":
         return Blocking(1, activation.columns)
-    convert = activation.name == "f32" and layout.form.element != "f32"
     groups, columns = min(
-        _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], convert, target)
+        _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], target)
     )
-    element = layout.rows * groups * FLOAT_BYTES[layout.form.element]
+    element = 4 * layout.rows * groups // layout.run
     panel = 4 * activation.columns // layout.run
+    if element < panel:
+        return Blocking(groups, groups * columns)
     step = max(STEP, layout.form.block)
-    part = target.cache_bytes[0] // (element + panel) // step * step
-    return Blocking(groups, groups * columns, max(part, step) if element >= panel else 0)
+    part = max(target.cache_bytes[0] // (element + panel) // step * step, step)
+    return Blocking(groups, groups * columns, part, 0 if layout.ready else part * element)
 
 
 def _tiles(columns: int, target: Target) -> Iterator[tuple[int, int]]:
@@ -80,15 +83,12 @@ def _tiles(columns: int, target: Target) -> Iterator[tuple[int, int]]:
         columns //= 2
 
 
-def _cost(groups: int, columns: int, convert: bool, target: Target) -> tuple[float, float]:
-    """Of a product of vectors: cycles (the most of multiplying, loading, waiting for a sum), and other work.
-
-    Other work is loads, and conversions where weights are stored as other floats.
-    """
+def _cost(groups: int, columns: int, target: Target) -> tuple[float, float]:
+    """Of a product of vectors: cycles (the most of multiplying, loading, waiting for a sum), and loads."""
     products = groups * columns
     loads = groups + (columns / 4 if target.lane_operands else columns)
     cycles = max(products / target.multiplies, loads / target.loads, target.latency)
-    return cycles / products, (loads + convert * groups) / products
+    return cycles / products, loads / products
 
 
 def _spread_registers(groups: int, target: Target) -> int:

@@ -18,7 +18,7 @@ from lumen_core.schedule.trees import load_row_factor
 from lumen_core.schedule.weights import emit_places
 from lumen_core.target import Target
 
-FINE = 8  # bits of a weight's code that tell as much as the significand of a bf16 number
+FINE = 8  # bits of a weight that tell as much as the significand of a bf16 number
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def block_cache(
 ) -> CacheLayout:
     """Return the layout of the cache of a layer that runs `function`; raises UnsupportedFormatError.
 
-    Products round their factors to bf16 where that is faster and weights of the layer have codes of fewer
-    bits than a bf16 number's significand, so that their own rounding outweighs it; floats are then kept so.
+    Products round their factors to bf16 where that is faster and weights of the layer have codes, or
+    significands, of fewer bits than a bf16 number's, so that their own rounding outweighs it; floats are then
+    kept so.
     """
     found = [op for op in function.operations if op.name == "attention"]
     queries, heads, size = head_shape(found[0]) if found else (1, 1, 1)
@@ -58,7 +59,7 @@ def block_cache(
     vector = f"<{target.lanes} x float>"
     pairs = any(row.op == "dot2_bf16" and row.types[0] == vector for row in target.instructions)
     used = {value.type.element for op in function.operations for value in op.operands} & weights.keys()
-    coarse = any(weights[name].kind == "integer" and weights[name].bits < FINE for name in used)
+    coarse = any(weights[name].precision < FINE for name in used)
 
     def grouped(form: NormalForm, whole: bool) -> tuple[NormalForm, int]:
         if not (pairs and coarse and whole) or form.element == "f32":

@@ -1,8 +1,12 @@
-"""The sums of a tile for weights stored as floats: products of f32, or of pairs of bf16."""
+"""The sums of a tile for weights stored as floats: products of f32, or of pairs of bf16.
+
+Weights that are stored as other floats become operands as they are read. For many columns they become so once
+for all panels: `unpack` writes a tile's operands to memory that stays near, and the tile reads them there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
@@ -20,14 +24,71 @@ from lumen_core.schedule.weights import (
 )
 from lumen_core.target import Target
 
-UNROLL = 4  # elements or pairs of a loop iteration
+UNROLL = 4  # operands of a row group in a loop iteration
+
+
+class FloatOperands:
+    """Reads a row group's weights as operands: f32 lanes, or pairs of bf16 as i32 lanes."""
+
+    def __init__(self, builder: Builder, layout: WeightLayout):
+        self.builder = builder
+        self.layout = layout
+        self.type = Type("f32" if layout.run == 1 else "i32", layout.rows)
+        self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows  # of one, as they are packed
+
+    def load(self, where: Value) -> Value:
+        b, layout = self.builder, self.layout
+        if layout.ready:
+            return b.load(self.type, where, 0, align=4)
+        loaded = load_float(b, layout.form.element, layout.run * layout.rows, where, 0)
+        if layout.run == 1:
+            return loaded
+        bits = b.bitcast(loaded, Type("i32", loaded.type.lanes))
+        first, second = (
+            b.shuffle(bits, None, range(half * layout.rows, (half + 1) * layout.rows)) for half in (0, 1)
+        )
+        return b.bitor(b.shr(first, 16), b.bitand(second, -1 << 16))
+
+    def unpack(
+        self, groups: Sequence[Value], part: Part, to: Sequence[Value], ahead: Value | int = AHEAD
+    ) -> None:
+        """Write the operands of a part of some row groups, those of each one behind the other."""
+        b, form, run = self.builder, self.layout.form, self.layout.run
+        if form.scale is None:
+            bases = [b.offset(group, b.mul(b.div(part.start, run), self.bytes)) for group in groups]
+            self._unpack(bases, to, b.div(b.add(b.sub(part.stop, part.start), run - 1), run), ahead)
+            return
+        first, count = b.div(part.start, form.block), form.block // run
+        with b.loop(first, b.div(part.stop, form.block)) as block:
+            bases = [emit_places(b, self.layout, group, block.index)[0] for group in groups]
+            done = b.mul(b.sub(block.index, first), count * self.type.bytes)
+            self._unpack(bases, [b.offset(own, done) for own in to], b.i64(count), ahead)
+
+    def _unpack(self, bases: Sequence[Value], to: Sequence[Value], count: Value, ahead: Value | int) -> None:
+        b = self.builder
+        for index, step in unrolled(b, count):
+            for base, own in zip(bases, to, strict=True):
+                source = b.offset(base, b.mul(index, self.bytes))
+                fetch_ahead(b, source, step * self.bytes, ahead)
+                place = b.offset(own, b.mul(index, self.type.bytes))
+                for number in range(step):
+                    operand = self.load(b.offset(source, number * self.bytes))
+                    b.store(operand, place, number * self.type.bytes, align=4)
+
+
+def unrolled(b: Builder, count: Value) -> Iterator[tuple[Value, int]]:
+    """Loops over 0 .. count, `UNROLL` steps in an iteration and the rest one by one: index and steps."""
+    whole = b.mul(b.div(count, UNROLL), UNROLL)
+    for start, stop, step in ((b.i64(0), whole, UNROLL), (whole, count, 1)):
+        with b.loop(start, stop, step) as loop:
+            yield loop.index, step
 
 
 class FloatTile:
     """`groups` row groups times `columns` columns of a panel.
 
-    It adds up a `part` of the rows, or all. Lines of the weights are asked for that lie so many bytes `ahead`
-    of those in use.
+    It adds up a `part` of the rows, or all. `unpacked`: where the operands of the part lie, by row group.
+    Lines of packed weights are asked for that lie so many bytes `ahead` of those in use.
     """
 
     def __init__(
@@ -39,6 +100,7 @@ class FloatTile:
         columns: int,
         groups: int = 1,
         part: Part | None = None,
+        unpacked: Sequence[Value] | None = None,
         ahead: Value | int = AHEAD,
     ):
         self.builder = builder
@@ -48,25 +110,34 @@ class FloatTile:
         self.columns = columns
         self.groups = groups
         self.part = part
+        self.unpacked = unpacked
         self.ahead = ahead
         self.vector = Type("f32", layout.rows)
-        # Bytes of what one vector of the activations meets.
-        self.bytes = layout.run * FLOAT_BYTES[layout.form.element] * layout.rows
+        self.operands = FloatOperands(builder, layout)
+        self.bytes = self.operands.bytes if unpacked is None else self.operands.type.bytes
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums, by row group: of every column from `column` on, a vector of rows."""
         b, layout, form = self.builder, self.layout, self.layout.form
-        part = self.part or Part(b.i64(0), length)
+        part, run = self.part or Part(b.i64(0), length), layout.run
         panel = b.offset(panel, b.mul(column, 4))
         if form.scale is None:
-            return self.plain(weights, panel, part.start, part.stop)
+            start = b.div(part.start, run)
+            count = b.div(b.add(b.sub(part.stop, part.start), run - 1), run)
+            bases = self.unpacked or [b.offset(group, b.mul(start, self.bytes)) for group in weights]
+            return self.plain(bases, b.offset(panel, b.mul(start, self.activation.block_bytes)), count)
         first, last = (b.div(bound, form.block) for bound in (part.start, part.stop))
+        each = form.block // run
         zeros = [b.constant(self.vector, 0.0)] * (self.groups * self.columns)
         with b.loop(first, last, 1, zeros) as loop:
             meeting = [emit_places(b, layout, group, loop.index) for group in weights]
-            columns = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * form.block))
-            found = self.plain([codes for codes, _ in meeting], columns, b.i64(0), b.i64(form.block))
+            bases = [codes for codes, _ in meeting]
+            if self.unpacked is not None:
+                done = b.mul(b.sub(loop.index, first), each * self.bytes)
+                bases = [b.offset(group, done) for group in self.unpacked]
+            columns = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * each))
+            found = self.plain(bases, columns, b.i64(each))
             factors = [self.reader.factor(form.scale, self.reader.floats(base), 1.0) for _, base in meeting]
             loop.next(
                 *(
@@ -76,46 +147,48 @@ class FloatTile:
             )
         return list(loop.results)
 
-    def plain(self, weights: Sequence[Value], panel: Value, start: Value, stop: Value) -> list[Value]:
-        """The sums over elements start .. stop as they are stored; `start` begins a vector."""
-        b, run = self.builder, self.layout.run
-        count = self.groups * self.columns
+    def plain(self, weights: Sequence[Value], panel: Value, count: Value) -> list[Value]:
+        """The sums of so many products of operands, without a scale."""
+        b = self.builder
+        tile = self.groups * self.columns
         # Independent sums hide the latency of the additions; every tile of a panel adds in the same order.
         chains = UNROLL if self.activation.columns == 1 else 1
-        first, last = b.div(start, run), b.div(b.add(stop, run - 1), run)
-        whole = b.add(first, b.mul(b.div(b.sub(last, first), UNROLL), UNROLL))
-        zeros = [b.constant(self.vector, 0.0)] * (count * chains)
-        with b.loop(first, whole, UNROLL, zeros) as main:
-            for group in weights:
-                fetch_ahead(
-                    b, b.offset(group, b.mul(main.index, self.bytes)), UNROLL * self.bytes, self.ahead
-                )
+        whole = b.mul(b.div(count, UNROLL), UNROLL)
+        zeros = [b.constant(self.vector, 0.0)] * (tile * chains)
+        with b.loop(0, whole, UNROLL, zeros) as main:
+            if self.unpacked is None:
+                for group in weights:
+                    source = b.offset(group, b.mul(main.index, self.bytes))
+                    fetch_ahead(b, source, UNROLL * self.bytes, self.ahead)
             sums = list(main.values)
             for number in range(UNROLL):
-                own = slice(number % chains * count, (number % chains + 1) * count)
+                own = slice(number % chains * tile, (number % chains + 1) * tile)
                 sums[own] = self.step(weights, panel, b.add(main.index, number), sums[own])
             main.next(*sums)
-        with b.loop(whole, last, 1, main.results) as rest:
-            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:count])), *rest.values[count:])
+        with b.loop(whole, count, 1, main.results) as rest:
+            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:tile])), *rest.values[tile:])
         sums = list(rest.results)
         return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if chains > 1 else sums
 
     def step(self, weights: Sequence[Value], panel: Value, index: Value, sums: list[Value]) -> list[Value]:
-        """Add the products of vector `index` of the weights."""
-        b, rows, pairs = self.builder, self.layout.rows, self.layout.run == 2
+        """Add the products of operand `index` of the weights."""
+        b, type = self.builder, self.operands.type
         place = b.mul(index, self.bytes)
         bases = [b.offset(group, place) for group in weights]
-        columns = b.offset(panel, b.mul(index, self.activation.block_bytes))
-        type = Type("i32", rows) if pairs else self.vector
-        if pairs:
-            vectors = [b.load(type, base, 0, align=4) for base in bases]
+        if self.unpacked is None:
+            vectors = [self.operands.load(base) for base in bases]
         else:
-            vectors = [load_float(b, self.layout.form.element, rows, base, 0) for base in bases]
-        by = Spread(b, self.target, type, columns, 0, self.columns)
+            vectors = [b.load(type, base, 0, align=4) for base in bases]
+        by = Spread(
+            b, self.target, type, b.offset(panel, b.mul(index, self.activation.block_bytes)), 0, self.columns
+        )
         found = list(sums)
         for column in range(self.columns):
             other = by[column]
             for group, vector in enumerate(vectors):
                 own = group * self.columns + column
-                found[own] = b.dot2(sums[own], vector, other) if pairs else b.fma(vector, other, sums[own])
+                if type.is_float:
+                    found[own] = b.fma(vector, other, sums[own])
+                else:
+                    found[own] = b.dot2(sums[own], vector, other)
         return found

@@ -20,7 +20,7 @@ from lumen_core.quant.floats import WEIGHT_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import Part, choose_blocking
-from lumen_core.schedule.float_tile import FloatTile
+from lumen_core.schedule.float_tile import FloatOperands, FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
 from lumen_core.schedule.weights import AHEAD, emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
@@ -79,10 +79,14 @@ class _Matmul:
         self.vector = Type("f32", target.lanes)
         self.row_bytes = 4 * target.lanes
         self.fetched = self.b.i64(AHEAD)
+        self.unpacked: list[Value] | None = None
+        self.scratch = self.b.stack(self.cut.unpacked) if self.cut.unpacked else None
 
     def tile_of(self, columns: int, groups: int, part: Part | None = None) -> IntegerTile | FloatTile:
         given = (self.b, self.layout, self.activation, self.target, columns, groups)
-        return IntegerTile(*given) if self.form.kind == "integer" else FloatTile(*given, part, self.fetched)
+        if self.form.kind == "integer":
+            return IntegerTile(*given)
+        return FloatTile(*given, part, self.unpacked, self.fetched)
 
     def build(self) -> Kernel:
         b = self.b
@@ -134,13 +138,15 @@ class _Matmul:
     def past_weights(self, groups: Range, panels: Range, room: Value) -> None:
         """Take the panels past each tile's weights, so many that a part of them stays in `room` for the next.
 
-        Where they stay there whole they are few: the weights come as they lie, a row group after the other.
+        Where they stay there whole they are few: the weights come as they lie, a row group after the other,
+        in parts only where they are unpacked.
         """
         b, length = self.b, self.kernel.parameters[4]
         (first, last), count = groups, panels[1]
         few = b.compare("le", b.mul(count, self.panel_bytes), room)
         rows = b.select(few, b.i64(1), b.maximum(b.sub(last, first), 1))
-        part = b.minimum(b.select(few, length, b.i64(self.cut.part)), length)
+        part = b.i64(self.cut.part)
+        part = b.minimum(part if self.cut.unpacked else b.select(few, length, part), length)
         self.ahead = b.select(few, b.i64(AHEAD), b.mul(self.group_bytes, self.cut.groups))
         together = b.maximum(b.div(room, b.div(b.mul(self.panel_bytes, part), length)), 1)
         with (
@@ -169,11 +175,15 @@ class _Matmul:
         weights, activations, output, stride, _, _, _, tokens = self.kernel.parameters
         bases = [b.offset(weights, b.mul(b.add(group, own), self.group_bytes)) for own in range(groups)]
         output = b.offset(output, b.mul(group, self.row_bytes))
+        if part is not None and self.scratch is not None:
+            share = self.cut.unpacked // self.cut.groups
+            self.unpacked = [b.offset(self.scratch, own * share) for own in range(groups)]
+            FloatOperands(b, self.layout).unpack(bases, part, self.unpacked, self.ahead)
         with b.loop(*panels) as panel:
             token = b.mul(panel.index, columns)
             base = b.offset(activations, b.mul(panel.index, self.panel_bytes))
             left = b.minimum(b.sub(tokens, token), columns)
-            if part is not None:  # they are asked for while the first panel is there
+            if part is not None and self.unpacked is None:  # asked for while the first panel is there
                 self.fetched = b.select(b.compare("eq", panel.index, panels[0]), self.ahead, b.i64(0))
             self.cover(bases, base, b.offset(output, b.mul(token, stride)), left, part)
 

@@ -60,7 +60,7 @@ def build_pack(form: NormalForm, target: Target, name: str = "pack") -> Kernel:
                     from_block = complete.block(b.offset(from_row, b.mul(block.index, form.block_bytes)))
                     to_codes, to_scales = emit_places(b, layout, to_group, block.index)
                     _pack_scales(b, form, layout, from_block, to_scales, lane.index)
-                    if layout.run > 1:
+                    if form.in_pairs:
                         item = b.load(element, from_block)
                         whole, part = b.div(block.index, layout.run), b.rem(block.index, layout.run)
                         to_run = b.offset(to_group, b.mul(whole, layout.run * layout.code_bytes))

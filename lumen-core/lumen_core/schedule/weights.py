@@ -330,6 +330,8 @@ def emit_span(b: Builder, layout: WeightLayout, group: Value, first: Value) -> l
 
 def emit_blocks_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
     """`WeightLayout.blocks_bytes` for a number of blocks known at run time."""
+    if layout.form.block == 1 and layout.run > 1:
+        blocks = b.mul(b.div(b.add(blocks, layout.run - 1), layout.run), layout.run)
     spans = b.div(b.add(blocks, layout.span - 1), layout.span)
     return b.add(b.mul(blocks, layout.code_bytes), b.mul(spans, layout.span_scale_bytes))
 
@@ -347,9 +349,9 @@ def load_float(b: Builder, element: str, lanes: int, base: Value, where: Value |
     if element == "f16":
         return b.convert(b.load(Type("f16", lanes), base, where, align=2), "f32")
     if element in ("e4m3", "e5m2"):
-        wide = b.shl(b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=False), 8)
-        if element == "e4m3":  # the sign stays, exponent and mantissa move down by one
-            wide = b.bitor(b.bitand(wide, -0x8000), b.shr(b.bitand(wide, 0x7FFF), 1))
+        small = element == "e4m3"  # whose exponent and mantissa lie one bit lower in f16
+        wide = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=small)
+        wide = b.bitand(b.shl(wide, 7), -0x4080) if small else b.shl(wide, 8)
         return b.convert(b.bitcast(wide, Type("f16", lanes)), "f32")
     raw = b.load(Type("i16", lanes), base, where, align=2)
     return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32", lanes))

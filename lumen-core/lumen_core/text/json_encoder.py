@@ -6,7 +6,6 @@ In: its text.  Out: a function from text to ids; names of control tokens are tex
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -66,7 +65,7 @@ class _Reading:
 class JsonEncoder:
     """Runs a `tokenizer.json`.  `prefix` and `suffix` are what it puts around a text."""
 
-    def __init__(self, pipeline: Any, cut: re.Pattern[str], tokens: Sequence[str]):
+    def __init__(self, pipeline: Any, cut: str, tokens: Sequence[str]):
         self._pipeline, lock = pipeline, threading.Lock()
         plain = _Reading(self._pipeline, lock, as_text=True)
         self._plain = WordEncoder(plain, cut, tokens)
@@ -99,7 +98,7 @@ class JsonEncoder:
                 )
 
 
-def cuts_of(content: Mapping[str, Any]) -> re.Pattern[str]:
+def cuts_of(content: Mapping[str, Any]) -> str:
     """Where texts may be cut without a change to their ids; nowhere if the file has rules of its own."""
     for entry in content.get("added_tokens") or []:
         moves = any(entry.get(flag) for flag in ("lstrip", "rstrip", "single_word"))

@@ -7,7 +7,6 @@ All of this is data; `tokenizer.py` interprets it.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from lumen_core.errors import TokenizerError
@@ -17,10 +16,10 @@ from lumen_core.errors import TokenizerError
 # that every version of Unicode and every engine calls by the same kind.
 _VISIBLE, _ALPHANUMERIC = "!-~一-龥가-힣", "0-9A-Za-z一-龥가-힣"
 _LINE = rf"(?<=[{_VISIBLE}]\n)(?=[{_ALPHANUMERIC}])"
-WORDS = re.compile(rf"(?<=[{_VISIBLE}])(?= [{_VISIBLE}])|{_LINE}")
+WORDS = rf"(?<=[{_VISIBLE}])(?= [{_VISIBLE}])|{_LINE}"
 # Where pieces span the spaces between letters, only behind a mark or a digit.
-CLAUSES = re.compile(rf"(?<=[!-@\[-`{{-~])(?= [{_VISIBLE}])|{_LINE}")
-NOWHERE = re.compile("(?!)")
+CLAUSES = rf"(?<=[!-@\[-`{{-~])(?= [{_VISIBLE}])|{_LINE}"
+NOWHERE = "(?!)"
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,14 @@ class PreTokenizer:
     """`whole_words`: a piece that is a token is never split.  `nfc`: the family composes its texts first.
 
     cut  where a text may be cut without a change to its pieces; what is on both sides is never one piece
+         (a regex of Python; the patterns are those of the library that cuts)
     """
 
     patterns: tuple[str, ...]
     whole_words: bool = False
     add_bos: bool = False
     nfc: bool = False
-    cut: re.Pattern[str] = WORDS
+    cut: str = WORDS
 
 
 _CONTRACTION = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)"
@@ -97,7 +97,7 @@ _SUPERBPE_PUBLISHED = (
     rf"{_CONTRACTION}|[^\r\n\p{{L}}\p{{N}}]?(?:\p{{L}}\p{{M}}*(?: \p{{L}}\p{{M}}*)*)+"
     r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"
 )
-CUTS: dict[str, re.Pattern[str] | None] = {
+CUTS: dict[str, str | None] = {
     form: rules.cut if pattern.endswith(_SPACES) else None
     for rules in PRETOKENIZERS.values()
     for pattern in rules.patterns

@@ -116,9 +116,9 @@ class Vocabulary:
         declared = {self.special(name) for name in ("eos", "eot", "eom")} - {None}
         more = self.metadata.get(ENDS_KEY)
         declared |= {one for one in _numbers(more) if 0 <= one < len(self.tokens)}
-        marks = self.of_kind(CONTROL, USER_DEFINED, UNUSED)
-        found = {text: i for text, i in marks.items() if text in _ENDS}
-        return frozenset(found.values()) | frozenset(i for i in declared if i is not None)
+        marks = np.flatnonzero(np.isin(self.kinds, (CONTROL, USER_DEFINED, UNUSED))).tolist()
+        found = frozenset(i for i in marks if self.tokens[i] in _ENDS)
+        return found | frozenset(i for i in declared if i is not None)
 
     def bytes_of(self, token: int) -> bytes:
         """What a token stands for; control tokens give their own name."""

@@ -31,9 +31,9 @@ class WordEncoder:
     tokens  the vocabulary as it is written: of a token of letters, as many as it has bytes
     """
 
-    def __init__(self, pipeline: Any, cut: re.Pattern[str], tokens: Sequence[str]):
+    def __init__(self, pipeline: Any, cut: str, tokens: Sequence[str]):
         self._pipeline = pipeline
-        self._cut = cut
+        self._cut = re.compile(cut)
         self._lengths = np.fromiter(map(len, tokens), np.int64, len(tokens))
         self._known: dict[str, _Ids] = {}
 

@@ -58,7 +58,11 @@ def test_defaults_stand_in_for_missing_keys(key, setting, value):
         ("block_count", [1] * 100, "must be one whole number, found [1, 1"),
         ("rope.freq_base", float("nan"), "must be finite, found nan"),
         ("rope.freq_base", "x", "must be one number, found 'x'"),
-        ("rope.dimension_count", 63, "model qwen3: R / 2: 63 is not a multiple of 2"),
+        (
+            "rope.dimension_count",
+            63,
+            "model qwen3: R / 2 (R: metadata key `rope.dimension_count`, or E): 63 is not a multiple of 2",
+        ),
     ],
 )
 def test_wrong_settings_are_named(key, value, message):

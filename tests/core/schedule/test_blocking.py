@@ -56,9 +56,17 @@ def test_parts_fill_the_nearest_cache() -> None:
     """A tile's weights and a panel of a part fit there: of f32 4 * 64 + 64 bytes an element."""
     assert cut("f32", machine()) == Blocking(4, 16, 128)
     assert cut("f32", machine(cache_bytes=(96 << 10, 1 << 20))).part == 256
-    assert cut("f16", machine()) == Blocking(2, 16, 384), "of wide tiles fewer weights are converted"
-    assert cut("bf16", machine()).part == 256
+    assert cut("bf16", machine()) == Blocking(4, 16, 256)
     assert cut("f32", machine(cache_bytes=(1 << 10, 1 << 20))).part == 64
+
+
+def test_weights_that_stay_near_are_unpacked_there() -> None:
+    """As products take them: f16 as f32, and what bf16 holds as pairs of it."""
+    assert cut("f16", machine()) == replace(cut("f32", machine()), unpacked=32 << 10)
+    assert cut("ct_float_e5m2_bf16_1_all", machine()) == replace(cut("bf16", machine()), unpacked=32 << 10)
+    assert cut("f16", machine(lane_operands=True, vector_bytes=16)).unpacked == 0, (
+        "each panel reads them anew"
+    )
 
 
 def test_what_has_fewer_bytes_comes_by() -> None:

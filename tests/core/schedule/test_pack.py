@@ -66,10 +66,11 @@ def check_codes(normal: NormalForm, layout: WeightLayout, group: np.ndarray, blo
     if normal.stored is not None:
         size, start = normal.stored.bytes, normal.stored.offset
         stored = blocks[..., start : start + size * normal.block].reshape(rows, -1, size)
-        runs = -(-stored.shape[1] // layout.run)
-        found = stored_codes(layout, group, -(-count // layout.run) * layout.run)
-        found = found.reshape(runs, layout.rows, layout.run, size)
-        found = found.transpose(1, 0, 2, 3).reshape(layout.rows, runs * layout.run, size)
+        run = layout.run if normal.in_pairs else 1
+        runs = -(-stored.shape[1] // run)
+        found = stored_codes(layout, group, -(-count // run) * run)
+        found = found.reshape(runs, layout.rows, run, size)
+        found = found.transpose(1, 0, 2, 3).reshape(layout.rows, runs * run, size)
         np.testing.assert_array_equal(found[:rows, : stored.shape[1]], stored)
         assert not found[rows:].any()
         assert not found[:, stored.shape[1] :].any()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -31,7 +32,7 @@ def test_no_rule_looks_across_a_cut(pre: str, text: str) -> None:
     rules = PRETOKENIZERS[pre]
     pieces = cutter(rules).pre_tokenize_str
     whole = [piece for piece, _ in pieces(text)]
-    assert [piece for word in rules.cut.split(text) for piece, _ in pieces(word)] == whole
+    assert [piece for word in re.split(rules.cut, text) for piece, _ in pieces(word)] == whole
 
 
 @lru_cache
