@@ -1,8 +1,9 @@
-"""Reading pages of the cache as operands of products, whatever format they are kept in.
+"""Reading pages of the cache as operands of products: floats, and values of any format.
 
 An operand has 32 bits a lane: one f32 number, or two bf16 numbers that a dot product takes at once; lanes are
 tokens of a tile (keys) or dimensions (values). Numbers that cost something to read are turned into operands
-once, into scratch that stays near, for all query heads and tokens that meet them.
+once, into scratch that stays near, for all query heads and tokens that meet them. Keys of an integer format
+are no operands (key_codes.py).
 """
 
 from __future__ import annotations

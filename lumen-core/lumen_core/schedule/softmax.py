@@ -68,9 +68,8 @@ class Softmax:
             for tile, value in enumerate(own):
                 b.store(value, self.scores, (column * tiles + tile) * bytes, align=64)
             reference = b.load_splat(self.vector, chunk.state, column * STATE)
-            excess = b.maximum(
-                b.sub(self._largest(own), reference), excess
-            )  # one that is no number is not taken
+            # what is no number, behind the text, is not taken
+            excess = b.maximum(b.sub(self._largest(own), reference), excess)
         with b.when(partly), b.loop(0, chunk.size) as each:
             self._hide(each.index, first, *seen(b.add(chunk.column, each.index)))
         with b.when(b.compare("gt", b.reduce("max", excess), SLACK)), b.loop(0, chunk.size) as each:
