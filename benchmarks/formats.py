@@ -2,9 +2,10 @@
 
     python benchmarks/formats.py [FORMAT ...] [--results formats.json] [--models FOLDER]
 
-Files have random weights in a real shape with few layers and a small vocabulary; most are larger than the
-caches. `--results` keeps the figures between runs, so that formats can be measured in several; `--models`
-keeps the files. Needs llama-cpp-python for the figures beside.
+Files have random weights in a real shape with a small vocabulary. Decoding is measured on as many layers as
+read `STREAMED` bytes a token, far more than the caches hold, in every format; a prompt on few, whose products
+take their time from the arithmetic. `--results` keeps the figures between runs, so that formats can be
+measured in several; `--models` keeps the files. Needs llama-cpp-python for the figures beside.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import lumen_core as lumen
 from lumen_core.engine.benchmark import LUMEN, Measurement, Test, benchmark
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.session import choose_target
+from lumen_core.engine.shapes import shape
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
@@ -29,9 +31,10 @@ from lumen_core.quant.analyse import analyse
 from lumen_core.quant.layout import WeightLayout
 
 PAGE = Path(__file__).parent.parent / "docs" / "format-speed.md"
-SHAPE, LAYERS = "qwen3-1.7b", 3
-SMALL = {"layers": LAYERS, "vocabulary": 1024}  # no output matrix to speak of
-TESTS = (Test(prompt=256), Test(generated=32))
+SHAPE, VOCABULARY = "qwen3-1.7b", 1024  # no output matrix to speak of
+STREAMED = 160 << 20  # packed bytes that a generated token reads, at least
+LAYERS = 3  # of the file that takes in a prompt
+DECODE, PREFILL = Test(generated=32), Test(prompt=256)
 ROWS = 1024  # of the matrix by which packed and stored bytes are compared
 
 
@@ -71,31 +74,38 @@ def shipped() -> list[str]:
 
 def measure(name: str, folder: Path, repetitions: int) -> dict[str, float | None]:
     """Tokens a second of both engines, and what part of the machine ours takes."""
-    path = folder / f"{name}.gguf"
-    if not path.exists():
-        synthesize(SHAPE, path, f"pure-{name}", overrides=SMALL)
-    with lumen.load(path) as model:
-        try:
-            with rivals("llama.cpp", model) as others:
-                runs, _ = benchmark(model, TESTS, repetitions, rivals=others)
-        except LumenError:  # llama.cpp is not there, or does not know the format
-            runs, _ = benchmark(model, TESTS, repetitions)
-    prefill, decode = (_of(runs, test.name) for test in TESTS)
-    others = [_best(runs, test.name) for test in TESTS]
+    deep = -(-STREAMED // (_layer_weights() * _packed_bits(name) // 8))
+    decode, their_decode = _run(name, folder, int(deep), DECODE, repetitions)
+    prefill, their_prefill = _run(name, folder, LAYERS, PREFILL, repetitions)
     return {
-        "bits": _bits(name), "packed_bits": _packed_bits(name),
+        "bits": _bits(name), "packed_bits": _packed_bits(name), "layers": deep,
         "decode": decode.median, "of_bandwidth": decode.of_bandwidth * _packed_bits(name) / _bits(name),
         "prefill": prefill.median, "of_peak": prefill.of_peak,
-        "their_prefill": others[0], "their_decode": others[1],
+        "their_prefill": their_prefill, "their_decode": their_decode,
     }  # fmt: skip
 
 
-def _of(runs: list[Measurement], test: str) -> Measurement:
-    return next(run for run in runs if run.engine == LUMEN and run.test == test)
+def _run(
+    name: str, folder: Path, layers: int, test: Test, repetitions: int
+) -> tuple[Measurement, float | None]:
+    """Our measurement, and the best of the others if they know the format."""
+    path = folder / f"{name}-{layers}.gguf"
+    if not path.exists():
+        synthesize(SHAPE, path, f"pure-{name}", overrides={"layers": layers, "vocabulary": VOCABULARY})
+    with lumen.load(path) as model:
+        try:
+            with rivals("llama.cpp", model) as others:
+                runs, _ = benchmark(model, [test], repetitions, rivals=others)
+        except LumenError:  # llama.cpp is not there, or does not know the format
+            runs, _ = benchmark(model, [test], repetitions)
+    ours = next(run for run in runs if run.engine == LUMEN)
+    return ours, max((run.median for run in runs if run is not ours), default=None)
 
 
-def _best(runs: list[Measurement], test: str) -> float | None:
-    return max((run.median for run in runs if run.engine != LUMEN and run.test == test), default=None)
+def _layer_weights() -> int:
+    """Weights of a layer's matrices."""
+    sizes = shape(SHAPE)
+    return sizes.width * (2 * sizes.head * (sizes.heads + sizes.kv_heads) + 3 * sizes.hidden)
 
 
 def _bits(name: str) -> float:
@@ -116,7 +126,8 @@ def row(name: str, figures: dict[str, Any]) -> str:
         return f"{theirs:.0f} | {ours / theirs:.2f}x" if theirs else "unknown there | "
 
     return (
-        f"| {name} | {figures['bits']:.2f} | {figures['packed_bits']:.2f} | {figures['decode']:.1f} "
+        f"| {name} | {figures['bits']:.2f} | {figures['packed_bits']:.2f} "
+        f"| {figures['layers']} | {figures['decode']:.1f} "
         f"| {100 * figures['of_bandwidth']:.0f} % | {beside(figures['decode'], figures['their_decode'])} "
         f"| {figures['prefill']:.0f} | {100 * figures['of_peak']:.0f} % "
         f"| {beside(figures['prefill'], figures['their_prefill'])} |"
@@ -131,14 +142,15 @@ def page(found: dict[str, Any]) -> str:
     return f"""# Speed by format
 
 Made by `python benchmarks/formats.py` on {datetime.date.today()}: {platform.machine()},
-{len(os.sched_getaffinity(0))} threads. {SHAPE} with {LAYERS} layers, a small vocabulary and random weights,
-every matrix in the format; tg32 (decode) and pp256 (prefill), tokens a second. Both engines and the machine's
-limits are measured in turn; medians. The share of the bandwidth counts the bytes that the packed form holds.
-llama.cpp: the better of repacked and not.
+{len(os.sched_getaffinity(0))} threads. {SHAPE} with a small vocabulary and random weights, every matrix in
+the format; tokens a second. Decode ({DECODE.name}): so many layers that a token reads at least
+{STREAMED >> 20} MB of packed weights; prefill ({PREFILL.name}): {LAYERS} layers. Both engines and the
+machine's limits are measured in turn; medians. The share of the bandwidth counts the bytes that the packed
+form holds. llama.cpp: the better of repacked and not.
 Between the fastest and the slowest quantized format prefill differs by {apart}x.
 
-| format | bits | packed | decode | of bandwidth | llama.cpp | | prefill | of peak | llama.cpp | |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
+| format | bits | packed | layers | decode | of bandwidth | llama.cpp | | prefill | of peak | llama.cpp | |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 """
 

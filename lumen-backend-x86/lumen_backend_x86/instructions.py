@@ -8,6 +8,9 @@ are plain code).
 AVX2 has no byte dot product. There acc + sum4(a * b) is written as madd16(maddubs(a, b), 1), which is
 exact while no pair sum leaves the signed 16-bit range: for a <= 128 and |b| <= 127.
 
+A matrix of 8 x 8 bits turns bytes: bit i is the parity of the bits that its row i has of the byte. Its rows
+lie from the highest byte down.
+
 The bf16 dot product rounds after each of the two products (the odd one comes first) and takes and gives
 denormal numbers as 0.
 """
@@ -52,12 +55,24 @@ fn lookup16[G](table: u8[16 * G], index: u8[16 * G]) -> u8[16 * G] {
     reshape(select(place < 128, take(reshape(table, G, 16), place & 15), place & 0), 16 * G)
 }
 """
+_BITS = " | ".join(f"parity(bytes & rows >> {8 * (7 - bit)}) << {bit}" for bit in range(8))
+BIT_MATRIX = f"""
+fn parity[*B](x: u64[*B]) -> u64[*B] {{
+    0x6996 >> ((x ^ x >> 4) & 15) & 1
+}}
+fn bit_matrix[G](x: u8[16 * G], matrix: u64[2 * G]) -> u8[16 * G] {{
+    let bytes = reshape(convert(x, u64), 2 * G, 8)
+    let rows = reshape(matrix, 2 * G, 1)
+    reshape(convert({_BITS}, u8), 16 * G)
+}}
+"""
 PAUSE = ""  # a hint: it has no value
 
 _AVX512 = ("avx512f", "avx512bw")
 _AVX512_VNNI = ("avx512f", "avx512vnni")
 _AVX512_VNNI_SHORT = ("avx512vl", "avx512vnni")
 _AVX512_BF16 = ("avx512f", "avx512bf16")
+_AVX512_GFNI = ("avx512f", "gfni")
 _VEX_VNNI = ("avx2", "avxvnni")
 _AVX2 = ("avx2",)
 
@@ -68,6 +83,7 @@ _ELEMENTS = {
     "i8": ("i8", 1),
     "i16": ("i16", 2),
     "i32": ("i32", 4),
+    "i64": ("i64", 8),
 }
 
 
@@ -88,6 +104,13 @@ def _row(
     """Return the row of one width; `elements` are the element types, result first."""
     types = tuple(_vector(element, width) for element in elements.split())
     return Row(width, Instruction(op, types, intrinsic, types, features, meaning, bound))
+
+
+def _bit_matrix(width: int, features: tuple[str, ...]) -> Row:
+    bytes, name = _vector("i8", width), f"llvm.x86.vgf2p8affineqb.{8 * width}"
+    types, signature = (bytes, bytes, _vector("i64", width)), (bytes, bytes, bytes, "i8")
+    row = Instruction("bit_matrix", types, name, signature, features, BIT_MATRIX, immediates=("i8 0",))
+    return Row(width, row)
 
 
 def _dot4(width: int, features: tuple[str, ...]) -> Row:
@@ -126,6 +149,8 @@ ROWS: tuple[Row, ...] = (
     _row("lookup16", 64, "i8 i8 i8", "llvm.x86.avx512.pshuf.b.512", _AVX512, LOOKUP16),
     _row("lookup16", 32, "i8 i8 i8", "llvm.x86.avx2.pshuf.b", _AVX2, LOOKUP16),
     _row("lookup16", 16, "i8 i8 i8", "llvm.x86.ssse3.pshuf.b.128", _AVX2, LOOKUP16),
+    # Eight bits of every byte, each a choice of its bits added up without a carry.
+    _bit_matrix(64, _AVX512_GFNI),
     # Waiting in a loop on another thread.
     Row(0, Instruction("pause", ("void",), "llvm.x86.sse2.pause", ("void",), (), PAUSE)),
 )

@@ -39,11 +39,11 @@ def _target(
     )
 
 
-# Cooper Lake, Sapphire Rapids; Zen 4 and later.
+# Sapphire Rapids and later; Zen 4 and later.
 AVX512_BF16 = _target(
-    "x86-avx512-bf16", "x86-64-v4", (*_LEVEL_4, "avx512vnni", "avx512bf16"), 64, (48 << 10, 1 << 20)
+    "x86-avx512-bf16", "x86-64-v4", (*_LEVEL_4, "avx512vnni", "avx512bf16", "gfni"), 64, (48 << 10, 1 << 20)
 )
-# Ice Lake server and client, Rocket Lake.
+# Cascade Lake, Cooper Lake; Ice Lake server and client, Rocket Lake.
 AVX512_VNNI = _target("x86-avx512-vnni", "x86-64-v4", (*_LEVEL_4, "avx512vnni"), 64, (32 << 10, 1 << 20))
 # Alder Lake and later clients, Sierra Forest.
 AVX_VNNI = _target("x86-avx-vnni", "x86-64-v3", (*_LEVEL_3, "avxvnni"), 32, (32 << 10, 1 << 20))

@@ -59,6 +59,8 @@ class Target:
     broadcast_memory  an arithmetic operand may be a scalar in memory, spread over the lanes
     lane_operands   an arithmetic operand may be one 32-bit lane of a register, spread over the lanes
     byte_shifts     bytes can be shifted each for itself
+    spare_units     vector units that do not multiply take apart what others multiply
+    cheap_loads     a load takes no more of what a core takes in than a product, which copying a register is
     fast_conversion  vectors of integers become floats as fast as they are multiplied
     tile_columns    token columns of the widest matmul tile (0: as the registers allow)
     tuning          what LLVM knows as a feature, but is about speed alone: no host must have it
@@ -82,6 +84,8 @@ class Target:
     instructions: tuple[Instruction, ...] = field(repr=False)
     lane_operands: bool = False
     byte_shifts: bool = False
+    spare_units: bool = True
+    cheap_loads: bool = True
     fast_conversion: bool = True
     tile_columns: int = 0
     multiplies: int = 2
@@ -135,6 +139,18 @@ class Backend:
             return ()
         found = features | self.detect()
         return tuple(target for target in self.targets if found.issuperset((*target.features, *target.facts)))
+
+    @property
+    def features(self) -> list[str]:
+        """Every feature and fact that distinguishes targets, in order of the alphabet."""
+        return sorted({name for target in self.targets for name in (*target.features, *target.facts)})
+
+    @property
+    def example(self) -> str:
+        """How the least target but one is described."""
+        *_, more, least = (frozenset(), *(target.features for target in self.targets))
+        own = [f"+{name}" for name in more if name not in least][:1]
+        return f"{self.machines[0]}-{next(iter(self.systems), '')}{''.join(own)}"
 
     def described(self, text: str) -> Target | None:
         """Return the least target that `machine-system+feature+...` describes, for that system."""

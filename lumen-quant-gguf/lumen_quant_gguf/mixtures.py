@@ -105,8 +105,7 @@ def resolve(
     if pure and mixture in TENSOR_TYPES_BY_NAME:  # a mixture of that name may mostly be another
         usual = mixture
     if usual not in TENSOR_TYPES_BY_NAME:
-        known = ", ".join(dict.fromkeys([*FILE_TYPES, *TENSOR_TYPES_BY_NAME]))
-        raise UnsupportedFormatError(f"no tensor format or mixture {mixture!r}; GGUF knows {known}")
+        raise UnsupportedFormatError(f"GGUF has no mixture {mixture!r} (it has {', '.join(FILE_TYPES)})")
     model = _Model.of(shapes, layers, importance)
     head = "output.weight" if "output.weight" in shapes else "token_embd.weight"
     formats = {}

@@ -34,12 +34,13 @@ def lanes(type: str) -> int:
 
 def executed(target: Target, row: Instruction, operands: list[np.ndarray]) -> np.ndarray:
     """Run the row's intrinsic on operands in memory."""
-    result, types = row.signature[0], row.signature[1:]
+    result, *declared = row.signature
+    types = declared[: len(operands)]
     pointers = ", ".join(f"ptr %p{index}" for index in range(len(types)))
     loads = "\n".join(f"  %a{i} = load {type}, ptr %p{i}, align 1" for i, type in enumerate(types))
     arguments = ", ".join([*(f"{type} %a{i}" for i, type in enumerate(types)), *row.immediates])
     text = f"""
-declare {result} @{row.intrinsic}({", ".join(types)})
+declare {result} @{row.intrinsic}({", ".join(declared)})
 define void @f(ptr %out, {pointers}) {{
 {loads}
   %r = call {result} @{row.intrinsic}({arguments})
@@ -74,7 +75,7 @@ def operands_of(function: Function, random: np.random.Generator, extreme: bool) 
             continue
         limits = np.iinfo(dtype)
         if extreme:
-            operands.append(random.choice([limits.min, limits.max, 0, 1], shape).astype(dtype))
+            operands.append(random.choice(np.array([limits.min, limits.max, 0, 1], dtype), shape))
         else:
             operands.append(random.integers(limits.min, limits.max, shape, dtype, endpoint=True))
     return operands

@@ -19,15 +19,17 @@ SELECTED = {
     "madd16": "vpmaddwd",
     "sign8": "vpsignb",
     "lookup16": "vpshufb",
+    "bit_matrix": "vgf2p8affineqb",
     "pause": "pause",
 }
 
 
 def assembly(target: Target, row: Instruction) -> str:
     """Return the assembly of a function that is one call of the row's intrinsic."""
-    result, operands = row.signature[0], row.signature[1:]
-    arguments = ", ".join(f"{kind} %a{index}" for index, kind in enumerate(operands))
-    call = f"call {result} @{row.intrinsic}({arguments})"
+    result, *operands = row.signature
+    given = operands[: len(operands) - len(row.immediates)]
+    arguments = ", ".join(f"{kind} %a{index}" for index, kind in enumerate(given))
+    call = f"call {result} @{row.intrinsic}({', '.join(filter(None, [arguments, *row.immediates]))})"
     body = call if result == "void" else f"%r = {call}"
     back = "ret void" if result == "void" else f"ret {result} %r"
     text = f"declare {result} @{row.intrinsic}({', '.join(operands)})\n"

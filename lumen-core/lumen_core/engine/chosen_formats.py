@@ -25,8 +25,8 @@ def chosen_formats(
         name = mixture.removeprefix("pure-")
         try:
             block = registry.format(name).length
-        except UnsupportedFormatError:
-            raise unknown from None
+        except UnsupportedFormatError as undeclared:
+            raise UnsupportedFormatError(f"{unknown}, and {undeclared}") from None
     usual = reader.formats("pure-f16", shapes, layers, importance)
     return {
         tensor: name if format == "f16" and not shapes[tensor][-1] % block else format

@@ -23,6 +23,7 @@ from lumen_core.ir.kernel import Kernel
 from lumen_core.ir.operations.values import round_bf16
 from lumen_core.quant.bounds import largest_sum
 from lumen_core.quant.choices import choice
+from lumen_core.quant.describe import counted
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
 from lumen_core.quant.floats import is_small
@@ -40,7 +41,7 @@ from lumen_core.schedule.weights import DotPlan
 from lumen_core.target import Target
 
 ROWS = 37  # no multiple of any row group
-TOKENS = (1, 3, 17)
+TOKENS = (1, 3, 35)
 _MOST_VALUES = 4096  # of one field that are all tried
 
 
@@ -162,7 +163,7 @@ def _codes(declaration: ast.Format, form: NormalForm) -> str:
             f"weight {weight} of block {blocks[block].tobytes().hex()} is "
             f"{found[block, weight]:g}, the declaration gives {wanted[block, weight]:g}"
         )
-    return f"{values} values of {len(fields(form))} stored integers, {len(raw)} random blocks"
+    return f"{values} values of {counted(len(fields(form)), 'stored integer')}, {len(raw)} random blocks"
 
 
 def _complete(form: NormalForm, count: int, seed: int = 0) -> np.ndarray:
@@ -189,7 +190,7 @@ def _storing(form: NormalForm) -> str:
         numbers.store(values.astype(np.float32), stored)
         found = field.decode(np.ascontiguousarray(stored.T)).T
         _require(np.array_equal(found, values), "stored integers read back differently")
-    return f"{len(fields(form))} fields of bits in 256 blocks"
+    return f"{counted(len(fields(form)), 'field')} of bits in 256 blocks"
 
 
 def _quantizer(form: NormalForm) -> str:

@@ -6,6 +6,7 @@ share of what the machine can do: GEMV of its read bandwidth, GEMM of its int8 m
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from lumen_core.quant.encode import encode
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
-from lumen_core.runtime.peaks import measure_peaks
+from lumen_core.runtime.peaks import Peaks, measure_peaks
 from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
 from lumen_core.target import Target
 
@@ -99,23 +100,22 @@ def speed(form: NormalForm, target: Target) -> Speed:
     some = max(1, min(groups, (16 << 20) // group_bytes))
     gemm = _time(form, target, weights, length, some, tile_columns(target), _TOKENS)
     after = measure_peaks(target, 1)
-    bandwidth = max(before.read_bytes_per_second, after.read_bytes_per_second)
-    peak = max(before.int8_operations_per_second, after.int8_operations_per_second)
+    limits = Peaks.median([before, after])
     bytes_per_second = groups * group_bytes / gemv
     operations = 2 * some * target.lanes * length * _TOKENS / gemm
     return Speed(
         form.name,
         bytes_per_second,
-        bytes_per_second / bandwidth,
+        bytes_per_second / limits.read_bytes_per_second,
         operations,
-        operations / peak,
+        operations / limits.int8_operations_per_second,
     )
 
 
 def _time(
     form: NormalForm, target: Target, weights: np.ndarray, length: int, groups: int, columns: int, tokens: int
 ) -> float:
-    """The least seconds of some runs."""
+    """The median seconds of some runs, as the limits are."""
     kernel = compiled(build_matmul(form, target, MatmulTile(columns)), target)
     layout = ActivationLayout(form.activation, columns, target.depth)
     generator = np.random.default_rng(0)
@@ -130,4 +130,4 @@ def _time(
         started = time.perf_counter()
         kernel(weights, given, output, output.strides[0], length, 0, groups, tokens)
         seconds.append(time.perf_counter() - started)
-    return min(seconds)
+    return statistics.median(seconds)

@@ -11,7 +11,7 @@ from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 
 def normal_form_text(form: NormalForm) -> str:
     """Return a normal form as a person reads it: its algebra, and where every bit comes from."""
-    count = "1 weight" if form.block == 1 else f"{form.block} weights"
+    count = counted(form.block, "weight")
     head = f"{form.name}: {count} in {form.block_bytes} bytes, {form.bits_per_weight:g} bits each"
     if form.header_bytes:
         head += f", and {form.header_bytes} bytes a row"
@@ -72,10 +72,14 @@ def _factor(name: str, scale: Scale | None) -> str:
     return " * ".join(parts) or "1"
 
 
+def counted(count: int, what: str) -> str:
+    """`1 weight`, `2 weights`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def _range(field: Integers) -> str:
-    count = "1 integer" if field.count == 1 else f"{field.count} integers"
-    width = f" of {field.width} bits" if isinstance(field, BitField) else ""
-    return f"{count}{width}, {field.low} to {field.high}"
+    width = f" of {counted(field.width, 'bit')}" if isinstance(field, BitField) else ""
+    return f"{counted(field.count, 'integer')}{width}, {field.low} to {field.high}"
 
 
 def _origin(node: Integers) -> Iterator[str]:
@@ -132,7 +136,7 @@ def layout_text(form: NormalForm, rows: int) -> str:
     layout = WeightLayout(form, rows)
     total = layout.block_bytes
     bits = 8 * total / (rows * form.block)
-    count = "1 weight" if form.block == 1 else f"{form.block} weights"
+    count = counted(form.block, "weight")
     head = f"{rows} rows x {count} in {total} bytes, {bits:g} bits each"
     last = f"  {layout.row_bytes} bytes behind the last block: what multiplies whole rows, {rows} x f32"
     if form.kind == "float":
@@ -150,7 +154,7 @@ def layout_text(form: NormalForm, rows: int) -> str:
     lines.append(f"  scales: {layout.scale_bytes} bytes, before {before}")
     for field in layout.floats:
         place, each = layout.float_offsets[field.name], field.count * rows
-        lines.append(f"    byte {place}: {field.name}, {each} x {field.packed}")
+        lines.append(f"    byte {place}: {field.name}, {each} x {field.element}")
     tables = (("scales", form.scale, layout.scale_offset), ("offsets", form.offset, layout.minimum_offset))
     for name, scale, offset in tables:
         if scale is not None and scale.integer is not None:

@@ -12,11 +12,9 @@ from functools import cache
 import numpy as np
 
 FLOAT_BYTES = {"f16": 2, "bf16": 2, "f32": 4, "e8m0": 1, "ue4m3": 1, "e4m3": 1, "e5m2": 1}
-# Kernels read a weight of these types as the f16 of the same sign, exponent and mantissa bits; it is so often
-# less than the number meant, and what a row adds up to is multiplied by it once.
-WEIGHT_UNITS = {"e4m3": 2.0**8}
-
-
+# Kernels read a number of these types as the f16 of the same sign, exponent and mantissa bits; it is so often
+# less than the number meant, and what it is multiplied with in the end is multiplied by it once.
+KERNEL_UNITS = {"e4m3": 2.0**8, "ue4m3": 2.0**8}
 # Bits of a number's significand, with the one that is not stored.
 SIGNIFICAND = {"f16": 11, "bf16": 8, "f32": 24, "e8m0": 1, "ue4m3": 4, "e4m3": 4, "e5m2": 3}
 
@@ -58,13 +56,14 @@ def float_values(raw: np.ndarray, element: str) -> np.ndarray:
 
 def fits_bf16(element: str) -> bool:
     """Tell whether bf16 holds every number of a type."""
-    return packed_element(element, 1.0) == "bf16"
+    return SIGNIFICAND[element] <= SIGNIFICAND["bf16"]
 
 
-def packed_element(element: str, factor: float) -> str:
-    """The type in which kernels read a float that the file stores as `element`; nothing is rounded."""
-    if not is_small(element):
-        return element
-    with np.errstate(over="ignore", invalid="ignore"):
-        single = (small_floats(element) * factor).astype(np.float32)
-    return "f32" if (single.view(np.uint32) & 0xFFFF).any() else "bf16"
+@cache
+def plain_codes(element: str) -> np.ndarray | None:
+    """For each code of a type of one byte the one that kernels read in its place; None: the same."""
+    if element != "ue4m3":
+        return None
+    codes = np.arange(256, dtype=np.uint8) & 0x7F
+    codes[0x7F] = 0  # where the highest bit is set it is a number
+    return codes

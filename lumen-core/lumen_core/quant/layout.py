@@ -92,11 +92,11 @@ class WeightLayout:
 
     @cached_property
     def float_offsets(self) -> dict[str, int]:
-        """Byte offset of each float field, [sub-block][row] in the element type that kernels read."""
+        """Byte offset of each float field, [sub-block][row]."""
         offsets, offset = {}, 0
         for field in self._floats:
             offsets[field.name] = offset
-            offset += FLOAT_BYTES[field.packed] * field.count * self.rows
+            offset += FLOAT_BYTES[field.element] * field.count * self.rows
         return offsets
 
     @property
@@ -112,7 +112,7 @@ class WeightLayout:
     @cached_property
     def scale_offset(self) -> int:
         """Byte offset of the integer sub-scales, [sub-block][row]."""
-        return sum(FLOAT_BYTES[field.packed] * field.count for field in self._floats) * self.rows
+        return sum(FLOAT_BYTES[field.element] * field.count for field in self._floats) * self.rows
 
     @cached_property
     def minimum_offset(self) -> int:

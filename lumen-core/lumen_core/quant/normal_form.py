@@ -9,17 +9,18 @@ continues that numbering: to every reader a block is complete, its own bytes and
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.floats import (
     FLOAT_BYTES,
+    KERNEL_UNITS,
     SIGNIFICAND,
     fits_bf16,
     float_values,
     is_small,
-    packed_element,
     small_floats,
 )
 from lumen_core.quant.integers import (
@@ -44,7 +45,7 @@ __all__ = [
 class FloatField:
     """Floats of the block, `count` of them, each over a group; `source` names their bits.
 
-    factor   multiplies a float of one byte: the table of its values takes it in, so nothing is rounded
+    factor   multiplies a float of one byte: the table of its values takes it in
     inverse  the value is 1 / the stored float (only where it scales whole rows)
     """
 
@@ -77,9 +78,9 @@ class FloatField:
         )
 
     @property
-    def packed(self) -> str:
-        """The element type that kernels read."""
-        return packed_element(self.element, self.factor)
+    def unit(self) -> float:
+        """What a number that kernels read is multiplied by."""
+        return self.factor * KERNEL_UNITS.get(self.element, 1.0)
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         """uint8 [..., block_bytes] -> f32 [..., count]."""
@@ -110,6 +111,11 @@ class Scale:
         """Sub-blocks with a factor of their own; 1 where the whole block shares it."""
         counts = [field.count for field in self.floats]
         return max([*counts, self.integer.count if self.integer is not None else 1])
+
+    @property
+    def unit(self) -> float:
+        """What multiplies the product of what kernels read of its floats and integers."""
+        return self.constant * prod(field.unit for field in self.floats)
 
     def decode(self, blocks: np.ndarray) -> np.ndarray:
         """f32 [..., sub-blocks or 1]."""

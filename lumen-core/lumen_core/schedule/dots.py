@@ -51,6 +51,14 @@ class Dots:
             column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
             for column in columns
         }
+        if len(columns) == 1 and count == PIECE // 4 and not plan.chain and self.target.broadcast_memory:
+            # Two totals take turns, so that a product of the only column need not wait for the one before it.
+            turns = [totals[columns[0]], b.constant(self.lanes, 0)]
+            for step, operand in enumerate(operands):
+                pair = (operand, codes[columns[0]][skip + step])
+                turns[step % 2] = self.one(turns[step % 2], pair, plan)
+            totals[columns[0]] = b.add(*turns)
+            return
         link = plan.chain or 1
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))

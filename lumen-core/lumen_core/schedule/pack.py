@@ -107,7 +107,7 @@ def _pack_scales(
     b: Builder, form: NormalForm, layout: WeightLayout, source: Value, to: Value, lane: Value
 ) -> None:
     for field in layout.floats:
-        size = Type(field.packed).bytes
+        size = field.bytes
         for place in range(field.count):
             item = load_stored_float(b, form, field, source, place)
             where = layout.float_offsets[field.name] + place * size * layout.rows

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.floats import FLOAT_BYTES, WEIGHT_UNITS
+from lumen_core.quant.floats import FLOAT_BYTES, KERNEL_UNITS
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.schedule.blocks import CompleteBlocks
 from lumen_core.schedule.trees import (
@@ -74,7 +74,7 @@ def _decode_floats(b: Builder, form: NormalForm, block: Value, to: Value, row: V
     with b.loop(0, form.block) as k:
         where = b.add(b.mul(k.index, size), form.stored.offset)
         value = load_float(b, form.element, 1, block, where)
-        unit = WEIGHT_UNITS.get(form.element, 1.0)
+        unit = KERNEL_UNITS.get(form.element, 1.0)
         value = b.mul(value, unit) if unit != 1 else value
         b.store(b.mul(factor, value) if factor is not None else value, to, b.mul(k.index, 4), align=4)
 

@@ -13,7 +13,7 @@ import numpy as np
 from lumen_core.errors import LumenBug
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.floats import is_small, small_floats
+from lumen_core.quant.floats import is_small, plain_codes, small_floats
 from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup, Table
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.schedule.blocks import load_bits
@@ -144,16 +144,11 @@ def joined(b: Builder, parts: list[Value]) -> Value:
 
 
 def load_stored_float(b: Builder, form: NormalForm, field: FloatField, block: Value, place: int) -> Value:
-    """Float number `place` of a field as an integer of `field.packed`'s bits."""
-    packed = Type(field.packed)
-    bits = Type(f"i{8 * packed.bytes}")
-    if is_small(field.element):
+    """Float number `place` of a field as an integer of its bits, as kernels read them."""
+    bits, codes = Type(f"i{8 * field.bytes}"), plain_codes(field.element) if is_small(field.element) else None
+    if codes is not None:
         code = load_integers(b, form, field.source, block, place, 1)
-        with np.errstate(over="ignore"):
-            single = (small_floats(field.element) * field.factor).astype("<f4")
-        raw = single.view("<u4") >> (32 - 8 * packed.bytes)
-        data = b.data(raw.astype(f"<u{packed.bytes}").tobytes())
-        return b.load(bits, b.offset(data, b.mul(b.convert(code, "i64"), packed.bytes)))
+        return b.load(bits, b.offset(b.data(codes.tobytes()), b.convert(code, "i64")))
     if field.whole:
         return b.load(bits, block, field.offset + place * field.bytes)
     return b.convert(load_integers(b, form, field.source, block, place, 1), bits.element)
@@ -161,10 +156,15 @@ def load_stored_float(b: Builder, form: NormalForm, field: FloatField, block: Va
 
 def load_float_value(b: Builder, form: NormalForm, field: FloatField, block: Value, place: int) -> Value:
     """Float number `place` of a field as f32."""
+    if is_small(field.element):
+        code = load_integers(b, form, field.source, block, place, 1)
+        with np.errstate(over="ignore"):
+            numbers = (small_floats(field.element) * field.factor).astype("<f4")
+        return b.load(Type("f32"), b.offset(b.data(numbers.tobytes()), b.mul(b.convert(code, "i64"), 4)))
     raw = load_stored_float(b, form, field, block, place)
-    if field.packed == "f32":
+    if field.element == "f32":
         return b.bitcast(raw, Type("f32"))
-    if field.packed == "f16":
+    if field.element == "f16":
         # One lane of several: alone it would wait, on some machines, for what its register held before.
         lanes = b.insert(b.constant(Type("i16", 8), 0), raw, 0)
         return b.extract(b.convert(b.bitcast(lanes, Type("f16", 8)), "f32"), 0)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
+from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import Integers, byte_bias
 from lumen_core.quant.layout import ALIGNMENT, Plane, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
@@ -146,12 +147,18 @@ def _is_power(value: int) -> bool:
 class WeightReader:
     """Emits the loads of one block of a row group: operands from its codes, factors from its scales."""
 
-    def __init__(self, builder: Builder, layout: WeightLayout, plan: DotPlan, target: Target):
+    def __init__(
+        self, builder: Builder, layout: WeightLayout, plan: DotPlan, target: Target, matrices: bool = False
+    ):
+        """`matrices`: bits may be moved by matrices of bits, which want registers of their own."""
         self.builder = builder
         self.layout = layout
         self.plan = plan
         self.target = target
         self.lanes = Type("i32", layout.rows)
+        bytes = f"<{4 * layout.rows} x i8>"
+        types = (bytes, bytes, f"<{layout.rows // 2} x i64>")
+        self._matrices = matrices and target.find("bit_matrix", types) is not None
 
     @cached_property
     def _bytes(self) -> Type:
@@ -215,6 +222,11 @@ class WeightReader:
         if width == 8:
             return b.bitcast(bytes, self.lanes)
         mask = ((1 << width) - 1) << target_bit
+        if shift and self._matrices:
+            # Row i of the matrix chooses bit i of the result; its highest byte is row 0.
+            rows = sum(1 << 8 * (7 - target_bit - own) + bit + own for own in range(width))
+            matrix = b.constant(Type("i64", self.layout.rows // 2), rows - (rows >> 63 << 64))
+            return b.bitcast(b.instruction("bit_matrix", (bytes, matrix), self._bytes), self.lanes)
         # Some machines shift no bytes: shift 16-bit lanes, the mask removes what crossed over.
         alone = self.target.byte_shifts
         moved = bytes if alone else b.bitcast(bytes, Type("i16", 2 * self.layout.rows))
@@ -236,18 +248,18 @@ class WeightReader:
         for field in self.layout.floats:
             if field.count == 1:
                 where = self.layout.float_offsets[field.name]
-                found[field.name] = load_float(b, field.packed, rows, base, where)
+                found[field.name] = load_float(b, field.element, rows, base, where)
         return found
 
     def factor(self, scale: Scale, floats: dict[str, Value], extra: float) -> Value:
-        """constant * product(floats) that the whole block shares, times `extra`."""
+        """unit * product(floats) that the whole block shares, times `extra`."""
         b = self.builder
         value: Value | None = None
         for field in scale.floats:
             if field.count > 1:
                 continue
             value = floats[field.name] if value is None else b.mul(value, floats[field.name])
-        constant = scale.constant * extra
+        constant = scale.unit * extra
         if value is None:
             return b.constant(Type("f32", self.layout.rows), constant)
         return value if constant == 1 else b.mul(value, constant)
@@ -259,10 +271,9 @@ class WeightReader:
             number = b.i64(0)
         for field in scale.floats:
             if field.count > 1:
-                bytes = Type(field.packed).bytes * rows
-                place = b.offset(base, b.mul(number, bytes))
-                own = load_float(b, field.packed, rows, place, self.layout.float_offsets[field.name])
-                factor = b.mul(factor, own)
+                place = b.offset(base, b.mul(number, field.bytes * rows))
+                own = load_float(b, field.element, rows, place, self.layout.float_offsets[field.name])
+                factor = own if factor.literal == 1 else b.mul(factor, own)
         if scale.integer is None:
             return factor
         if scale.integer.count == 1:
@@ -343,15 +354,19 @@ def emit_group_bytes(b: Builder, layout: WeightLayout, blocks: Value) -> Value:
 
 
 def load_float(b: Builder, element: str, lanes: int, base: Value, where: Value | int) -> Value:
-    """Load floats of a storage element type as f32 lanes; those of one byte in units of `WEIGHT_UNITS`."""
+    """Load floats of a storage element type as f32 lanes; those of one byte in units of `KERNEL_UNITS`."""
     if element == "f32":
         return b.load(Type("f32", lanes), base, where, align=4)
     if element == "f16":
         return b.convert(b.load(Type("f16", lanes), base, where, align=2), "f32")
-    if element in ("e4m3", "e5m2"):
-        small = element == "e4m3"  # whose exponent and mantissa lie one bit lower in f16
-        wide = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=small)
-        wide = b.bitand(b.shl(wide, 7), -0x4080) if small else b.shl(wide, 8)
+    if element == "e8m0":  # the exponent of an f32; 2^-127, whose exponent is 0, has the first bit behind it
+        exponent = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i32", signed=False)
+        return b.bitcast(b.maximum(b.shl(exponent, 23), 1 << 22), Type("f32", lanes))
+    if is_small(element):
+        sign = element == "e4m3"
+        wide = b.convert(b.load(Type("i8", lanes), base, where, align=1), "i16", signed=sign)
+        wide = b.shl(wide, 8 if element == "e5m2" else 7)  # exponent and mantissa of 4 and 3 bits lie lower
+        wide = b.bitand(wide, -0x4080) if sign else wide
         return b.convert(b.bitcast(wide, Type("f16", lanes)), "f32")
     raw = b.load(Type("i16", lanes), base, where, align=2)
     return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32", lanes))

@@ -64,9 +64,8 @@ def test_weights_that_stay_near_are_unpacked_there() -> None:
     """As products take them: f16 as f32, and what bf16 holds as pairs of it."""
     assert cut("f16", machine()) == replace(cut("f32", machine()), unpacked=32 << 10)
     assert cut("ct_float_e5m2_bf16_1_all", machine()) == replace(cut("bf16", machine()), unpacked=32 << 10)
-    assert cut("f16", machine(lane_operands=True, vector_bytes=16)).unpacked == 0, (
-        "each panel reads them anew"
-    )
+    arm = cut("f16", machine(lane_operands=True, vector_bytes=16))
+    assert arm.unpacked == 32 * arm.part > 0, "although a panel has more bytes"
 
 
 def test_what_has_fewer_bytes_comes_by() -> None:
@@ -78,6 +77,15 @@ def test_what_has_fewer_bytes_comes_by() -> None:
 
 def test_codes_are_multiplied_over_whole_rows() -> None:
     assert cut("q4_k", machine()) == Blocking(1, 16)
+
+
+def test_unpacked_codes_are_shared_where_every_unit_multiplies() -> None:
+    """A panel has 5 to 7 KB for 256 elements; what several have fits the nearest cache beside the rest."""
+    assert cut("q4_k", machine(spare_units=False)) == Blocking(1, 16, shared=256, panels=5)
+    assert cut("q4_0", machine(spare_units=False)) == Blocking(1, 16, shared=512, panels=3)
+    assert cut("q4_0", machine(spare_units=False, cache_bytes=(512 << 10, 1 << 20))).panels == 16
+    assert cut("q4_0", machine(spare_units=False, cache_bytes=(8 << 10, 1 << 20))).panels == 2
+    assert cut("f16", machine(spare_units=False)).panels == 0
 
 
 @each_target

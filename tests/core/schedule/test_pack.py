@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from kit.forms import declarations, form
 
-from lumen_core.quant.floats import FLOAT_BYTES, float_values, is_small
+from lumen_core.quant.floats import FLOAT_BYTES, is_small, small_floats
 from lumen_core.quant.integers import BitField, Integers, byte_bias, values
 from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
@@ -87,11 +87,14 @@ def check_scales(normal: NormalForm, layout: WeightLayout, group: np.ndarray, bl
     scales = np.stack([group[at : at + layout.scale_bytes] for _, at in map(layout.places, range(count))])
     for field in layout.floats:
         where = layout.float_offsets[field.name]
-        size = FLOAT_BYTES[field.packed]
+        size = field.bytes
         bytes = np.ascontiguousarray(scales[:, where : where + size * field.count * layout.rows])
         found = bytes.view(f"<u{size}").reshape(count, field.count, layout.rows).transpose(2, 0, 1)
-        if is_small(field.element):  # the same numbers in a wider type
-            values = float_values(np.ascontiguousarray(found).view(np.uint8), field.packed)
+        if is_small(field.element):  # the same numbers, but for those that have two codes
+            numbers = small_floats(field.element) * field.factor
+            if field.element == "ue4m3":
+                numbers = (np.arange(256, dtype="<u2")[:128] << 7).view("<f2") * np.float64(field.unit)
+            values = numbers.astype(np.float32)[found]
             np.testing.assert_array_equal(values[:rows], field.decode(blocks))
         else:
             stored = field.source.decode(blocks).astype(f"<u{size}")
@@ -119,7 +122,7 @@ def test_packed_size(name: str) -> None:
     """
     normal = form(name)
     scales = [scale for scale in (normal.scale, normal.offset) if scale is not None]
-    floats = {field: FLOAT_BYTES[field.packed] * field.count for scale in scales for field in scale.floats}
+    floats = {field: FLOAT_BYTES[field.element] * field.count for scale in scales for field in scale.floats}
     bytes = sum(floats.values()) + sum(scale.integer.count for scale in scales if scale.integer is not None)
     row = 4 if normal.row is not None else 0
     size = (1024 // normal.block * (normal.block * normal.bits / 8 + bytes) + row) * 1024
