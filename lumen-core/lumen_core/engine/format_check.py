@@ -41,7 +41,7 @@ from lumen_core.schedule.weights import DotPlan
 from lumen_core.target import Target
 
 ROWS = 37  # no multiple of any row group
-TOKENS = (1, 3, 17)
+TOKENS = (1, 3, 35)
 _MOST_VALUES = 4096  # of one field that are all tried
 
 

@@ -129,8 +129,10 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
             if row == len(proposed) or found != proposed[row]:
                 break
             run.accepted += 1
-        cached.rewind(len(history) - 1)
-        look_back()
+        if len(cached.tokens) >= len(history):  # what was guessed in vain
+            cached.rewind(len(history) - 1)
+        if run.sampling.penalizes:
+            look_back()
         room = min(run.limit - len(run.tokens), FEW) - 1
         proposed = run.speculation.propose(history, room) if run.speculation is not None and room > 0 else []
         run.proposed += len(proposed)

@@ -77,7 +77,7 @@ class Runner:
         self.memory.set("sampling.position", position)
         self.memory.set("head_x", self._states + (self._in_chunk - 1) * self.state_stride)
         self._run("last")
-        return int(self.memory.sampled[0])
+        return self.memory.sampled[0]
 
     def decode(self, sequence: Sequence, token: int) -> int:
         """Run one token and sample the next."""
@@ -88,7 +88,7 @@ class Runner:
         self.memory.set("head_x", self._states)
         self._run("decode")
         sequence.extend((token,))
-        return int(self.memory.sampled[0])
+        return self.memory.sampled[0]
 
     def sample(self, row: int, position: int) -> int:
         """Draw from a row of logits that a step of at most `FEW` tokens left, or that `rows` gave.

@@ -9,6 +9,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -36,7 +37,7 @@ from lumen_core.schedule.plan import plan
 from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
 from lumen_core.schedule.step import Part, Profile, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
-from lumen_core.target import Target
+from lumen_core.target import Backend, Target
 from lumen_core.weights.model_file import FileTensor, FormatIdentity, ModelFile
 from lumen_core.weights.packed_file import PackedFile
 from lumen_core.weights.packing import packing_digest
@@ -73,7 +74,31 @@ def choose_target(registry: Registry, name: str | None, run: bool = True) -> Tar
     if name in everything:
         runs = ", ".join(target.name for target in usable)
         raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")
-    raise TargetError(f"unknown target {name}; known: {', '.join(everything) or 'none'}")
+    raise TargetError(f"unknown target {name}{_why_unknown(name, backends, run)}")
+
+
+def _why_unknown(name: str, backends: list[Backend], run: bool) -> str:
+    """What is wrong with a target's name, and what there is in its place."""
+    place, *wanted = name.lower().split("+")
+    machine, _, system = place.partition("-")
+    for backend in backends:
+        if not run and machine in backend.machines:
+            if system not in backend.systems:
+                return f": a system of {machine} is {' or '.join(backend.systems)}, as in {backend.example}"
+            features = backend.features
+            if unknown := [feature for feature in wanted if feature not in features]:
+                return f": {place} has no feature {', '.join(unknown)}; known: {', '.join(features)}"
+            return (
+                f": no target has {' and '.join(wanted)} together; `lumen backends list` shows what each has"
+            )
+    names = [target.name for backend in backends for target in backend.targets]
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    examples = [backend.example for backend in backends if backend.systems]
+    described = (
+        f"; or a machine, a system and what it has, as in {examples[0]}" if examples and not run else ""
+    )
+    return f"{meant}; known: {', '.join(names) or 'none'}{described}"
 
 
 def load_formats(registry: Registry, names: set[str]) -> Formats:

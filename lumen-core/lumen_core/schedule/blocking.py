@@ -10,6 +10,7 @@ stays in the nearest cache while the other comes by from the next:
                     the tile adds its sums to the output
 
 A panel is always summed over whole rows: it may as well come from the second cache.
+Where unpacking codes costs what multiplying them does, several panels share unpacked ones (shared_tile.py).
 Weights that are stored as other floats stay and are unpacked once for all that comes by.
 The choice is arithmetic on numbers of the target (Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication", 2008; Low et al., "Analytical modeling is enough for high-performance BLIS", 2016).
@@ -25,6 +26,9 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.target import Target
 
 STEP = 64  # a part of the rows has a multiple of so many elements
+SHARED = 512  # elements of a row that are unpacked together, where sums need not stop at the end of a block
+PANELS = 16  # that share them, at most
+GROUPS = 8  # row groups that meet what the panels have for these elements while it is near
 
 
 @dataclass(frozen=True)
@@ -39,17 +43,21 @@ class Part:
 class Blocking:
     """The cut of a product of many columns.
 
-    groups  row groups of a tile; what they leave is done one by one
-    sums    vectors of sums of the widest tile: its row groups times its columns
-    part    where a tile's weights stay near: elements of a row that are summed before the sums go to the
-            output; 0 where a panel stays, whose rows are summed whole
+    groups    row groups of a tile; what they leave is done one by one
+    sums      vectors of sums of the widest tile: its row groups times its columns
+    part      where a tile's weights stay near: elements of a row that are summed before the sums go to the
+              output; 0 where a panel stays, whose rows are summed whole
     unpacked  bytes of a part of a tile's weights as products take them; 0 where they are read as they lie
+    shared    of codes: elements of a row that are unpacked together, for `panels` panels at most, whose own
+              elements fit the nearest cache; 0 where each panel unpacks them
     """
 
     groups: int
     sums: int
     part: int = 0
     unpacked: int = 0
+    shared: int = 0
+    panels: int = 0
 
 
 def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: Target) -> Blocking:
@@ -61,7 +69,11 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
     part of a row is what fits there.
     """
     if layout.form.kind == "integer":
-        return Blocking(1, activation.columns)
+        if target.spare_units:
+            return Blocking(1, activation.columns)
+        shared = max(layout.form.block, SHARED if activation.group <= 32 else 0)
+        near = target.cache_bytes[0] * 3 // 4 // activation.panel_bytes(shared)
+        return Blocking(1, activation.columns, shared=shared, panels=max(2, min(near, PANELS)))
     groups, columns = min(
         _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], target)
     )

@@ -25,6 +25,7 @@ from lumen_core.schedule.weights import (
 from lumen_core.target import Target
 
 UNROLL = 4  # operands of a row group in a loop iteration
+_FOURS = "<8 x bfloat>"  # of two rows, or of two columns
 
 
 class FloatOperands:
@@ -117,6 +118,10 @@ class FloatTile:
         self.operands = FloatOperands(builder, layout)
         self.bytes = self.operands.bytes if unpacked is None else self.operands.type.bytes
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
+        # One instruction may multiply two rows by two columns, two operands of each, to the bits of two
+        # products of pairs. In place of every second column the sums have the other half of the rows.
+        squares = target.find("dot4_bf16", (f"<{layout.rows} x float>",) * 2 + (_FOURS,) * 2)
+        self.squares = squares is not None and layout.run == 2 and columns % 4 == 0
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums, by row group: of every column from `column` on, a vector of rows."""
@@ -166,24 +171,64 @@ class FloatTile:
             for lines in asked:
                 fetch_ahead(b, b.offset(lines, b.mul(main.index, bytes)), UNROLL * bytes, 0)
             sums = list(main.values)
-            for number in range(UNROLL):
+            for number in range(0, UNROLL, 2 if self.squares else 1):
                 own = slice(number % chains * tile, (number % chains + 1) * tile)
-                sums[own] = self.step(weights, panel, b.add(main.index, number), sums[own])
+                index = b.add(main.index, number)
+                if self.squares:
+                    sums = self.step_of_squares(weights, panel, index, 2, sums)
+                else:
+                    sums[own] = self.step(weights, panel, index, sums[own])
             main.next(*sums)
         with b.loop(whole, count, 1, main.results) as rest:
-            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:tile])), *rest.values[tile:])
+            sums = list(rest.values)
+            if self.squares:
+                sums = self.step_of_squares(weights, panel, rest.index, 1, sums)
+            else:
+                sums[:tile] = self.step(weights, panel, rest.index, sums[:tile])
+            rest.next(*sums)
         sums = list(rest.results)
+        if self.squares:
+            halves = ((sums[n // 2 * 2], sums[n // 2 * 2 + 1], n % 2) for n in range(tile))
+            return [
+                b.shuffle(low, high, range(first, 2 * self.layout.rows, 2)) for low, high, first in halves
+            ]
         return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if chains > 1 else sums
+
+    def step_of_squares(
+        self, weights: Sequence[Value], panel: Value, index: Value, count: int, sums: list[Value]
+    ) -> list[Value]:
+        """Add the products of `count` operands, one or two, from `index` on."""
+        b, type = self.builder, self.operands.type
+        steps = [b.add(index, number) for number in range(count)]
+
+        def side_by_side(vectors: list[Value]) -> list[Value]:
+            """Both operands of the first two lanes, and of the last two."""
+            first, second = [*vectors, b.constant(type, 0)][:2]
+            return [b.shuffle(first, second, mask) for mask in ((0, 4, 1, 5), (2, 6, 3, 7))]
+
+        rows = [side_by_side([self.operand(group, step) for step in steps]) for group in weights]
+        panels = [b.offset(panel, b.mul(step, self.activation.block_bytes)) for step in steps]
+        found = list(sums)
+        for four in range(0, self.columns, 4):
+            columns = side_by_side([b.load(type, where, 4 * four, align=4) for where in panels])
+            for pair, other in enumerate(columns):
+                for group, halves in enumerate(rows):
+                    for part, half in enumerate(halves):
+                        own = group * self.columns + four + 2 * pair + part
+                        found[own] = b.instruction("dot4_bf16", (found[own], half, other), self.vector)
+        return found
+
+    def operand(self, group: Value, index: Value) -> Value:
+        """Operand `index` of a row group."""
+        where = self.builder.offset(group, self.builder.mul(index, self.bytes))
+        if self.unpacked is None:
+            return self.operands.load(where)
+        return self.builder.load(self.operands.type, where, 0, align=4)
 
     def step(self, weights: Sequence[Value], panel: Value, index: Value, sums: list[Value]) -> list[Value]:
         """Add the products of operand `index` of the weights."""
         b, type = self.builder, self.operands.type
-        place = b.mul(index, self.bytes)
-        bases = [b.offset(group, place) for group in weights]
-        if self.unpacked is None:
-            vectors = [self.operands.load(base) for base in bases]
-        else:
-            vectors = [b.load(type, base, 0, align=4) for base in bases]
+        vectors = [self.operand(group, index) for group in weights]
         by = Spread(
             b, self.target, type, b.offset(panel, b.mul(index, self.activation.block_bytes)), 0, self.columns
         )

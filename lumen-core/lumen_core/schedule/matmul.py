@@ -12,20 +12,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeAlias
 
 from lumen_core.ir.kernel import I64, PTR, Kernel, Type, Value
-from lumen_core.ir.kernel_builder import Builder
+from lumen_core.ir.kernel_builder import Builder, Loop
 from lumen_core.quant.floats import KERNEL_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.blocking import Part, choose_blocking
+from lumen_core.schedule.blocking import GROUPS, Part, choose_blocking
 from lumen_core.schedule.float_tile import FloatOperands, FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
+from lumen_core.schedule.shared_tile import Range, SharedTile
 from lumen_core.schedule.weights import AHEAD, emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
 
-Range: TypeAlias = tuple[Value, Value]  # from the first to before the last
 # Up to so many panels read weights that are floats as they lie. Measured, of bf16: for 4 panels parts of the
 # rows, of several row groups at once, are 1.02 to 1.15 times as fast.
 FEW_PANELS = 2
@@ -110,6 +109,11 @@ class _Matmul:
         room = b.i64(self.target.cache_bytes[1] // 2)
         if self.cut.part:
             self.past_weights((first, last), panels, room)
+        elif self.cut.panels:
+            whole = b.div(tokens, columns)
+            whole = b.select(b.compare("ge", whole, 2), whole, b.i64(0))
+            self.past_unpacked((first, last), (panels[0], whole))
+            self.past_panels((first, last), (whole, panels[1]), room)
         else:
             self.past_panels((first, last), panels, room)
         return self.kernel
@@ -137,6 +141,32 @@ class _Matmul:
         shared = b.maximum(b.minimum(b.div(room, self.group_bytes), SHARED_GROUPS), 1)
         with self.shares(groups, shared) as share, b.loop(*panels) as panel:
             self.row_groups(share, (panel.index, b.add(panel.index, 1)))
+
+    def past_unpacked(self, groups: Range, panels: Range) -> None:
+        """Unpack some blocks of the weights at a time, for as many whole panels as share them."""
+        b, cut, columns = self.b, self.cut, self.tile.columns
+        weights, activations, output, stride, length, *_ = self.kernel.parameters
+        shared = SharedTile(b, self.layout, self.activation, self.target, cut)
+        whole = (b.i64(0), b.div(length, self.form.block))
+        with self.shares(panels, b.i64(cut.panels)) as share, self.shares(groups, b.i64(GROUPS)) as own:
+
+            def waiting(group: Loop, panel: Loop) -> Value:
+                return shared.waiting(b.sub(group.index, own[0]), b.sub(panel.index, share[0]))
+
+            with b.loop(*own) as group, b.loop(*share) as panel:
+                shared.begin(waiting(group, panel))
+            with self.shares(whole, b.i64(shared.blocks)) as blocks, b.loop(*own) as group:
+                base = b.offset(weights, b.mul(group.index, self.group_bytes))
+                shared.unpack(base, blocks)
+                with b.loop(*share) as panel:
+                    codes = b.offset(activations, b.mul(panel.index, self.panel_bytes))
+                    shared.add(base, codes, blocks, waiting(group, panel))
+            with b.loop(*own) as group, b.loop(*share) as panel:
+                base = b.offset(weights, b.mul(group.index, self.group_bytes))
+                place = b.offset(output, b.mul(b.mul(panel.index, columns), stride))
+                place = b.offset(place, b.mul(group.index, self.row_bytes))
+                for number, sum in enumerate(self.of_rows(shared.finished(waiting(group, panel)), [base])):
+                    self.store(sum, b.offset(place, b.mul(stride, number)))
 
     def past_weights(self, groups: Range, panels: Range, room: Value) -> None:
         """Take the panels past each tile's weights, so many that a part of them stays in `room` for the next.
@@ -244,9 +274,12 @@ class _Matmul:
     def sums(
         self, tile: IntegerTile | FloatTile, weights: list[Value], panel: Value, column: Value
     ) -> list[Value]:
-        """The sums of a tile, with what multiplies whole rows."""
+        """The sums of a tile."""
+        return self.of_rows(tile.sums(weights, panel, column, self.kernel.parameters[4]), weights)
+
+    def of_rows(self, sums: list[Value], weights: list[Value]) -> list[Value]:
+        """Sums times what multiplies whole rows."""
         b, form, layout, length = self.b, self.form, self.layout, self.kernel.parameters[4]
-        sums = tile.sums(weights, panel, column, length)
         unit = KERNEL_UNITS.get(form.element, 1.0)
         if form.row is not None:
             where = emit_blocks_bytes(b, layout, b.div(length, form.block))
