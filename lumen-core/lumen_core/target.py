@@ -62,6 +62,7 @@ class Target:
     spare_units     vector units that do not multiply take apart what others multiply
     cheap_loads     a load takes no more of what a core takes in than a product, which copying a register is
     fast_conversion  vectors of integers become floats as fast as they are multiplied
+    tuning          what LLVM knows as a feature, but is about speed alone: no host must have it
     attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
     facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
@@ -88,6 +89,7 @@ class Target:
     multiplies: int = 2
     loads: int = 2
     latency: int = 4
+    tuning: tuple[str, ...] = ()
     attributes: str = ""
     facts: tuple[str, ...] = ()
 
@@ -103,7 +105,7 @@ class Target:
 
     @property
     def feature_string(self) -> str:
-        return ",".join(f"+{name}" for name in self.features)
+        return ",".join(f"+{name}" for name in (*self.features, *self.tuning))
 
     def find(self, op: str, types: tuple[str, ...] | None = None) -> Instruction | None:
         """Return the preferred row for `op` (with exactly these types, when given)."""
