@@ -24,45 +24,53 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from kit.forms import form
-from kit.loops import hot_loop, loop_spans, matmul_assembly
+from kit.loops import hot_loop, inner_loops, loop_spans, matmul_assembly
 
 from lumen_backend_arm.backend import BACKEND
+from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import choose_blocking, tile_columns
 from lumen_core.target import Target
 
 # Which targets are shown on which cores; LLVM has one model for all of Apple's, that of an older core.
 CORES = {
-    "arm-dotprod": ("neoverse-v2", "neoverse-n1", "apple-m1"),
+    "arm-v8.4": ("neoverse-v2", "apple-m1"),
+    "arm-dotprod": ("neoverse-n1",),
     "arm-i8mm": ("apple-m2",),
     "arm-sve2-128": ("neoverse-v2",),
 }
 FLAGS = {"sdot": "armv8.2-a+dotprod+fp16", "smmla": "armv8.2-a+dotprod+fp16+i8mm+bf16"}
 FORMATS = ("q4_0", "q8_0", "q4_k", "q5_k", "q6_k", "iq4_xs")
-PRODUCTS = {"sdot": 16, "smmla": 32}
-BYTES = ("sdot", "smmla", "and", "ushr", "sri", "tbl")  # what else is counted has lanes of 4 bytes
+PRODUCTS = {"sdot": 16, "smmla": 32, "bfmmla": 16}
+BYTES = ("sdot", "smmla", "and", "ushr", "sri", "tbl", "mov")  # what else is counted has lanes of 4 bytes
 OPERANDS = {
     "tbl": "{v16.16b}, v17.16b", "ushr": "v16.16b, #4", "sri": "v16.16b, #2", "shl": "v16.4s, #6",
-    "scvtf": "v16.4s", "fcvtl": "v16.4h", "ushll": "v16.4h, #0",
+    "ldr": "[x0, #64]", "mov": "v16.16b", "scvtf": "v16.4s", "fcvtl": "v16.4h",
+    "bfmmla": "v16.8h, v17.8h", "ushll": "v16.4h, #0",
 }  # fmt: skip
 CLOCK = 3.0  # GHz, for bytes a second
 ROUNDS = 200
 INTRODUCTION = """
-The models of cores are LLVM's: that of N1 takes in three operations a cycle, V2's six, and both count a pair
-of loads as three and most loads of N1 as two; that of Apple's cores is of an older one, with three vector
-units for four.
+The models of cores are LLVM's: that of N1 takes in three operations a cycle and counts most loads as two,
+V2's takes in six; that of Apple's cores is of an older one, with three vector units for four. V2 stands
+below `arm-v8.4` as well, to compare: it runs `arm-sve2-128`.
 
-GEMM: products of bytes a cycle in the wide tile, and their share of what the model can do with nothing but
-that instruction. GEMV: GB of weights a second at 3 GHz. Data is in a near cache.
+GEMM: products of bytes a cycle in the wide tile, of a whole block with its minimums and of reading and
+writing sums, with a panel's share of unpacking (as many panels as share it at most), and how much that is
+of what the model can do with nothing but that instruction. GEMV: GB of weights a second at 3 GHz. Data is
+in a near cache.
 
-Bound: what the core's units can do at most with the vector instructions that no tile is spared, counted
-from the format (`needed` in the program). Of many columns these are the dot products; for each sum of 32
-products (16 in q6_k) either two multiply-adds, one by each side's scale (where both have a scale for every
-32 numbers), or one integer multiply-add by the sub-scale; a conversion and two multiplications for each
-block of 256; and for minimums a sixteenth or so of the dot products, a shift, a conversion and a
-multiply-add. One column also has its codes taken apart and its scales converted. Loads, addresses, and what
-registers cannot hold are not in it. So on equal units `sdot` with scales for every 32 numbers on both sides
-cannot pass 8 / (8 + 2) = 80 %, and `smmla`, which does twice as much, 4 / (4 + 2) = 67 %.
+Bound: what the core can do at most with what no tile of a vector of rows is spared, counted from the format
+(`needed` in the program), every instruction waiting for none. Of many columns these are the dot products;
+for each sum of 32 products (16 in q6_k) either two multiply-adds, one by each side's scale (where both have
+a scale for every 32 numbers), or one integer multiply-add by the sub-scale; a conversion and two
+multiplications for each block of 256; for minimums a sixteenth or so of the dot products, a shift, a
+subtraction and a multiply-add; and the codes of the column, and what a sum or a multiply-add overwrites,
+from memory or from a register. (Registers hold 16 sums and the 8 operands of 32 elements, so a tile has the
+rows of one vector.) One column also has its codes taken apart and its scales converted; its loads are not
+in the bound. Addresses are in none. So on equal units `sdot` with scales for every 32 numbers on both sides
+cannot pass 8 / (8 + 2) = 80 %, and `smmla`, which does twice as much, 4 / (4 + 2) = 67 %: 75 % is beyond
+`smmla` in every format but one, and on N1 beyond `sdot` too, because it takes in too little.
 
 llama.cpp: the fastest of its repacked kernels for the format, only the loop with the dot products (what it
 does once a block is left out; ours is counted).""".strip()
@@ -87,13 +95,20 @@ class Analyser:
         return int(match[1]) / ROUNDS
 
     def least(self, counts: Mapping[str, int], core: str) -> float:
-        """Cycles that a core needs for so many vector instructions, evenly mixed, that wait for nothing."""
+        """Cycles that a core needs for so many vector instructions, evenly mixed, that wait for nothing.
+
+        What is overwritten comes from memory or from a register, whichever takes fewer.
+        """
+        if made := counts.get("overwritten"):
+            rest = Counter({name: count for name, count in counts.items() if name != "overwritten"})
+            return min(self.least(rest + Counter({name: made}), core) for name in ("ldr", "mov"))
         mix = sorted(((n + 0.5) / count, name) for name, count in counts.items() for n in range(count))
         loop = []
         for n, (_, name) in enumerate(mix * 8):
             kind = "16b" if name in BYTES else "4s"
             operands = OPERANDS.get(name, f"v16.{kind}, v17.{kind}")
-            loop.append(f"\t{name} v{n % 16}.{'4s' if name in PRODUCTS else kind}, {operands}")
+            register = f"q{n % 16}" if name == "ldr" else f"v{n % 16}.{'4s' if name in PRODUCTS else kind}"
+            loop.append(f"\t{name} {register}, {operands}")
         return self.cycles(loop, core) / 8
 
     def peak(self, dot: str, core: str) -> float:
@@ -112,11 +127,11 @@ def dots(loop: Sequence[str]) -> int:
     return 16 * (names.count("sdot") + names.count("udot")) + 32 * names.count("smmla")
 
 
-def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
-    """Vector instructions that four rows of a block and a column need, whatever the tile.
+def needed(normal: NormalForm, target: Target, alone: bool) -> Counter[str]:
+    """Vector instructions that four rows of a block and a column need.
 
-    Loads, addresses, zeros and the joining of lanes are left out. Of many columns none needs what all
-    share: codes are taken apart and scales converted for a column that is `alone`.
+    Addresses and the joining of lanes are left out, and of one column loads and zeros. Of many columns none
+    needs what all share: codes are taken apart and scales converted for a column that is `alone`.
     """
     dot, depth, offset = dot_of(target), 4 if alone else target.depth, normal.offset
     totals, operands = normal.block // min(normal.sub, 32), normal.block // 4
@@ -126,7 +141,13 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
     else:
         counts.update({"fmla": 2 * totals})
     if offset is not None:  # minimums meet sums of two digits
-        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "scvtf": 1, "fmla": 1})
+        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "fsub": 1, "fmla": 1})
+    if not alone:  # codes, scales, and what a sum or a multiply-add overwrites
+        counts.update({"ldr": normal.block // 16, "overwritten": totals + (offset is not None)})
+        if normal.activation == "i8g256":
+            counts.update({"ldr": 1})  # the sum of the blocks before; a fourth of a scale is left out
+        else:
+            counts.update({"overwritten": totals})
     if alone:
         planes = [width for width in (8, 4, 2, 1) if normal.bits & width]
         counts.update({"tbl": operands} if normal.table is not None else {})
@@ -139,30 +160,41 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> dict[str, float]:
 def ours(
     normal: NormalForm, target: Target, columns: int, core: str, analyser: Analyser
 ) -> tuple[float, int]:
-    """Cycles and byte products of the work of one block of the rows that a turn of the loop takes."""
+    """Cycles and byte products of the work of some blocks of the rows that a turn of the loop takes.
+
+    One column: of one block. Many: of what is unpacked together, with a panel's share of unpacking it.
+    """
     assembly = matmul_assembly(normal, target, columns)
     hot = hot_loop(assembly)
-    turns = max(1, normal.block // 32)
-    cycles = turns * analyser.cycles(hot, core)
-    if turns > 1:
-        cycles += analyser.cycles(around(assembly, hot), core)
+    layout = WeightLayout(normal, target.lanes, target.depth)
+    cut = choose_blocking(layout, ActivationLayout(normal.activation, columns, target.depth), target)
+    turns = (cut.shared if columns > 1 else normal.block) // 32
+    cycles = analyser.cycles(in_order(assembly, hot, turns), core)
+    if columns > 1:
+        cycles += turns * analyser.cycles(unpacking(assembly, hot), core) / cut.panels
     return cycles, turns * dots(hot)
 
 
-def around(assembly: str, hot: list[str]) -> list[str]:
-    """What the loop over blocks holds beside its hottest loop."""
+def in_order(assembly: str, hot: list[str], turns: int) -> list[str]:
+    """So many turns of the hottest loop, between what the loop around it holds beside it."""
+    if turns == 1:
+        return hot
     lines, spans = assembly.splitlines(), loop_spans(assembly)
 
-    def code(numbers: Iterable[int]) -> list[str]:
-        return [lines[n] for n in numbers if re.match(r"^\s+[a-z]", lines[n])]
+    def code(first: int, last: int) -> list[str]:
+        return [line for line in lines[first:last] if re.match(r"^\s+[a-z]", line)]
 
-    def span(pair: tuple[int, int]) -> range:
-        return range(pair[0], pair[1] + 1)
-
-    own = next(pair for pair in spans if code(span(pair)) == hot)
+    own = next(pair for pair in spans if code(pair[0], pair[1] + 1) == hot)
     outer = [pair for pair in spans if pair[0] <= own[0] and own[1] <= pair[1] and pair != own]
-    parent = min(outer, key=lambda pair: pair[1] - pair[0])
-    return code(n for n in span(parent) if n not in span(own))
+    first, last = min(outer, key=lambda pair: pair[1] - pair[0])
+    return code(first, own[0]) + turns * hot + code(own[1] + 1, last + 1)
+
+
+def unpacking(assembly: str, hot: list[str]) -> list[str]:
+    """The loop before the hottest that asks for weights and writes what it unpacks."""
+    loops = inner_loops(assembly)
+    before = loops[: loops.index(hot)]
+    return next(loop for loop in reversed(before) if not dots(loop) and any("prfm" in line for line in loop))
 
 
 @cache
@@ -250,7 +282,19 @@ def page(analyser: Analyser, checkout: str | None) -> str:
         rows = [row(n, target, c, analyser, checkout) for n in FORMATS for c in CORES[target.name]]
         head = f"| format | core | {' | '.join(names)} |"
         parts.append("\n".join([head, "| --- " * (len(names) + 2) + "|", *rows]))
+    squares = [(target, core) for target in BACKEND.targets for core in CORES.get(target.name, ())]
+    rows = [bf16_row(*pair, analyser) for pair in squares if pair[0].depth == 8]
+    parts.append("## bf16: wide tiles by `bfmmla`")
+    parts.append("\n".join(["| target | core | GEMM | of the peak |", "| --- " * 4 + "|", *rows]))
     return "\n\n".join(parts) + "\n"
+
+
+def bf16_row(target: Target, core: str, analyser: Analyser) -> str:
+    """The wide tile of bf16 weights: `bfmmla` multiplies two rows by two columns, four elements of each."""
+    hot = hot_loop(matmul_assembly(form("bf16"), target, tile_columns(target)))
+    wide = 16 * sum("bfmmla" in line for line in hot) / analyser.cycles(hot, core)
+    peak = 16 / analyser.least({"bfmmla": 2}, core) * 2
+    return f"| {target.name} | {core} | {wide:.1f} | {100 * wide / peak:.0f} % |"
 
 
 def version(tool: str) -> str:

@@ -28,25 +28,25 @@ CONTEXT = 4096
 REPETITIONS = 5
 # At its end every process says how much memory it had at most (the system's own figure for a child counts
 # what its parent had when it was started).
-LAST = """
-with open("/proc/self/status") as status:
-    print(*(line.split()[1] for line in status if line.startswith("VmHWM")), file=sys.stderr)
+BEFORE = """
+import atexit, sys
+@atexit.register
+def say():
+    with open("/proc/self/status") as status:
+        print(*(line.split()[1] for line in status if line.startswith("VmHWM")), file=sys.stderr)
 """
 LUMEN = (
-    """
-import sys
-from lumen_core.cli.main import main
-try:
-    main()
-except SystemExit as end:
-    assert not end.code
+    BEFORE
+    + """
+from lumen_core.cli.main import program
+program()
 """
-    + LAST
 )
 # Load, tokenize, one step, the likeliest token: what `lumen run -n 1 --temp 0` does.
 LLAMA_CPP = (
-    f"""
-import ctypes, sys
+    BEFORE
+    + f"""
+import ctypes
 import llama_cpp as l
 silence = l.llama_log_callback(lambda *_: None)
 l.llama_log_set(silence, ctypes.c_void_p(0))
@@ -66,7 +66,6 @@ piece = ctypes.create_string_buffer(256)
 size = l.llama_token_to_piece(vocabulary, best, piece, 256, 0, True)
 sys.stdout.buffer.write(piece.raw[:size])
 """
-    + LAST
 )
 
 

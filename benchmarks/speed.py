@@ -2,13 +2,16 @@
 
     python benchmarks/speed.py                        # everything: takes hours, best on an idle machine
     python benchmarks/speed.py --shapes qwen2.5-0.5b --formats q4_0,q8_0 --threads 2 --parts speed
+    python benchmarks/speed.py --since 2026-11-27T08:00   # go on with what was begun at that time (UTC)
     python benchmarks/speed.py --parts ""             # only write the page again
 
 Every piece (a part, a shape, a format, a number of threads) is kept in a file of results (--results) as soon
-as it is there, so that the whole can be run in pieces: a later run of a piece replaces the earlier one.
+as it is there, so that the whole can be run in pieces: a later run of a piece replaces the earlier one,
+unless it is newer than --since.
 
     speed     pp512 and tg128 beside llama.cpp, all engines in turn in one process
     long      pp4096, generation behind 16384 tokens, eight sequences at once, prompt look-up
+    steps     how long a step takes that generates a token for each of 1 .. 40 sequences
     start     whole processes until the first token, and compiling
     gemm      f32 matrix products beside numpy
     openvino  OpenVINO GenAI on the same shapes, in a Python that has it (--openvino-python)
@@ -48,7 +51,7 @@ SHAPES = ("qwen2.5-0.5b", "qwen3-1.7b", "exaone-3.5-2.4b")
 FORMATS = ("q4_0", "q8_0", "q4_k_m", "q5_k_m", "q6_k", "iq4_xs", "iq3_s", "mxfp4", "bf16")
 LONG_FORMATS = ("q4_0", "q4_k_m")  # of the parts that take long and depend little on the format
 START_FORMATS = ("q4_0", "q8_0", "q4_k_m")
-PARTS = ("speed", "long", "start", "gemm", "openvino")
+PARTS = ("speed", "long", "steps", "start", "gemm", "openvino")
 SPEED = [Test(prompt=512), Test(generated=128)]
 LONG = [
     [Test(prompt=512), Test(prompt=4096)],
@@ -56,10 +59,11 @@ LONG = [
     [Test(generated=64), Test(generated=64, sequences=8)],
     [Test(generated=128), Test(generated=128, lookup=True)],
 ]
-
+STEPS = [Test(generated=16, sequences=count) for count in page.SEQUENCES]
 GEMM_SIZES = (1024, 2048, 4096)
 
 Record = dict[str, Any]
+Piece = tuple[str, Callable[[], Record]]
 
 
 def main() -> None:
@@ -74,11 +78,12 @@ def main() -> None:
     parser.add_argument("--vocab", help="a model file whose vocabulary the models get: what a start reads")
     parser.add_argument("--openvino-python", default=sys.executable, help="see openvino_speed.py")
     parser.add_argument("--openvino-models", type=Path, default=Path(tempfile.gettempdir()) / "openvino")
+    parser.add_argument("--since", type=datetime.datetime.fromisoformat, help="keep what is newer")
     parser.add_argument("--results", type=Path, default=HERE / "results.json")
     parser.add_argument("--page", type=Path, default=HERE.parent / "docs" / "speed.md")
     chosen = parser.parse_args()
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed program has its byte code
-    results = Results(chosen.results)
+    results = Results(chosen.results, chosen.since)
     parts, shapes, formats = (
         [item for item in text.split(",") if item] for text in (chosen.parts, chosen.shapes, chosen.formats)
     )
@@ -91,41 +96,48 @@ def main() -> None:
                 # numpy's library chooses its kernels when it is loaded, and variables may choose for it.
                 own = {key: value for key, value in os.environ.items() if not key.startswith("OPENBLAS_")}
                 command = ["gemm.py", str(size), str(count), str(chosen.repetitions)]
-                results.keep(f"gemm|{size}|{count}", child(sys.executable, command, own))
+                if (key := f"gemm|{size}|{count}") not in results:
+                    results.keep(key, child(sys.executable, command, own))
     for name in shapes:
         if "openvino" in parts:
             for count in threads:
-                for kind, record in openvino(name, count, chosen).items():
-                    results.keep(f"openvino|{name}|{kind}|{count}", record)
+                if f"openvino|{name}|int8|{count}" not in results:  # all precisions come at once
+                    for kind, record in openvino(name, count, chosen).items():
+                        results.keep(f"openvino|{name}|{kind}|{count}", record)
         for format in formats:
-            wanted = [part for part in parts if wants(part, format)]
-            if wanted:
+            if wanted := [key for key in keys(parts, name, format, threads) if key not in results]:
                 with model_file(name, format, chosen.vocab) as path:
-                    run(wanted, name, format, path, threads, chosen.repetitions, results.keep)
+                    for key in wanted:
+                        results.keep(key, measured(key, path, chosen.repetitions))
     chosen.page.write_text(page.page(results.records), encoding="utf-8")
 
 
-def wants(part: str, format: str) -> bool:
-    """Tell whether a part is measured for a format."""
-    limited = {"speed": FORMATS, "long": LONG_FORMATS, "start": START_FORMATS}
-    return format in limited.get(part, ())
+def keys(parts: list[str], name: str, format: str, threads: list[int]) -> Iterator[str]:
+    """Yield the pieces that one model file is measured for."""
+    limited = {"speed": FORMATS, "long": LONG_FORMATS, "steps": LONG_FORMATS, "start": START_FORMATS}
+    for part in (part for part in parts if format in limited.get(part, ())):
+        if part == "start":
+            yield f"start|{name}|{format}"
+            continue
+        for count in threads:
+            for last in (tests[-1].name for tests in LONG) if part == "long" else ("",):
+                yield f"{part}|{name}|{format}|{count}" + (f"|{last}" if last else "")
 
 
-def run(parts: list[str], name: str, format: str, path: Path, threads: list[int], repetitions: int,
-        keep: Callable[[str, Record], None]) -> None:  # fmt: skip
-    """Measure parts of one model file and keep what comes out."""
-    for count in threads:
-        if "speed" in parts:
-            keep(f"speed|{name}|{format}|{count}", measured(path, count, SPEED, repetitions, against=True))
-        if "long" in parts:
-            for tests in LONG:
-                key = f"long|{name}|{format}|{count}|{tests[-1].name}"
-                keep(key, measured(path, count, tests, min(repetitions, 3)))
-    if "start" in parts:
-        keep(f"start|{name}|{format}", processes.starts(path))
+def measured(key: str, path: Path, repetitions: int) -> Record:
+    """Measure a piece."""
+    part, _, _, *rest = key.split("|")
+    if part == "start":
+        return processes.starts(path)
+    if part == "speed":
+        return run(path, int(rest[0]), SPEED, repetitions, against=True)
+    if part == "steps":
+        return run(path, int(rest[0]), STEPS, min(repetitions, 3))
+    tests = next(tests for tests in LONG if tests[-1].name == rest[1])
+    return run(path, int(rest[0]), tests, min(repetitions, 3))
 
 
-def measured(path: Path, threads: int, tests: list[Test], repetitions: int, against: bool = False) -> Record:
+def run(path: Path, threads: int, tests: list[Test], repetitions: int, against: bool = False) -> Record:
     """Run tests of one file in one process; with llama.cpp in turn if wanted."""
     context = max(test.context for test in tests)
     many = max(test.sequences for test in tests)
@@ -166,11 +178,17 @@ def model_file(name: str, format: str, vocabulary: str | None) -> Iterator[Path]
 
 
 class Results:
-    """What has been measured so far, on disk after every piece."""
+    """What has been measured so far, on disk after every piece; what is newer than `since` is in it."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, since: datetime.datetime | None):
         self.path = path
+        self.since = since.replace(tzinfo=since.tzinfo or datetime.UTC) if since else None
         self.records: dict[str, Record] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+
+    def __contains__(self, key: str) -> bool:
+        if self.since is None or key not in self.records:
+            return False
+        return datetime.datetime.fromisoformat(self.records[key]["date"]) >= self.since
 
     def keep(self, key: str, record: Record) -> None:
         self.records[key] = record | {

@@ -8,10 +8,11 @@ import sys
 # sysctl's names below hw.optional.arm, as LLVM spells the features
 _APPLE = {
     "FEAT_DotProd": "dotprod", "FEAT_LSE": "lse", "FEAT_I8MM": "i8mm", "FEAT_BF16": "bf16",
+    "FEAT_FlagM": "flagm",
 }  # fmt: skip
 _HARDWARE, _HARDWARE_2 = 16, 26  # getauxval's AT_HWCAP and AT_HWCAP2
 # Their bits in Linux's arch/arm64 interface.
-_BITS = {1: "neon", 8: "lse", 20: "dotprod", 22: "sve"}
+_BITS = {1: "neon", 8: "lse", 20: "dotprod", 22: "sve", 27: "flagm"}
 _BITS_2 = {1: "sve2", 13: "i8mm", 14: "bf16"}
 _GET_VECTOR_LENGTH, _LENGTH = 51, 0xFFFF  # prctl(PR_SVE_GET_VL), the bytes in its answer
 

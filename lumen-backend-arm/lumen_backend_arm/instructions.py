@@ -27,6 +27,11 @@ fn dot2_bf16[N](acc: f32[N], a: bf16[2 * N], b: bf16[2 * N]) -> f32[N] {
     acc + reshape(sum(reshape(convert(a, f32) * convert(b, f32), N, 2)), N)
 }
 """
+DOT4_BF16 = """
+fn dot4_bf16(acc: f32[4], a: bf16[8], b: bf16[8]) -> f32[4] {
+    acc + reshape(sum(reshape(convert(a, f32), 2, 1, 4) * reshape(convert(b, f32), 1, 2, 4)), 4)
+}
+"""
 WIDEN_PAIRS = """
 fn widen_pairs[N](a: i16[2 * N]) -> i32[N] {
     reshape(sum(reshape(widen(a), N, 2)), N)
@@ -90,6 +95,8 @@ ROWS: tuple[Row, ...] = (
     _sve_dot4(32),
     _sve_dot4(64),
     _neon("dot2_bf16", "f32 f32 bf16 bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", ("bf16",), DOT2_BF16),
+    # Two rows times two columns again: what two products of pairs do one after the other, in the same bits.
+    _neon("dot4_bf16", "f32 f32 bf16 bf16", "llvm.aarch64.neon.bfmmla", ("bf16",), DOT4_BF16),
     _neon("widen_pairs", "i32 i16", "llvm.aarch64.neon.saddlp.v4i32.v8i16", ("neon",), WIDEN_PAIRS),
     # A table of 16 bytes; a place beyond it gives 0.
     _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),

@@ -17,12 +17,14 @@ MACHINES = ("aarch64", "arm64")
 # register is spent on latencies (the generic order spills a fifth of what a wide tile keeps in registers).
 TUNING = '"tune-cpu"="neoverse-v2"'
 # Not what a processor has but how it is fed: V2 and its kin take in a pair of loads of 16 bytes as three
-# operations of six a cycle, two loads as two.
+# operations of six a cycle, two loads as two. On older cores a load is two and a pair three; beside `smmla`
+# loads of Apple's cores have no slack but in pairs.
 SINGLE_LOADS = ("slow-paired-128",)
 LINUX = "aarch64-unknown-linux-gnu"
 
 _NEON = ("neon",)
 _DOTPROD = (*_NEON, "dotprod", "lse")
+_V8_4 = (*_DOTPROD, "flagm")
 _I8MM = (*_DOTPROD, "i8mm", "bf16")  # version 8.6 has both
 _SVE = (*_NEON, "lse", "sve")
 
@@ -32,11 +34,13 @@ def _target(
     features: tuple[str, ...],
     vector_bytes: int = 16,
     cache_bytes: tuple[int, ...] = (64 << 10, 1 << 20),
+    wide: bool = True,
 ) -> Target:
+    """Return a target; a `wide` core has four vector units and takes in six operations or more a cycle."""
     scale = vector_bytes // 16  # a longer vector is one of SVE
     attributes = [f"vscale_range({scale},{scale})"] if "sve" in features else []
     attributes += [TUNING] if scale == 1 else []
-    if "sve2" in features:
+    if "sve2" in features or "flagm" in features:
         listed = ",".join(f"+{name}" for name in (*features, *SINGLE_LOADS))
         attributes.append(f'"target-features"="{listed}"')
     return Target(
@@ -51,9 +55,10 @@ def _target(
         instructions=usable_rows(ROWS, features, vector_bytes),
         lane_operands=scale == 1,
         byte_shifts=True,
+        spare_units=False,
+        cheap_loads=wide,
+        multiplies=4 if "flagm" in features else 2,
         fast_conversion=False,  # `scvtf` has half the units, and takes two turns on some cores
-        # Products of 16 bits take two registers for one, and two more while they add up.
-        tile_columns=0 if "dotprod" in features or scale > 1 else 8,
         attributes=" ".join(attributes),
         facts=(f"sve-{8 * vector_bytes}",) if "sve" in features else (),  # of just this length
     )
@@ -66,7 +71,9 @@ SVE_256 = _target("arm-sve-256", _SVE, 32)
 SVE2_128 = _target("arm-sve2-128", (*_I8MM, "sve", "sve2"))
 # Apple M2 on, and what lacks SVE of the same age.
 I8MM = _target("arm-i8mm", _I8MM)
-# Apple M1, Neoverse N1, Cortex-A55 and A75 on.
-DOTPROD = _target("arm-dotprod", _DOTPROD)
+# What has dot products and nothing newer than version 8.4: Apple M1 and its kin, four vector units wide.
+V8_4 = _target("arm-v8.4", _V8_4, cache_bytes=(128 << 10, 4 << 20))
+# Neoverse N1, Cortex-A55 and A75 on.
+DOTPROD = _target("arm-dotprod", _DOTPROD, wide=False)
 # Cortex-A53, A57, A72: Raspberry Pi 3 and 4.
-NEON = _target("arm-neon", _NEON, cache_bytes=(32 << 10, 512 << 10))
+NEON = _target("arm-neon", _NEON, cache_bytes=(32 << 10, 512 << 10), wide=False)

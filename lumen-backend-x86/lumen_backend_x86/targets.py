@@ -17,6 +17,8 @@ LINUX = "x86_64-unknown-linux-gnu"
 
 _LEVEL_3 = ("avx2", "bmi", "bmi2", "f16c", "fma", "lzcnt", "movbe")
 _LEVEL_4 = (*_LEVEL_3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+# Otherwise the word dot product becomes a multiplication and an addition: a third more time on Zen 5.
+_TUNING = ("fast-dpwssd",)
 
 
 def _target(
@@ -33,6 +35,7 @@ def _target(
         broadcast_memory=wide,
         cache_bytes=cache_bytes,
         instructions=usable_rows(ROWS, features, vector_bytes),
+        tuning=_TUNING,
     )
 
 

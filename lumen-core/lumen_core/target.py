@@ -59,8 +59,10 @@ class Target:
     broadcast_memory  an arithmetic operand may be a scalar in memory, spread over the lanes
     lane_operands   an arithmetic operand may be one 32-bit lane of a register, spread over the lanes
     byte_shifts     bytes can be shifted each for itself
+    spare_units     vector units that do not multiply take apart what others multiply
+    cheap_loads     a load takes no more of what a core takes in than a product, which copying a register is
     fast_conversion  vectors of integers become floats as fast as they are multiplied
-    tile_columns    token columns of the widest matmul tile (0: as the registers allow)
+    tuning          what LLVM knows as a feature, but is about speed alone: no host must have it
     attributes      LLVM attributes of every function, e.g. how long a vector of unknown length is here
     facts           what a host must have besides `features`, in the words of its backend's `detect`
     cache_bytes     data cache sizes per core, nearest first
@@ -81,11 +83,13 @@ class Target:
     instructions: tuple[Instruction, ...] = field(repr=False)
     lane_operands: bool = False
     byte_shifts: bool = False
+    spare_units: bool = True
+    cheap_loads: bool = True
     fast_conversion: bool = True
-    tile_columns: int = 0
     multiplies: int = 2
     loads: int = 2
     latency: int = 4
+    tuning: tuple[str, ...] = ()
     attributes: str = ""
     facts: tuple[str, ...] = ()
 
@@ -101,7 +105,7 @@ class Target:
 
     @property
     def feature_string(self) -> str:
-        return ",".join(f"+{name}" for name in self.features)
+        return ",".join(f"+{name}" for name in (*self.features, *self.tuning))
 
     def find(self, op: str, types: tuple[str, ...] | None = None) -> Instruction | None:
         """Return the preferred row for `op` (with exactly these types, when given)."""
@@ -133,6 +137,18 @@ class Backend:
             return ()
         found = features | self.detect()
         return tuple(target for target in self.targets if found.issuperset((*target.features, *target.facts)))
+
+    @property
+    def features(self) -> list[str]:
+        """Every feature and fact that distinguishes targets, in order of the alphabet."""
+        return sorted({name for target in self.targets for name in (*target.features, *target.facts)})
+
+    @property
+    def example(self) -> str:
+        """How the least target but one is described."""
+        *_, more, least = (frozenset(), *(target.features for target in self.targets))
+        own = [f"+{name}" for name in more if name not in least][:1]
+        return f"{self.machines[0]}-{next(iter(self.systems), '')}{''.join(own)}"
 
     def described(self, text: str) -> Target | None:
         """Return the least target that `machine-system+feature+...` describes, for that system."""

@@ -8,6 +8,7 @@ module has decides that, so lists such as `ignore` and `modules_to_not_convert` 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import prod
 from typing import Any, TypeVar
 
 from lumen_core.errors import ModelFormatError
@@ -128,12 +129,9 @@ def fp8(config: Mapping[str, Any]) -> Choose:
 
 def _blocks(scale: FileTensor, weight: FileTensor, sizes: list[int] | None) -> str:
     """R and G of a scale, by its shape: one, one for each row, or one for each block."""
-    count = 1
-    for size in scale.shape:
-        count *= size
-    if count == 1:
+    if prod(scale.shape) == 1:
         return "all_all"
-    if len(scale.shape) < 2 or scale.shape[1] == 1:
+    if len(scale.shape) < 2 or list(scale.shape) == [*weight.shape[:1], 1]:
         return "1_all"
     if sizes is None:
         raise ModelFormatError(

@@ -27,6 +27,7 @@ SELECTED = {
     "dot4_s8s8": "sdot",
     "dot8_s8s8": "smmla",
     "dot2_bf16": "bfdot",
+    "dot4_bf16": "bfmmla",
     "widen_pairs": "saddlp",
     "lookup16": "tbl",
     **{f"push{width}": "sri" for width in (1, 2, 4)},
@@ -115,6 +116,7 @@ def test_hosts_get_their_best_target_first() -> None:
     assert names("neon") == ["arm-neon"]
     assert names("neon", "lse", "dotprod", "fullfp16") == ["arm-dotprod", "arm-neon"]
     assert names("neon", "lse", "dotprod", "sve", "sve2", "sve-128") == ["arm-dotprod", "arm-neon"]
+    assert names("neon", "lse", "dotprod", "flagm") == ["arm-v8.4", "arm-dotprod", "arm-neon"]
     newer = ("neon", "lse", "dotprod", "i8mm", "bf16")
     assert names(*newer) == ["arm-i8mm", "arm-dotprod", "arm-neon"]
     assert names(*newer, "sve", "sve2", "sve-128")[0] == "arm-sve2-128"
@@ -137,5 +139,18 @@ def test_a_target_is_found_by_what_a_system_has() -> None:
     assert choose_target(registry, "aarch64-linux", run=False).name == "arm-neon"
     assert choose_target(registry, "arm64-darwin+dotprod", run=False).triple.startswith("arm64-apple")
     assert choose_target(registry, "x86_64-linux+avx512vnni", run=False).name == "x86-avx512-vnni"
-    with pytest.raises(TargetError):
-        choose_target(registry, "aarch64-linux+abacus", run=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("aarch64-linux+abacus", "aarch64-linux has no feature abacus; known: bf16, dotprod, flagm, i8mm"),
+        ("aarch64-plan9+dotprod", "a system of aarch64 is linux or darwin, as in aarch64-linux+dotprod"),
+        ("aarch64-linux+sve-256+i8mm", "no target has sve-256 and i8mm together"),
+        ("arm-i8m", "did you mean arm-i8mm?"),
+        ("vax-vms", "or a machine, a system and what it has, as in aarch64-linux+"),
+    ],
+)
+def test_an_unknown_target_is_answered_with_those_that_there_are(name: str, said: str) -> None:
+    with pytest.raises(TargetError, match=re.escape(said)):
+        choose_target(Registry.load(), name, run=False)

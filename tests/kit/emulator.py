@@ -31,6 +31,7 @@ LIBRARIES = "/usr/aarch64-linux-gnu"
 PROCESSORS = {
     "arm-neon": "cortex-a53",
     "arm-i8mm": "max,sve=off",
+    "arm-v8.4": "max,sve=off",
     "arm-dotprod": "neoverse-n1",
     "arm-sve2-128": "max,sve-default-vector-length=16",
     "arm-sve-256": "max,sve-default-vector-length=32",

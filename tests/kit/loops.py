@@ -45,6 +45,13 @@ def hot_loop(assembly: str) -> list[str]:
     return max(inner_loops(assembly), key=lambda loop: (count(_DOT, loop), count(_PRODUCT, loop)))
 
 
+def widest_loops(assembly: str) -> list[list[str]]:
+    """The inner loops with as many dot products as any."""
+    loops = inner_loops(assembly)
+    most = max(count(_DOT, loop) for loop in loops)
+    return [loop for loop in loops if count(_DOT, loop) == most]
+
+
 def count(pattern: re.Pattern[str], loop: Sequence[str]) -> int:
     return sum(bool(pattern.search(line)) for line in loop)
 

@@ -12,6 +12,7 @@ import pytest
 from lumen_core.engine.gathering import gathered_checkpoint
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.floats import small_floats
 from lumen_core.weights.model_file import FileTensor
 from lumen_core.weights.safetensors import TYPES
 
@@ -92,3 +93,18 @@ def test_both_conventions_of_zero_points(case: str) -> None:
     tensor = weight({**config, "checkpoint_format": "gptq_v2"}, tensors)
     assert tensor.format.startswith("gptq_v2_")
     np.testing.assert_allclose(decoded(tensor), wanted, rtol=2**-22)
+
+
+def test_one_block_beside_another_is_not_a_scale_for_each_row() -> None:
+    """Rows no longer than a block: their scales are one column, as those of whole rows are."""
+    random = np.random.default_rng(5)
+    codes = random.integers(0, 0x7F, (96, 64)).astype(np.uint8)
+    scales = random.uniform(0.5, 2, (2, 1)).astype(np.float32)
+    parts = {"weight": (codes, "f8_e4m3"), "weight_scale_inv": (scales, "f32")}
+    tensors = {
+        f"m.{name}": FileTensor(f"m.{name}", kind, array.shape, array.reshape(-1).view(np.uint8))
+        for name, (array, kind) in parts.items()
+    }
+    made = weight({"quant_method": "fp8", "weight_block_size": [64, 64]}, tensors)
+    wanted = small_floats("e4m3")[codes] * scales.repeat(64, 0)[:96]
+    np.testing.assert_array_equal(decoded(made), wanted.astype(np.float32))

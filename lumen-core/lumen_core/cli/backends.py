@@ -35,7 +35,7 @@ def list_(json: options.Json = False) -> None:
                     "best": bool(usable) and target is usable[0],
                     "vector_bits": target.vector_bytes * 8,
                     "instructions": len(target.instructions),
-                    "features": list(target.features),
+                    "features": [*target.features, *target.facts],
                     "package": entry.distribution,
                 }
             )

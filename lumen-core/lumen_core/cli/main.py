@@ -140,7 +140,7 @@ def program() -> None:
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else int(end.code is not None)
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed before we began
         try:
             stream.flush()
         except BrokenPipeError:  # nobody reads any more

@@ -16,8 +16,9 @@ from lumen_core.errors import LumenError
 from lumen_core.ir.kernel import Kernel
 from lumen_core.quant.cache_layout import check_cache_format
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.encode_block import build_encode
-from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.rows import build_rows
 from lumen_core.target import Target
 

@@ -34,14 +34,15 @@ from lumen_core.quant.panels import pack_panels
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
-from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.schedule.blocking import tile_columns
+from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.weights import DotPlan
 from lumen_core.target import Target
 
 ROWS = 37  # no multiple of any row group
-TOKENS = (1, 3, 17)
+TOKENS = (1, 3, 35)
 _MOST_VALUES = 4096  # of one field that are all tried
 
 

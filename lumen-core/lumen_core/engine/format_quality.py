@@ -22,7 +22,8 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.memory import allocate
 from lumen_core.runtime.peaks import Peaks, measure_peaks
-from lumen_core.schedule.matmul import MatmulTile, build_matmul, tile_columns
+from lumen_core.schedule.blocking import tile_columns
+from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.target import Target
 
 _ROWS, _COLUMNS = 256, 1024  # of the weights that errors are measured on

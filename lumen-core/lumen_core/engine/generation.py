@@ -10,10 +10,11 @@ from lumen_core.engine.memory import RECENT
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sampling import Sampling
 from lumen_core.engine.sequence import Sequence
-from lumen_core.engine.session import FEW
 from lumen_core.engine.speculation import Speculation
 from lumen_core.errors import LumenError
 from lumen_core.text.stream import StreamDecoder
+
+CHECKED = 8  # tokens of a step that checks guesses, at most: more take longer, and the later ones rarely hold
 
 
 @dataclass(frozen=True)
@@ -113,13 +114,14 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
     look_back()
     found = runner.last(cached)
     proposed: list[int] = []
+    rows: list[int] = []  # of logits: after `found` and each of the proposed
     while True:
         # `found` follows what is in the cache; the same step holds more tokens as long as it finds what
         # was proposed.
         for row in range(len(proposed) + 1):
             if row > 0:
                 look_back()
-                found = runner.sample(row, len(cached.tokens) - len(proposed) - 1 + row)
+                found = runner.sample(rows[row], len(cached.tokens) - len(proposed) - 1 + row)
             if not run.take(found):
                 return
             yield found
@@ -129,14 +131,17 @@ def find_tokens(run: Run, runner: Runner, cached: Sequence) -> Iterator[int]:
             if row == len(proposed) or found != proposed[row]:
                 break
             run.accepted += 1
-        cached.rewind(len(history) - 1)
-        look_back()
-        room = min(run.limit - len(run.tokens), FEW) - 1
+        if len(cached.tokens) >= len(history):  # what was guessed in vain
+            cached.rewind(len(history) - 1)
+        if run.sampling.penalizes:
+            look_back()
+        room = min(run.limit - len(run.tokens), CHECKED) - 1
         proposed = run.speculation.propose(history, room) if run.speculation is not None and room > 0 else []
         run.proposed += len(proposed)
         if proposed:
             position = len(cached.tokens)
             runner.prefill(cached, [found, *proposed])
-            found = runner.sample(0, position)
+            rows = list(runner.rows(range(len(proposed) + 1)))  # so few that all hold
+            found = runner.sample(rows[0], position)
         else:
             found = runner.decode(cached, found)

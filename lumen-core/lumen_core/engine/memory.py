@@ -49,6 +49,7 @@ class Memory:
         self.pools = plan_pools(windows, self.cache.page_bytes, context, sequences)
         records = session.records
         self.frame = allocate(8 * (len(records.frame) + 64), "the frame").view("<i8")
+        self._frame_words = self.frame.data  # numpy is slow at single numbers
         self._layer_words = len(records.layer)
         self.layer_records = allocate(8 * self._layer_words * self.layers, "layer records").view("<i8")
         self.layer_records = self.layer_records.reshape(self.layers, self._layer_words)
@@ -70,7 +71,7 @@ class Memory:
         self.set("sampling.settings", address(self.settings))
         self.recent = self._new(4 * RECENT, "recent tokens").view("<i4")
         self.set("sampling.recent", address(self.recent))
-        self.sampled = self.buffers["sampling.token"].view("<i8")
+        self.sampled = self.buffers["sampling.token"].view("<i8").data
         self.step = StepInput(max(session.chunk, 1), self.pools, self._new, self.set)
 
     def sequence(self) -> Sequence:
@@ -83,7 +84,7 @@ class Memory:
         """Write a frame slot, if any program reads it."""
         place = self.session.records.frame.get(name)
         if place is not None:
-            self.frame[place // 8] = value
+            self._frame_words[place // 8] = value
 
     def _set_layer(self, layer: int, name: str, value: int) -> None:
         place = self.session.records.layer.get(name)

@@ -13,7 +13,6 @@ from lumen_core.engine.sequence import Sequence
 from lumen_core.engine.session import FEW, PROGRAMS, Session
 from lumen_core.runtime.memory import address
 from lumen_core.runtime.team import Team
-from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.places import token_stride
 
 
@@ -36,7 +35,6 @@ class Runner:
         self.vocabulary = head.results[0].type.shape[-1].value or 0
         self.state_stride = token_stride(self.width)
         self.logit_stride = token_stride(self.vocabulary) // 4
-        self.score_tokens = tile_columns(session.target)
         self._frame = address(memory.frame)
         self._states = address(memory.buffers["x"])
         states = memory.buffers["x"][: memory.buffers["x"].nbytes // self.state_stride * self.state_stride]
@@ -49,21 +47,18 @@ class Runner:
     def step(self, work: Many[tuple[Sequence, Many[int]]]) -> int:
         """Put the next tokens of several sequences into the cache in one pass over the weights.
 
-        Returns how many tokens these are, at most the session's chunk. Their states stay for `scores`; of at
-        most `FEW` tokens there are logits (`sample`).
+        Returns how many these are, at most the session's chunk. Their states stay for `last` and `rows`.
         """
         for sequence, ids in work:
             sequence.require(len(ids))
         count = self.memory.step.write([(len(s.tokens), ids, s.pages) for s, ids in work])
-        self.memory.set("head_x", self._states)
-        self._ran = "few" if count <= FEW else "prefill"
-        self._run(self._ran)
+        self._run("few" if count <= FEW else "prefill")
         for sequence, ids in work:
             sequence.extend(ids)
         return count
 
     def prefill(self, sequence: Sequence, ids: Many[int]) -> None:
-        """Put tokens into the cache, chunk by chunk; the last chunk's states stay for `last` and `score`."""
+        """Put tokens into the cache, chunk by chunk; the last chunk's states stay for `last` and `rows`."""
         sequence.require(len(ids))
         for start in range(0, len(ids), self.session.chunk):
             self._in_chunk = self.step([(sequence, ids[start : start + self.session.chunk])])
@@ -72,12 +67,10 @@ class Runner:
         """Sample after the last token of a prefill."""
         # A draw depends on the position of the token before it, however the tokens came into the cache.
         position = len(sequence.tokens) - 1
-        if self._ran == "few":
-            return self.sample(self._in_chunk - 1, position)
         self.memory.set("sampling.position", position)
         self.memory.set("head_x", self._states + (self._in_chunk - 1) * self.state_stride)
         self._run("last")
-        return int(self.memory.sampled[0])
+        return self.memory.sampled[0]
 
     def decode(self, sequence: Sequence, token: int) -> int:
         """Run one token and sample the next."""
@@ -88,10 +81,10 @@ class Runner:
         self.memory.set("head_x", self._states)
         self._run("decode")
         sequence.extend((token,))
-        return int(self.memory.sampled[0])
+        return self.memory.sampled[0]
 
     def sample(self, row: int, position: int) -> int:
-        """Draw from a row of logits that a step of at most `FEW` tokens left, or that `rows` gave.
+        """Draw from a row of logits that `rows` gave.
 
         position  of the token before the drawn one, in its sequence
         """
@@ -136,16 +129,13 @@ class Runner:
     def rows(self, tokens: Many[int]) -> Iterator[int]:
         """Yield where the logits after each of these tokens are, for `sample`; otherwise as `scores`.
 
-        A row holds until the next is asked for.
+        Rows hold until one is asked for behind `FEW` of them.
         """
-        if self._ran == "few":
-            yield from tokens
-            return
         for row, token in enumerate(tokens):
             if row != token:
                 self._state_rows[row] = self._state_rows[token]
-        for first in range(0, len(tokens), self.score_tokens):
-            count = min(self.score_tokens, len(tokens) - first)
+        for first in range(0, len(tokens), FEW):
+            count = min(FEW, len(tokens) - first)
             self.memory.set("head_x", self._states + first * self.state_stride)
             self.memory.set("tokens", count)
             self._run("score")

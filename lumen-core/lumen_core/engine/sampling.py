@@ -65,9 +65,14 @@ class Sampling:
         record["seed"] = secrets.randbits(64) if drawn else self.seed
         settings[0] = record
 
+    @property
+    def penalizes(self) -> bool:
+        """Whether tokens that came before count."""
+        return self.repeat_penalty != 1 and self.repeat_last != 0
+
     def recent(self, tokens: Sequence[int], limit: int) -> np.ndarray:
         """The distinct ids that the penalty applies to."""
-        if self.repeat_penalty == 1 or self.repeat_last == 0:
+        if not self.penalizes:
             return np.empty(0, np.int32)
         count = limit if self.repeat_last < 0 else min(self.repeat_last, limit)
         return np.unique(np.array(tokens[-count:], np.int32))

@@ -72,6 +72,7 @@ class Sequence:
             0  # tokens that rings have had places for since they were last right from the beginning
         )
         self._held = [0] * len(self._pools)  # pages of each table that are its own, from the front
+        self._room = 0  # tokens that the pages it holds have places for
         whole = -(-context // PAGE)
         self.pages = {pages.pool.suffix: np.zeros(whole, np.int32) for pages in self._pools}
 
@@ -113,6 +114,8 @@ class Sequence:
     def require(self, count: int) -> None:
         """Take the pages of `count` more tokens; raises ContextLengthError where they do not fit."""
         total = len(self.tokens) + count
+        if total <= self._room:
+            return
         check_length(total, self.context)
         if not self.fits(total):
             raise ContextLengthError(
@@ -126,6 +129,7 @@ class Sequence:
             for place in range(self._held[number], pages.needed(total)):
                 table[place :: pages.pool.pages] = pages.take()
             self._held[number] = max(self._held[number], pages.needed(total))
+        self._room = min(-(-total // PAGE) * PAGE, self.context)
 
     def fits(self, total: int) -> bool:
         """Tell whether there are pages for `total` tokens."""
@@ -163,3 +167,4 @@ class Sequence:
         for place in range(count, self._held[number]):
             pages.give_back(int(table[place]))
         self._held[number] = min(self._held[number], count)
+        self._room = 0  # until pages are required again

@@ -9,6 +9,7 @@ import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -28,20 +29,20 @@ from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.cache import CacheFormats
-from lumen_core.schedule.matmul import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
 from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
 from lumen_core.schedule.step import Part, Profile, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
-from lumen_core.target import Target
+from lumen_core.target import Backend, Target
 from lumen_core.weights.model_file import FileTensor, FormatIdentity, ModelFile
 from lumen_core.weights.packed_file import PackedFile
 from lumen_core.weights.packing import packing_digest
 
-FEW = 8  # tokens that the program for a handful takes at most
+FEW = 32  # tokens of a step whose weights are read front to back, and of which there are logits at once
 Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
 
@@ -73,7 +74,31 @@ def choose_target(registry: Registry, name: str | None, run: bool = True) -> Tar
     if name in everything:
         runs = ", ".join(target.name for target in usable)
         raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")
-    raise TargetError(f"unknown target {name}; known: {', '.join(everything) or 'none'}")
+    raise TargetError(f"unknown target {name}{_why_unknown(name, backends, run)}")
+
+
+def _why_unknown(name: str, backends: list[Backend], run: bool) -> str:
+    """What is wrong with a target's name, and what there is in its place."""
+    place, *wanted = name.lower().split("+")
+    machine, _, system = place.partition("-")
+    for backend in backends:
+        if not run and machine in backend.machines:
+            if system not in backend.systems:
+                return f": a system of {machine} is {' or '.join(backend.systems)}, as in {backend.example}"
+            features = backend.features
+            if unknown := [feature for feature in wanted if feature not in features]:
+                return f": {place} has no feature {', '.join(unknown)}; known: {', '.join(features)}"
+            return (
+                f": no target has {' and '.join(wanted)} together; `lumen backends list` shows what each has"
+            )
+    names = [target.name for backend in backends for target in backend.targets]
+    near = get_close_matches(name, names, n=1, cutoff=0.6)
+    meant = f" (did you mean {near[0]}?)" if near else ""
+    examples = [backend.example for backend in backends if backend.systems]
+    described = (
+        f"; or a machine, a system and what it has, as in {examples[0]}" if examples and not run else ""
+    )
+    return f"{meant}; known: {', '.join(names) or 'none'}{described}"
 
 
 def load_formats(registry: Registry, names: set[str]) -> Formats:
@@ -251,7 +276,7 @@ def plan_steps(
     """Plan every program; return the requests for their step kernels."""
 
     wide = tile_columns(target)
-    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk), "panel": (wide, wide)}
+    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk)}
 
     def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
         columns, capacity = kinds[kind]
@@ -268,14 +293,14 @@ def plan_steps(
     sample = Part((_sample_phase(vocabulary, needs, target),))
     parts = {
         "prefill": [once("embed", "many"), blocks("many")],
-        "few": [once("embed", "few"), blocks("few"), once("head", "few")],
+        "few": [once("embed", "few"), blocks("few")],
         "decode": [once("embed", "one"), blocks("one"), once("head", "one"), sample],
         "last": [once("head", "one"), sample],
-        "score": [once("head", "panel")],
+        "score": [once("head", "few")],
     }
     requests = []
     for name in PROGRAMS:
-        kernel = build_step(name, parts[name], target, records, dynamic=name in ("prefill", "score"))
+        kernel = build_step(name, parts[name], target, records, dynamic=name == "prefill")
         requests.append(Request(name, str(kernel), lambda kernel=kernel: kernel))  # type: ignore[misc]
     return requests
 

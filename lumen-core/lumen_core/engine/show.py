@@ -35,7 +35,7 @@ from lumen_core.lower import lower_function
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Needs
 from lumen_core.schedule.plan import plan

@@ -29,7 +29,7 @@ class StepInput:
         self._set = set
         self.ids = table("ids", 4 * tokens, "<i4")
         self.positions = table("positions", 4 * tokens, "<i4")
-        self.segments = table("segments", RECORD * tokens, "<i8").reshape(tokens, -1)
+        self.segments = table("segments", RECORD * tokens, "<i8")
         self.slots = {pool.suffix: table(f"slots{pool.suffix}", 4 * tokens, "<i4") for pool in pools}
         self.pages = {pool.suffix: table(f"pages{pool.suffix}", 8 * tokens, "<i8") for pool in pools}
         staged = staging_pages(pools, tokens)
@@ -38,29 +38,37 @@ class StepInput:
             for pool in pools
             if pool.window
         }
-        self._tables: list[Mapping[str, np.ndarray]] = []  # of this step's segments with pages in staging
+        # A token at a time is common; numpy is slow at single numbers.
+        self._id, self._position, self._segment = self.ids.data, self.positions.data, self.segments.data
+        self._slot = {suffix: slots.data for suffix, slots in self.slots.items()}
+        # Tables of pages whose addresses stand in `pages`, by pool and segment: they live as long as that.
+        self._tables: dict[tuple[str, int], np.ndarray] = {}
 
     def write(self, work: Many[tuple[int, Many[int], Mapping[str, np.ndarray]]]) -> int:
         """Take segments (tokens in the cache, new ids, pages of every pool); return how many tokens.
 
-        Of a windowed pool the pages are a ring; they must stay alive until the step has run.
+        Of a windowed pool the pages are a ring.
         """
         first = staged = 0
         counts = dict.fromkeys(self.returns, 0)
-        self._tables.clear()
         for number, (position, ids, pages) in enumerate(work):
             count = len(ids)
-            self.segments[number] = first, count, position
+            record = number * RECORD // 8
+            self._segment[record] = first
+            self._segment[record + 1] = count
+            self._segment[record + 2] = position
             if count > DIRECT and counts:
                 begin, end = position // PAGE + 1, -(-(position + count) // PAGE)
                 pages = self._stage(pages, begin, end, staged, counts)
                 staged += end - begin
             for suffix, table in pages.items():
-                self.pages[suffix][number] = address(table)
-            if count == 1:  # a token at a time is common, and numpy is slow at it
-                self.ids[first], self.positions[first] = ids[0], position
+                if self._tables.get((suffix, number)) is not table:
+                    self.pages[suffix][number] = address(table)
+                    self._tables[suffix, number] = table
+            if count == 1:
+                self._id[first], self._position[first] = ids[0], position
                 for suffix, table in pages.items():
-                    self.slots[suffix][first] = table[position // PAGE] * PAGE + position % PAGE
+                    self._slot[suffix][first] = table.item(position // PAGE) * PAGE + position % PAGE
             else:
                 here, where = slice(first, first + count), np.arange(position, position + count)
                 self.ids[here], self.positions[here] = ids, where
@@ -89,5 +97,4 @@ class StepInput:
             returns[here, 0] = numbers[-kept:]
             returns[here, 1] = pages[pool.suffix][end - kept : end]
             counts[pool] += kept
-        self._tables.append(found)
         return found

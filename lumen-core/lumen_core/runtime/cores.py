@@ -7,8 +7,9 @@ cores. Processors that the system counts one by one may share a core, whose arit
 
 from __future__ import annotations
 
+import ctypes
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -44,6 +45,29 @@ def kept_apart(number: int, threads: int) -> Iterator[None]:
     finally:
         with suppress(OSError):
             os.sched_setaffinity(0, allowed)
+
+
+def moved_apart(number: int, threads: int) -> frozenset[int]:
+    """Move the calling thread to processors that are not the other threads', and let it go where it will.
+
+    For the caller's thread, which is not ours to keep and mostly there already: `processor` tells that for
+    less than the system calls cost that bind it. Returns the processors of thread `number`, all of them
+    where `kept_apart` does nothing.
+    """
+    with kept_apart(number, threads):
+        return _allowed()
+
+
+def _processor() -> Callable[[], int]:
+    """A function that gives the number of the caller's processor, or -1 where the system does not say."""
+    try:
+        given: Callable[[], int] = ctypes.PyDLL(None).sched_getcpu
+    except (AttributeError, OSError, TypeError):
+        return lambda: -1
+    return given
+
+
+processor = _processor()
 
 
 @lru_cache(maxsize=256)

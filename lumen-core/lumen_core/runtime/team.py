@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable
 
 from lumen_core.errors import LumenError
-from lumen_core.runtime.cores import kept_apart
+from lumen_core.runtime.cores import kept_apart, moved_apart, processor
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.schedule import team as layout
@@ -34,7 +34,7 @@ class Team:
         self.threads = threads
         self._library = library
         self._memory = allocate(layout.PARKED + layout.LINE * threads + 64, "thread control")
-        self._words = self._memory[: self._memory.nbytes // 8 * 8].view("<i8")
+        self._words = self._memory[: self._memory.nbytes // 8 * 8].view("<i8").data
         self._words[layout.THREADS // 8] = threads
         self.yield_function = _yield_function()
         self._words[layout.YIELD // 8] = self.yield_function
@@ -43,6 +43,7 @@ class Team:
         self._serve = library.function("serve", _NUMBER, _POINTER, _NUMBER, _NUMBER)
         self._events = [threading.Event() for _ in range(threads)]
         self._step = threading.Lock()  # held while a program runs: nobody may send workers home that it needs
+        self._own: frozenset[int] = frozenset()  # processors of thread 0
         self._stopping = False
         self._workers: list[threading.Thread] = []
 
@@ -54,19 +55,21 @@ class Team:
         with self._step:
             if self._stopping:
                 raise LumenError("the model was closed while it was in use")
-            if self.threads > 1:
-                self._start()
-                self._words[layout.PROGRAM // 8] = entry
-                self._words[layout.FRAME // 8] = frame
-            with kept_apart(0, self.threads):
-                try:
-                    if self.threads > 1:
-                        self._wake(self._publish(self._control))
-                except BaseException:  # Ctrl-C: workers may be in the step already, and wait for this thread
-                    self._wake(self.threads)
-                    raise
-                finally:
-                    program(frame, 0, self.threads)
+            if self.threads == 1:
+                program(frame, 0, 1)
+                return
+            self._start()
+            self._words[layout.PROGRAM // 8] = entry
+            self._words[layout.FRAME // 8] = frame
+            if processor() not in self._own:
+                self._own = moved_apart(0, self.threads)
+            try:
+                self._wake(self._publish(self._control))
+            except BaseException:  # Ctrl-C: workers may be in the step already, and wait for this thread
+                self._wake(self.threads)
+                raise
+            finally:
+                program(frame, 0, self.threads)
 
     def _start(self) -> None:
         while len(self._workers) < self.threads - 1:

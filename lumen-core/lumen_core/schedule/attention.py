@@ -1,10 +1,8 @@
 """Causal attention over cached keys and values with an online softmax: no row of scores is stored whole.
 
 The query heads that share a key head, times the tokens of a query block, are the columns of one item of work.
-A page of the cache at a time: scores (lanes are cached tokens), then their exponentials and the running
-maximum and sum of each column, then the weighted sum of values (lanes are dimensions).
-Where a column's maximum moves, what it has gathered so far is rescaled. With a window, pages before it are
-not looked at.
+A page of the cache at a time: scores (lanes are cached tokens), then their weights (softmax.py), then the
+weighted sum of values (lanes are dimensions). With a window, pages before it are not looked at.
 
 What a column gathers from `PART` cached tokens is a part; parts are merged in order. Where a segment is one
 token, its parts are items of their own, so that threads share a long context, and the one that finishes
@@ -16,15 +14,15 @@ from __future__ import annotations
 from lumen_core.ir.core import Operation
 from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Value
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
-from lumen_core.schedule.attention_page import ROW, STATE, PageReader
+from lumen_core.schedule.attention_page import PageReader
 from lumen_core.schedule.cache import head_shape
 from lumen_core.schedule.math import exp2_negative
 from lumen_core.schedule.segments import FIRST, POSITION, TOKENS, Items, share_of_items
+from lumen_core.schedule.softmax import LOWEST, STATE
 from lumen_core.target import Target
 
 PART = 4 * PAGE
-COLUMNS = 64  # of an item with many queries: more share what is read of a page, but crowd the nearest cache
-_LOWEST = -1e30  # a maximum before any score; finite, so that differences stay numbers
+COLUMNS = 96  # of an item with many queries: they share what is read of a page
 
 
 def attention_items(operation: Operation, block: int) -> Items:
@@ -60,15 +58,15 @@ class _Attention(PageReader):
         b, given = self.b, self.given
         items = attention_items(self.operation, self.block)
         columns = self.heads if self.block == 1 else self.columns
-        self.queries = b.stack(4 * columns * self.size // self.keys.group)
-        self.scores = b.stack(columns * ROW)
+        self.queries = b.stack(columns * self.keys.query_bytes)
+        self.lanes = b.stack(columns * self.vector.bytes)
         self.total_sums = b.stack(4 * columns * self.size)
         self.total = b.stack(STATE * columns)
         if self.block > 1:
             self.sums, self.state = b.stack(4 * columns * self.size), b.stack(STATE * columns)
         share = (given["segments"], given["segment_count"], items, given["first"], given["last"])
         with share_of_items(b, *share) as (segment, record, item):
-            self.position, self.tokens = (b.load(I64, record, at, align=8) for at in (POSITION, TOKENS))
+            self.position = b.load(I64, record, POSITION, align=8)
             self.pages = b.load(PTR, given["pages"], b.mul(segment, 8), align=8)
             first_part, parts = items.parts(b, record)
             index = b.div(item.index, parts)
@@ -76,13 +74,15 @@ class _Attention(PageReader):
             self.start = b.mul(b.div(index, self.groups), self.block)
             first = b.load(I64, record, FIRST, align=8)
             self.rows = b.mul(first, given["stride"])
-            self.low, self.high = b.i64(0), b.i64(self.columns)
+            end = b.minimum(b.add(self.start, self.block), b.load(I64, record, TOKENS, align=8))
+            self.seen = b.add(self.position, end)  # cached tokens that the last query sees
             if self.block == 1:
                 self.last_head = b.add(self.first_head, items.together(b, parts))
                 self.low, self.high = (b.mul(x, self.shared) for x in (self.first_head, self.last_head))
+            else:
+                self.last_head = b.add(self.first_head, 1)
+                self.low, self.high = b.i64(0), b.mul(b.sub(end, self.start), self.shared)
             self._begin()
-            tokens = b.minimum(b.add(self.start, self.block), self.tokens)
-            self.seen = b.add(self.position, tokens)  # cached tokens that the last query sees
             self.begin = self._first_token()
             if self.block > 1:
                 self._clear(self.total, self.total_sums)
@@ -123,9 +123,17 @@ class _Attention(PageReader):
         """Gather the part that begins with cached token `first`."""
         b = self.b
         self._clear(self.state, self.sums)
+        with b.loop(self.low, self.high) as column:
+            b.store(b.constant(self.vector, 0.0), self._lanes(column.index), align=4)
         start = b.mul(b.div(b.maximum(first, self.begin), PAGE), PAGE)
         with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
             self._take_page(page.index)
+        with b.loop(self.low, self.high) as column:
+            total = b.reduce("add", b.load(self.vector, self._lanes(column.index), align=4))
+            b.store(total, b.offset(self.state, b.mul(column.index, STATE)), 4, align=4)
+
+    def _lanes(self, column: Value) -> Value:
+        return self.b.offset(self.lanes, self.b.mul(column, self.vector.bytes))
 
     def _first_token(self) -> Value:
         """The first cached token that the block's first query sees."""
@@ -141,7 +149,7 @@ class _Attention(PageReader):
             for at in range(0, 4 * self.size, self.part.bytes):
                 b.store(b.constant(self.part, 0.0), here, at, align=4)
             own = b.offset(state, b.mul(column.index, STATE))
-            b.store(b.f32(_LOWEST), own, 0, align=4)
+            b.store(b.f32(LOWEST), own, 0, align=4)
             b.store(b.f32(0.0), own, 4, align=4)
 
     def _merge(self, state: Value, sums: Value) -> None:
@@ -168,22 +176,18 @@ class _Attention(PageReader):
         b = self.b
         if self.block > 1:
             head = b.add(b.mul(self.first_head, self.shared), b.rem(column, self.shared))
-            inside = b.add(b.mul(self._token(column), self.given["stride"]), b.mul(head, 4 * self.size))
+            token = b.add(self.start, b.div(column, self.shared))
+            inside = b.add(b.mul(token, self.given["stride"]), b.mul(head, 4 * self.size))
         else:
             inside = b.mul(column, 4 * self.size)
         return b.offset(self.given[buffer], b.add(self.rows, inside))
 
     def _begin(self) -> None:
-        """Copy the queries, scaled, as their products with keys take them."""
+        """Copy the queries as their products with keys take them."""
         b = self.b
-        element = "bf16" if self.keys.group == 2 else "f32"
-        bytes = 4 // self.keys.group
         with b.loop(self.low, self.high) as column:
-            query = self._row("queries", column.index)
-            to = b.offset(self.queries, b.mul(column.index, bytes * self.size))
-            for at in range(0, self.size, self.part.lanes):
-                value = b.mul(b.load(self.part, query, 4 * at, align=4), self.scale)
-                b.store(b.convert(value, element), to, bytes * at, align=bytes)
+            to = b.offset(self.queries, b.mul(column.index, self.keys.query_bytes))
+            self.keys.prepare(self._row("queries", column.index), to)
 
     def _finish(self, state: Value, sums: Value) -> None:
         """Write every column's sum over its total weight."""

@@ -1,55 +1,57 @@
-"""What attention does with a page of the cache: scores, their exponentials, weighted sums.
+"""What attention does with a page of the cache: scores, weights, weighted sums.
 
-attention.py says what the columns are, and which pages they see.
+attention.py says what the columns are and which pages they see, softmax.py makes weights of scores. Columns
+are taken in chunks whose sums fit the registers. A chunk is done with a page before the next begins: what it
+needs stays in the nearest cache, as the page does.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from functools import partial
 
 from lumen_core.ir.core import Operation
-from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Type, Value
+from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
 from lumen_core.schedule.cache import emit_page, head_shape, score_tiles
 from lumen_core.schedule.cache_read import Fetch, Operands, fetcher, nothing_ahead
-from lumen_core.schedule.math import LOG2_E, exp2_negative
+from lumen_core.schedule.key_codes import KeyCodes
+from lumen_core.schedule.key_floats import KeyFloats
+from lumen_core.schedule.math import LOG2_E
+from lumen_core.schedule.softmax import STATE, Chunk, Softmax
 from lumen_core.target import Target
 
-STATE = 8  # bytes of a column's maximum and sum of exponentials
-ROW = 4 * PAGE  # bytes of a column's scores, and then of its weights
+_Kept = Operands | KeyFloats | KeyCodes
 
 
-def _chunks(count: int, limit: int) -> Iterator[range]:
-    """Cut range(count) into as few parts of at most `limit` as possible, of nearly equal size."""
+def even(count: int, limit: int) -> list[tuple[int, int]]:
+    """Cut `count` into as few parts of at most `limit` as possible: how many there are of which size."""
     parts = -(-count // limit)
-    for part in range(parts):
-        yield range(count * part // parts, count * (part + 1) // parts)
+    size, larger = divmod(count, parts)
+    return [(number, of) for number, of in ((larger, size + 1), (parts - larger, size)) if number]
 
 
 class PageReader:
     """The values that the pages of an item are taken into; the subclass sets what is about the item.
 
-    sums, state      of the part at hand: [column][dimension], and a maximum and a sum per column
-    queries, scores  [column][dimension] as products take them, [column][token of the page]
-    low, high        the item's columns: all that there are, or the query heads of some key heads
-    begin, seen      the cached tokens that the item's queries see
+    queries       [column], as the keys take them
+    state, sums   of the part at hand, and lanes: what `Chunk` says
+    low, high     the item's columns: those of its tokens, or the query heads of some key heads
+    seen          the cached tokens that the item's queries see
     """
 
     queries: Value
-    scores: Value
-    sums: Value
     state: Value
+    lanes: Value
+    sums: Value
     position: Value
-    tokens: Value
     start: Value
     first_head: Value
     last_head: Value
     low: Value
     high: Value
-    begin: Value
     seen: Value
     pages: Value
 
@@ -82,29 +84,25 @@ class PageReader:
         self._choose_tiles()
 
     def _choose_tiles(self) -> None:
-        """How many accumulators a score tile and a tile of weighted sums have."""
-        registers = self.target.registers
-        self.tiles = score_tiles(self.columns, self.target)
-        self.score_chunks = list(_chunks(self.columns, (registers - 2 - self.tiles) // self.tiles))
-        parts = self.size // self.part.lanes
-        self.wide = min(4, parts) if registers >= 32 else min(2, parts)
-        if self.columns * parts <= registers - 8:
-            self.wide = parts
-        limit = (registers - 3) // self.wide if self.block == 1 else (registers - 2 - self.wide) // self.wide
-        self.sum_chunks = list(_chunks(self.columns, limit))
-        self.keys = Operands(
-            self.b, self.layout, self.target, "keys", self.target.lanes, len(self.score_chunks) > 1
-        )
-        self.values = Operands(
-            self.b, self.layout, self.target, "values", self.part.lanes, len(self.sum_chunks) > 1
-        )
+        """How many sums a tile of scores has; those of weighted values follow from a chunk's columns.
 
-    def _token(self, column: Value) -> Value:
-        """The token of the segment that a column belongs to; the last block repeats the last token."""
-        b = self.b
-        if self.block == 1:
-            return self.start
-        return b.minimum(b.add(self.start, b.div(column, self.shared)), b.sub(self.tokens, 1))
+        Kernels of one and of several tokens take the same tiles: with them a column's reference moves, and
+        both must come to the same bits.
+        """
+        b, registers = self.b, self.target.registers
+        self.tiles = score_tiles(self.shared, self.target)
+        self.chunks = even(self.columns, (registers - 2 - self.tiles) // self.tiles)
+        often = len(self.chunks) > 1 or self.chunks[0][0] > 1
+        self.keys: KeyFloats | KeyCodes
+        if self.layout.keys.kind == "float":
+            self.keys = KeyFloats(b, self.layout, self.target, often, self.tiles, self.scale)
+        else:
+            largest = self.chunks[0][1]
+            self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
+        self.values = Operands(b, self.layout, self.target, "values", self.part.lanes, often)
+        columns = self.heads if self.block == 1 else self.chunks[0][1]
+        shape = (self.vector, self.part, self.size, self.values.group, self.tiles, columns)
+        self.softmax = Softmax(b, *shape)
 
     # -------------------------------------------------------------------- pages
 
@@ -112,43 +110,72 @@ class PageReader:
         """Take the cached tokens of a page, from `first` on, into every column."""
         b = self.b
         count = b.minimum(b.sub(self.seen, first), PAGE)
-        later = b.add(first, PAGE)
-        later = b.select(b.compare("lt", later, self.seen), later, first)
-        with self._heads("keys", first, first) as (column, keys, fetch):
-            self._score_page(count, column, keys, fetch)
-        last = b.minimum(b.add(self.start, self.block), self.tokens)
         whole = b.compare("le", b.add(first, PAGE), b.add(b.add(self.position, self.start), 1))
         if self.window:
-            inside = b.compare("le", b.sub(b.add(self.position, last), self.window), first)
+            inside = b.compare("le", b.sub(self.seen, self.window), first)
             whole = b.bitand(inside, whole)
-        for masked, met in ((False, whole), (True, b.bitxor(whole, 1))):
-            with b.when(met), b.loop(self.low, self.high) as column:
-                self._soften(column.index, first, masked)
-        with self._heads("values", first, later) as (column, values, fetch):
-            self._gather_page(count, column, values, fetch)
+        partly = b.bitxor(whole, 1)
+        later = b.add(first, PAGE)
+        later = b.select(b.compare("lt", later, self.seen), later, first)
+        # Of one token keys and values are read as they lie, heads side by side.
+        both = (self.keys, self.values)
+        for turn in [both] if self.block > 1 else [both[:1], both[1:]]:
+            with b.loop(self.first_head, self.last_head) as head:
+                places = [self._place(operands, first, later, head.index, count) for operands in turn]
+                for chunk in self._chunks(head.index):
+                    for operands, (place, fetch) in zip(turn, places, strict=True):
+                        if operands is self.values:
+                            self._gather(place, chunk, count, fetch)
+                            continue
+                        with b.loop(0, count, self.tiles * self.vector.lanes) as tile:
+                            scores = self.keys.scores(place, chunk, tile.index, fetch)
+                            self.softmax.take(chunk, tile.index, scores, partly, partial(self._seen, first))
 
-    @contextmanager
-    def _heads(self, kind: str, first: Value, later: Value) -> Iterator[tuple[Value, Value, Fetch]]:
-        """The item's key heads in the page of cached token `first`.
+    def _place(self, operands: _Kept, first: Value, later: Value, head: Value,
+               count: Value) -> tuple[Value, Fetch]:  # fmt: skip
+        """Where a key head's operands in the page of cached token `first` lie, and what fetches others.
 
-        Gives the first of a head's columns, where its keys or values are, and what fetches those that are
-        read behind them, in the end those of the other kind in the page of `later`: memory, not arithmetic,
-        is what a single token waits for.
+        Memory, not arithmetic, is what a single token waits for: what lies behind them is fetched, in the end
+        the other kind's in the page of `later`.
         """
         b = self.b
-        own, other = (self.keys, self.values) if kind == "keys" else (self.values, self.keys)
-        start = self._page_of(own, first)
-        if self.block > 1:
-            yield b.i64(0), b.offset(start, b.mul(self.first_head, own.head_bytes)), nothing_ahead
-            return
-        behind = b.offset(self._page_of(other, later), b.mul(self.first_head, other.head_bytes))
-        with b.loop(self.first_head, self.last_head) as head:
-            here = b.offset(start, b.mul(head.index, own.head_bytes))
-            last = b.compare("eq", b.add(head.index, 1), self.last_head)
-            ahead = b.select(last, behind, b.offset(here, own.head_bytes))
-            yield b.mul(head.index, self.shared), here, fetcher(b, ahead)
+        here = b.offset(self._page_of(operands, first), b.mul(head, operands.head_bytes))
+        fetch: Fetch = nothing_ahead
+        if self.block == 1:
+            other, page = (self.values, first) if operands is self.keys else (self.keys, later)
+            behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
+            last = b.compare("eq", b.add(head, 1), self.last_head)
+            fetch = fetcher(b, b.select(last, behind, b.offset(here, operands.head_bytes)))
+        return operands.place(here, count, fetch), nothing_ahead if operands.near else fetch
 
-    def _page_of(self, operands: Operands, first: Value) -> Value:
+    def _chunks(self, head: Value) -> Iterator[Chunk]:
+        """The columns of a key head: the code that follows each chunk is in a loop over those of its size."""
+        b = self.b
+        start = b.mul(head, self.shared) if self.block == 1 else b.i64(0)
+        stop = b.add(start, self.shared) if self.block == 1 else self.high
+        for number, size in self.chunks:
+            end = b.add(start, number * size)
+            with b.loop(start, b.minimum(end, stop), size) as loop:
+                yield self._chunk(loop.index, size)
+            start = end
+
+    def _chunk(self, column: Value, size: int) -> Chunk:
+        b, softmax = self.b, self.softmax
+        queries = b.offset(self.queries, b.mul(column, self.keys.query_bytes))
+        state = b.offset(self.state, b.mul(column, STATE))
+        lanes = b.offset(self.lanes, b.mul(column, self.vector.bytes))
+        sums = b.offset(self.sums, b.mul(column, 4 * self.size))
+        weights = b.offset(softmax.weights, b.mul(column, softmax.row) if self.block == 1 else 0)
+        return Chunk(size, column, queries, state, lanes, weights, sums)
+
+    def _seen(self, first: Value, column: Value) -> tuple[Value, Value | None]:
+        """Where the cached tokens that a column sees end and begin, counted from token `first`."""
+        b = self.b
+        token = self.start if self.block == 1 else b.add(self.start, b.div(column, self.shared))
+        end = b.sub(b.add(b.add(self.position, token), 1), first)
+        return end, b.sub(end, self.window) if self.window else None
+
+    def _page_of(self, operands: _Kept, first: Value) -> Value:
         """Pointer to the keys or values in the page of cached token `first`."""
         b, layout = self.b, self.layout
         number = b.load(I32, self.pages, b.mul(b.div(first, PAGE), 4), align=4)
@@ -156,140 +183,39 @@ class PageReader:
         page = emit_page(b, layout, cache, staging, b.convert(number, "i64"))
         return b.offset(page, layout.value_offset if operands is self.values else 0)
 
-    def _score_page(self, count: Value, column: Value, keys: Value, fetch: Fetch) -> None:
-        b = self.b
-        near = self.keys.place(keys, count, fetch)
-        queries = b.offset(self.queries, b.mul(column, 4 * self.size // self.keys.group))
-        to = b.offset(self.scores, b.mul(column, ROW))
-        with b.loop(0, count, self.tiles * self.vector.lanes) as tile:
-            for chunk, columns in enumerate(self.score_chunks):
-                alone = chunk == 0 and not self.keys.near
-                self._score(near, queries, tile.index, columns, to, fetch if alone else nothing_ahead)
+    def _gather(self, values: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
+        """sums[column] += sum over tokens of weight * value."""
+        b, parts, begin = self.b, self.size // self.part.lanes, 0
+        for number, width in even(parts, (self.target.registers - 2) // (chunk.size + 1)):
+            end = begin + number * width
+            with b.loop(begin, end, width) as turn:
+                self._gather_parts(values, chunk, count, turn.index, width, fetch)
+            begin = end
 
-    def _gather_page(self, count: Value, column: Value, values: Value, fetch: Fetch) -> None:
-        b = self.b
-        near = self.values.place(values, count, fetch)
-        weights = b.offset(self.scores, b.mul(column, ROW))
-        sums = b.offset(self.sums, b.mul(column, 4 * self.size))
-        for turn, dimensions in enumerate(_chunks(self.size // self.part.lanes, self.wide)):
-            for chunk, columns in enumerate(self.sum_chunks):
-                alone = turn == chunk == 0 and not self.values.near
-                ahead = fetch if alone else nothing_ahead
-                self._gather(near, count, dimensions, columns, weights, sums, ahead)
-
-    def _key_lane(self, token: Value, steps: int) -> Value:
-        """The first of a token's lanes; those of a tile's tokens lie side by side in each step."""
-        b, rows = self.b, self.layout.rows
-        if self.tiles * self.vector.lanes % rows == 0:  # tokens begin with a tile
-            return b.mul(token, steps)
-        return b.add(b.mul(b.div(token, rows), rows * steps), b.rem(token, rows))
-
-    def _score(self, keys: Value, queries: Value, first: Value, columns: range, to: Value,
-               fetch: Fetch) -> None:  # fmt: skip
-        """scores[column][token] = query . key for some tiles of tokens."""
-        b, reads, rows, tiles = self.b, self.keys, self.layout.rows, self.tiles
-        steps, lanes = self.size // reads.group, self.vector.lanes
-        base = b.offset(keys, b.mul(self._key_lane(first, steps), reads.lane_bytes))
-        places = [tile * lanes // rows * steps * rows + tile * lanes % rows for tile in range(tiles)]
-        unroll = next(count for count in (4, 2, 1) if steps % count == 0)
-        zero = b.constant(self.vector, 0.0)
-        with b.loop(0, steps, unroll, [zero] * (len(columns) * tiles)) as loop:
-            sums = list(loop.values)
-            inside = b.mul(loop.index, rows * reads.lane_bytes)
-            here = b.offset(base, inside)
-            query = b.offset(queries, b.mul(loop.index, 4))
-            for tile in range(0, tiles * lanes, rows):
-                start = b.mul(b.add(first, tile), steps * reads.lane_bytes)
-                fetch(b.add(start, inside), unroll * rows * reads.lane_bytes)
-            for step in range(unroll):
-                operands = [reads.load(here, step * rows + place) for place in places]
-                for number, column in enumerate(columns):
-                    factor = reads.spread(query, 4 * (column * steps + step))
-                    for tile, operand in enumerate(operands):
-                        place = number * tiles + tile
-                        sums[place] = reads.product(operand, factor, sums[place])
-            loop.next(*sums)
-        to = b.offset(to, b.mul(first, 4))
-        for number, column in enumerate(columns):
-            for tile in range(tiles):
-                where = column * ROW + 4 * tile * lanes
-                b.store(loop.results[number * tiles + tile], to, where, align=4)
-
-    def _soften(self, column: Value, first: Value, masked: bool) -> None:
-        """Turn a column's scores of the page into weights; update its maximum and sum, and rescale.
-
-        masked  some tokens of the page are not for this column to see
-        """
-        b, lanes = self.b, self.vector.lanes
-        scores = b.offset(self.scores, b.mul(column, ROW))
-        state = b.offset(self.state, b.mul(column, STATE))
-        values = [b.load(self.vector, scores, 4 * at, align=4) for at in range(0, PAGE, lanes)]
-        if masked:
-            values = self._masked(values, column, first)
-        before = b.load(F32, state, 0, align=4)
-        largest = b.maximum(b.reduce("max", self._tree(b.maximum, values)), before)
-        shift = b.splat(largest, lanes)
-        group = self.values.group
-        powers = [exp2_negative(b, b.sub(value, shift), rough=group == 2) for value in values]
-        for number, power in enumerate(powers):
-            kept = power if group == 1 else b.convert(power, "bf16")
-            b.store(kept, scores, 4 // group * number * lanes, align=4 // group)
-        total = b.reduce("add", self._tree(b.add, powers))
-        with b.when(b.compare("gt", largest, before)):
-            factor = exp2_negative(b, b.sub(before, largest))
-            b.store(largest, state, 0, align=4)
-            b.store(b.mul(b.load(F32, state, 4, align=4), factor), state, 4, align=4)
-            sums, spread = b.offset(self.sums, b.mul(column, 4 * self.size)), b.splat(factor, self.part.lanes)
-            for at in range(0, 4 * self.size, self.part.bytes):
-                b.store(b.mul(b.load(self.part, sums, at, align=4), spread), sums, at, align=4)
-        b.store(b.add(b.load(F32, state, 4, align=4), total), state, 4, align=4)
-
-    def _masked(self, values: list[Value], column: Value, first: Value) -> list[Value]:
-        """Scores of the page, minus infinity for tokens that the column's token does not see."""
-        b, lanes = self.b, self.vector.lanes
-        seen = b.sub(b.add(b.add(self.position, self._token(column)), 1), first)
-        limit = b.splat(b.convert(seen, "i32"), lanes)
-        gone = b.splat(b.convert(b.sub(seen, self.window), "i32"), lanes)  # the window begins here
-        hidden = b.constant(self.vector, -math.inf)
-        found = []
-        for at, value in zip(range(0, PAGE, lanes), values, strict=True):
-            places = b.vector_constant(Type("i32", lanes), range(at, at + lanes))
-            value = b.select(b.compare("lt", places, limit), value, hidden)
-            if self.window:
-                value = b.select(b.compare("lt", places, gone), hidden, value)
-            found.append(value)
-        return found
-
-    @staticmethod
-    def _tree(combine: Callable[[Value, Value], Value], values: list[Value]) -> Value:
-        while len(values) > 1:
-            values = [combine(left, right) for left, right in zip(values[::2], values[1::2], strict=True)]
-        return values[0]
-
-    def _gather(self, values: Value, count: Value, dimensions: range, columns: range, weights: Value,
-                into: Value, fetch: Fetch) -> None:  # fmt: skip
-        """into[column] += sum over tokens of weight * value, for some dimensions."""
+    def _gather_parts(self, values: Value, chunk: Chunk, count: Value, first: Value, width: int,
+                      fetch: Fetch) -> None:  # fmt: skip
+        """The same for `width` vectors of dimensions, from number `first` on."""
         b, reads, bytes = self.b, self.values, self.part.bytes
-        width = len(dimensions)
-        start = [
-            b.load(self.part, into, 4 * column * self.size + part * bytes, align=4)
-            for column in columns
-            for part in dimensions
+        sums_at = b.offset(chunk.sums, b.mul(first, bytes))
+        start_at = b.mul(first, self.part.lanes * reads.lane_bytes)
+        share = width * self.part.lanes * reads.lane_bytes
+        places = [
+            (column, part, 4 * column * self.size + part * bytes)
+            for column in range(chunk.size)
+            for part in range(width)
         ]
-        with b.loop(0, b.div(b.add(count, reads.group - 1), reads.group), 1, start) as token:
+        before = [b.load(self.part, sums_at, where, align=4) for *_, where in places]
+        with b.loop(0, b.div(b.add(count, reads.group - 1), reads.group), 1, before) as token:
             sums = list(token.values)
-            inside = b.mul(token.index, self.size * reads.lane_bytes)
+            inside = b.add(b.mul(token.index, self.size * reads.lane_bytes), start_at)
             here = b.offset(values, inside)
-            by = b.offset(weights, b.mul(token.index, 4))
-            fetch(inside, self.size * reads.lane_bytes)
-            for index, part in enumerate(dimensions):
-                operand = reads.load(here, part * self.part.lanes)
-                for number, column in enumerate(columns):
-                    weight = reads.spread(by, column * ROW)
-                    place = number * width + index
-                    sums[place] = reads.product(operand, weight, sums[place])
+            weights = b.offset(chunk.weights, b.mul(token.index, 4))
+            fetch(b.add(b.mul(token.index, share), b.mul(start_at, PAGE // reads.group)), share)
+            operands = [reads.load(here, part * self.part.lanes) for part in range(width)]
+            for number, (column, part, _) in enumerate(places):
+                if part == 0:
+                    weight = reads.spread(weights, column * self.softmax.row)
+                sums[number] = reads.product(operands[part], weight, sums[number])
             token.next(*sums)
-        for number, column in enumerate(columns):
-            for index, part in enumerate(dimensions):
-                where = 4 * column * self.size + part * bytes
-                b.store(token.results[number * width + index], into, where, align=4)
+        for sum, (*_, where) in zip(token.results, places, strict=True):
+            b.store(sum, sums_at, where, align=4)

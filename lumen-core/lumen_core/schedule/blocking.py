@@ -10,7 +10,8 @@ stays in the nearest cache while the other comes by from the next:
                     the tile adds its sums to the output
 
 A panel is always summed over whole rows: it may as well come from the second cache.
-Where a tile's weights stay, those that are stored as other floats are unpacked once for all that comes by.
+Where unpacking codes costs what multiplying them does, several panels share unpacked ones (shared_tile.py).
+Weights that are stored as other floats stay and are unpacked once for all that comes by.
 The choice is arithmetic on numbers of the target (Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication", 2008; Low et al., "Analytical modeling is enough for high-performance BLIS", 2016).
 """
@@ -25,6 +26,11 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.target import Target
 
 STEP = 64  # a part of the rows has a multiple of so many elements
+TURNS = 4  # units that every thread takes of a phase, at least
+NEARING = 0.05  # of the time of a row group's products, what it takes to bring the first panel near: measured
+SHARED = 512  # elements of a row that are unpacked together, where sums need not stop at the end of a block
+PANELS = 16  # that share them, at most
+GROUPS = 8  # row groups that meet what the panels have for these elements while it is near
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,69 @@ class Part:
 class Blocking:
     """The cut of a product of many columns.
 
-    groups  row groups of a tile; what they leave is done one by one
-    sums    vectors of sums of the widest tile: its row groups times its columns
-    part    where a tile's weights stay near: elements of a row that are summed before the sums go to the
-            output; 0 where a panel stays, whose rows are summed whole
+    groups    row groups of a tile; what they leave is done one by one
+    sums      vectors of sums of the widest tile: its row groups times its columns
+    part      where a tile's weights stay near: elements of a row that are summed before the sums go to the
+              output; 0 where a panel stays, whose rows are summed whole
     unpacked  bytes of a part of a tile's weights as products take them; 0 where they are read as they lie
+    shared    of codes: elements of a row that are unpacked together, for `panels` panels at most, whose own
+              elements fit the nearest cache; 0 where each panel unpacks them
     """
 
     groups: int
     sums: int
     part: int = 0
     unpacked: int = 0
+    shared: int = 0
+    panels: int = 0
+
+
+def codes_at_once(target: Target) -> int:
+    """Return how many vectors of codes wait in registers: with few registers four of a sub-block's eight."""
+    return 8 if target.registers >= 32 else 4
+
+
+def columns_in_turn(target: Target) -> int:
+    """Return the columns whose dot products take turns, so that none waits for the one before it.
+
+    Where each takes a register of its own, they are as few as the multipliers need.
+    """
+    return 4 if target.broadcast_memory else max(2 if target.multiplies > 2 else 1, target.depth // 4)
+
+
+def tile_columns(target: Target) -> int:
+    """Return the columns of a panel: as many sums as the registers hold beside what a row group needs.
+
+    That is codes, the totals that take turns, the rows' scale, what one column has, and of products of 16
+    bits what these take: a register where pairs of them have an instruction, else two for either operand's
+    words, a product and the sum of some.
+    """
+    item = 0 if target.broadcast_memory else 1
+    dots = any(target.find(op) for op in ("dot4_u8s8", "dot4_s8s8", "dot8_s8s8"))
+    words = 0 if dots else 1 if target.find("maddubs") else 6
+    beside = codes_at_once(target) + columns_in_turn(target) + item + words + 1
+    columns = 1
+    while 2 * columns + beside <= target.registers:
+        columns *= 2
+    return columns
+
+
+def choose_unit(groups: int, least: int, near: int, threads: int, target: Target) -> int:
+    """Return the row groups that a thread takes at a time, a multiple of `least`, of `groups` altogether.
+
+    near  bytes of a row group that are used again for every panel
+
+    So many that they stay in half of the second cache, and that every thread has some turns; of these
+    choices the one with which the slowest thread is ready first.
+    """
+    most = max(least, min(target.cache_bytes[1] // 2 // near, groups // (TURNS * threads)))
+
+    def slowest(unit: int) -> float:
+        turns, others = divmod(-(-groups // unit) - 1, threads)  # before the last turn, and in it
+        last = unit if others else groups - turns * threads * unit  # alone there is what is left
+        return turns * unit + last + NEARING * (turns + 1)
+
+    return min(range(least, most + 1, least), key=lambda unit: (slowest(unit), -unit))
 
 
 def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: Target) -> Blocking:
@@ -57,16 +115,21 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
 
     Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
     group times a panel, over the whole rows. Of floats the tile is the one that takes the fewest cycles, and
-    of those the fewest loads; what has fewer bytes comes by, and a part of a row is what fits there.
+    of those the fewest loads; what has fewer bytes comes by, unless the weights have to be unpacked, and a
+    part of a row is what fits there.
     """
     if layout.form.kind == "integer":
-        return Blocking(1, activation.columns)
+        if target.spare_units:
+            return Blocking(1, activation.columns)
+        shared = max(layout.form.block, SHARED if activation.group <= 32 else 0)
+        near = target.cache_bytes[0] * 3 // 4 // activation.panel_bytes(shared)
+        return Blocking(1, activation.columns, shared=shared, panels=max(2, min(near, PANELS)))
     groups, columns = min(
         _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], target)
     )
     element = 4 * layout.rows * groups // layout.run
     panel = 4 * activation.columns // layout.run
-    if element < panel:
+    if layout.ready and element < panel:
         return Blocking(groups, groups * columns)
     step = max(STEP, layout.form.block)
     part = max(target.cache_bytes[0] // (element + panel) // step * step, step)

@@ -1,8 +1,9 @@
-"""Reading pages of the cache as operands of products, whatever format they are kept in.
+"""Reading pages of the cache as operands of products: floats, and values of any format.
 
 An operand has 32 bits a lane: one f32 number, or two bf16 numbers that a dot product takes at once; lanes are
 tokens of a tile (keys) or dimensions (values). Numbers that cost something to read are turned into operands
-once, into scratch that stays near, for all query heads and tokens that meet them.
+once, into scratch that stays near, for all query heads and tokens that meet them. Keys of an integer format
+are no operands (key_codes.py).
 """
 
 from __future__ import annotations
@@ -12,11 +13,10 @@ from collections.abc import Callable
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
-from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.rows import emit_decode_block, looks_up_bytes
+from lumen_core.schedule.rows import decoded_block, looks_up_bytes
 from lumen_core.schedule.trees import load_row_factor
-from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, load_float
+from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
 _BYTES = 4  # of a lane
@@ -46,8 +46,8 @@ class Operands:
         if self.near:
             self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
         if integer and not keys:
-            self.factors = [builder.stack(4 * max(16, self.form.block)) for _ in range(2)]
-            self.numbers = builder.stack(4 * 2 * layout.size)
+            bytes = 4 * max(16, self.form.block)  # of a block's scales, and as many of its offsets
+            self.factors = [(builder.stack(bytes), builder.stack(bytes)) for _ in range(self.group)]
 
     @property
     def type(self) -> Type:
@@ -64,8 +64,6 @@ class Operands:
             return page
         if self.form.kind == "float":
             self._copy(page, count, fetch)
-        elif self.kind == "keys":
-            self._unpack_keys(page, count, fetch)
         else:
             self._decode_values(page, count, fetch)
         return self.scratch
@@ -113,103 +111,36 @@ class Operands:
                 )
             fetch(offset, step * self.lanes * self.group * self.form.block_bytes)
 
-    def _unpack_keys(self, page: Value, count: Value, fetch: Fetch) -> None:
-        """Codes of tokens side by side, times the scales of their tokens."""
-        b, layout, form = self.b, self.layout, self.form
-        assert form.scale is not None
-        weights = WeightLayout(form, layout.rows)
-        reader = WeightReader(b, weights, DotPlan("plain", table=form.table), self.target)
-        blocks = layout.size // form.block
-        tiles = b.div(b.add(count, layout.rows - 1), layout.rows)
-        vectors = b.mul(tiles, blocks)
-        with b.loop(0, vectors) as loop:
-            tile, block = b.div(loop.index, blocks), b.rem(loop.index, blocks)
-            start = b.offset(page, b.mul(tile, layout.key_tile_bytes))
-            codes, base = emit_places(b, weights, start, block)
-            fetch(b.mul(loop.index, weights.block_bytes), weights.block_bytes)
-            first = b.add(b.mul(tile, layout.size), b.mul(block, form.block))
-            to = b.offset(self.scratch, b.mul(first, _BYTES * layout.rows // self.group))
-            floats = reader.floats(base)
-            row: Value | None = None
-            if form.row is not None:
-                row = b.load(Type("f32", layout.rows), start, weights.blocks_bytes(blocks), align=4)
-            for start_of_sub in range(0, form.block, form.sub):
-                number = b.i64(start_of_sub // form.sub)
-                scale = reader.sub_factor(
-                    form.scale, reader.factor(form.scale, floats, 1.0), base, number, weights.scale_offset
-                )
-                scale = scale if row is None else b.mul(scale, row)
-                offset = b.constant(scale.type, 0.0)
-                if form.table is None and form.zero_of_code:
-                    offset = b.mul(scale, -float(form.zero_of_code))
-                if form.offset is not None:
-                    own = reader.factor(form.offset, floats, 1.0)
-                    own = reader.sub_factor(form.offset, own, base, number, weights.minimum_offset)
-                    own = own if row is None else b.mul(own, row)
-                    offset = b.add(offset, own)
-                if form.table is None and form.multiplier != 1:
-                    scale = b.mul(scale, float(form.multiplier))
-                for element in range(start_of_sub, start_of_sub + form.sub, 4):
-                    unit, inside = divmod(element, weights.unit)
-                    unit_base = b.offset(codes, unit * weights.unit_bytes)
-                    (operand,) = reader.operands(unit_base, range(inside // 4, inside // 4 + 1))
-                    parts = [self._number(operand, byte, scale, offset) for byte in range(4)]
-                    where = element * _BYTES * layout.rows // self.group
-                    self._store(parts, to, where)
-
-    def _number(self, operand: Value, byte: int, scale: Value, offset: Value) -> Value:
-        """Byte `byte` of every lane as the number that it stands for."""
-        b = self.b
-        if self.form.table is None:
-            code = b.bitand(b.shr(operand, 8 * byte), 255)
-        else:
-            code = b.sar(b.shl(operand, 24 - 8 * byte), 24)
-        return b.fma(b.convert(code, "f32"), scale, offset)
-
-    def _store(self, parts: list[Value], to: Value, where: int) -> None:
-        """Store f32 vectors, each one step of the reduction, as operands."""
-        b, step = self.b, _BYTES * parts[0].type.lanes
-        if self.group == 2:
-            parts = [self._paired(low, high) for low, high in zip(parts[::2], parts[1::2], strict=True)]
-        for index, part in enumerate(parts):
-            b.store(part, to, where + index * step, align=_BYTES)
-
     def _paired(self, low: Value, high: Value) -> Value:
         """Two f32 vectors as pairs of bf16."""
         b, lanes = self.b, low.type.lanes
-        order = [index for lane in range(lanes) for index in (lane, lanes + lane)]
-        return b.shuffle(b.convert(low, "bf16"), b.convert(high, "bf16"), order)
+        both = b.convert(b.shuffle(low, high, range(2 * lanes)), "bf16")
+        return b.shuffle(both, None, [index for lane in range(lanes) for index in (lane, lanes + lane)])
 
     def _decode_values(self, page: Value, count: Value, fetch: Fetch) -> None:
         b, layout, form, group = self.b, self.layout, self.form, self.group
         blocks, row = layout.size // form.block, layout.value_token_bytes
-        looks_up, (scales, offsets) = looks_up_bytes(self.target), self.factors
+        looks_up = looks_up_bytes(self.target)
         with b.loop(0, count, group) as token:
             offset = b.mul(token.index, row)
             here = b.offset(page, offset)
             fetch(offset, group * row)
             to = b.offset(self.scratch, b.mul(token.index, _BYTES * layout.size // group))
-            numbers = to if group == 1 else self.numbers
-            for inside in range(group):
-                # of a pair whose second token is not there yet the first stands twice: its weight is 0
-                second = b.compare("lt", b.add(token.index, inside), count)
-                source = b.offset(here, b.select(second, b.i64(inside * row), b.i64(0))) if inside else here
-                factor = load_row_factor(b, form, source) if form.row is not None else None
-                first = b.offset(source, form.header_bytes)
-                with b.loop(0, blocks) as block:
-                    there = b.add(b.mul(block.index, 4 * form.block), 4 * inside * layout.size)
-                    one = b.offset(first, b.mul(block.index, form.block_bytes))
-                    to_block = b.offset(numbers, there)
-                    emit_decode_block(b, form, looks_up, one, to_block, scales, offsets, factor)
-            if group == 2:
-                for at in range(0, layout.size, self.lanes):
-                    low, high = (
-                        b.load(
-                            Type("f32", self.lanes), self.numbers, 4 * (at + layout.size * inside), align=4
-                        )
-                        for inside in range(2)
-                    )
-                    b.store(self._paired(low, high), to, _BYTES * at, align=_BYTES)
+            # of a pair whose second token is not there yet the first stands twice: its weight is 0
+            second = b.compare("lt", b.add(token.index, 1), count)
+            rows = [here, b.offset(here, b.select(second, b.i64(row), b.i64(0)))][:group]
+            by = [load_row_factor(b, form, own) if form.row is not None else None for own in rows]
+            with b.loop(0, blocks) as block:
+                inside = b.add(b.mul(block.index, form.block_bytes), form.header_bytes)
+                tokens = [
+                    decoded_block(b, form, looks_up, b.offset(own, inside), *scratch, factor)
+                    for own, scratch, factor in zip(rows, self.factors, by, strict=True)
+                ]
+                there = b.offset(to, b.mul(block.index, _BYTES * form.block))
+                for parts in zip(*tokens, strict=True):
+                    values = [value for _, value in parts]
+                    value = self._paired(*values) if group == 2 else values[0]
+                    b.store(value, there, _BYTES * parts[0][0], align=_BYTES)
 
 
 def nothing_ahead(offset: Value, bytes: int) -> None:

@@ -25,6 +25,7 @@ from lumen_core.schedule.weights import (
 from lumen_core.target import Target
 
 UNROLL = 4  # operands of a row group in a loop iteration
+_FOURS = "<8 x bfloat>"  # of two rows, or of two columns
 
 
 class FloatOperands:
@@ -49,27 +50,24 @@ class FloatOperands:
         )
         return b.bitor(b.shr(first, 16), b.bitand(second, -1 << 16))
 
-    def unpack(
-        self, groups: Sequence[Value], part: Part, to: Sequence[Value], ahead: Value | int = AHEAD
-    ) -> None:
+    def unpack(self, groups: Sequence[Value], part: Part, to: Sequence[Value]) -> None:
         """Write the operands of a part of some row groups, those of each one behind the other."""
         b, form, run = self.builder, self.layout.form, self.layout.run
         if form.scale is None:
             bases = [b.offset(group, b.mul(b.div(part.start, run), self.bytes)) for group in groups]
-            self._unpack(bases, to, b.div(b.add(b.sub(part.stop, part.start), run - 1), run), ahead)
+            self._unpack(bases, to, b.div(b.add(b.sub(part.stop, part.start), run - 1), run))
             return
         first, count = b.div(part.start, form.block), form.block // run
         with b.loop(first, b.div(part.stop, form.block)) as block:
             bases = [emit_places(b, self.layout, group, block.index)[0] for group in groups]
             done = b.mul(b.sub(block.index, first), count * self.type.bytes)
-            self._unpack(bases, [b.offset(own, done) for own in to], b.i64(count), ahead)
+            self._unpack(bases, [b.offset(own, done) for own in to], b.i64(count))
 
-    def _unpack(self, bases: Sequence[Value], to: Sequence[Value], count: Value, ahead: Value | int) -> None:
+    def _unpack(self, bases: Sequence[Value], to: Sequence[Value], count: Value) -> None:
         b = self.builder
         for index, step in unrolled(b, count):
             for base, own in zip(bases, to, strict=True):
                 source = b.offset(base, b.mul(index, self.bytes))
-                fetch_ahead(b, source, step * self.bytes, ahead)
                 place = b.offset(own, b.mul(index, self.type.bytes))
                 for number in range(step):
                     operand = self.load(b.offset(source, number * self.bytes))
@@ -87,8 +85,10 @@ def unrolled(b: Builder, count: Value) -> Iterator[tuple[Value, int]]:
 class FloatTile:
     """`groups` row groups times `columns` columns of a panel.
 
-    It adds up a `part` of the rows, or all. `unpacked`: where the operands of the part lie, by row group.
-    Lines of packed weights are asked for that lie so many bytes `ahead` of those in use.
+    part      of the rows that it adds up, if not all
+    unpacked  where the operands of the part lie, by row group
+    ahead     it asks for lines so many bytes ahead of the packed weights; with a part, of one row group
+    asking    whether it does, if it does not always
     """
 
     def __init__(
@@ -102,6 +102,7 @@ class FloatTile:
         part: Part | None = None,
         unpacked: Sequence[Value] | None = None,
         ahead: Value | int = AHEAD,
+        asking: Value | None = None,
     ):
         self.builder = builder
         self.layout = layout
@@ -112,10 +113,15 @@ class FloatTile:
         self.part = part
         self.unpacked = unpacked
         self.ahead = ahead
+        self.asking = asking
         self.vector = Type("f32", layout.rows)
         self.operands = FloatOperands(builder, layout)
         self.bytes = self.operands.bytes if unpacked is None else self.operands.type.bytes
         self.reader = WeightReader(builder, layout, DotPlan("plain"), target)
+        # One instruction may multiply two rows by two columns, two operands of each, to the bits of two
+        # products of pairs. In place of every second column the sums have the other half of the rows.
+        squares = target.find("dot4_bf16", (f"<{layout.rows} x float>",) * 2 + (_FOURS,) * 2)
+        self.squares = squares is not None and layout.run == 2 and columns % 4 == 0
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums, by row group: of every column from `column` on, a vector of rows."""
@@ -125,19 +131,20 @@ class FloatTile:
         if form.scale is None:
             start = b.div(part.start, run)
             count = b.div(b.add(b.sub(part.stop, part.start), run - 1), run)
-            bases = self.unpacked or [b.offset(group, b.mul(start, self.bytes)) for group in weights]
-            return self.plain(bases, b.offset(panel, b.mul(start, self.activation.block_bytes)), count)
+            packed = [b.offset(group, b.mul(start, self.operands.bytes)) for group in weights]
+            columns = b.offset(panel, b.mul(start, self.activation.block_bytes))
+            return self.plain(packed, self.unpacked or packed, columns, count)
         first, last = (b.div(bound, form.block) for bound in (part.start, part.stop))
         each = form.block // run
         zeros = [b.constant(self.vector, 0.0)] * (self.groups * self.columns)
         with b.loop(first, last, 1, zeros) as loop:
             meeting = [emit_places(b, layout, group, loop.index) for group in weights]
-            bases = [codes for codes, _ in meeting]
+            packed = bases = [codes for codes, _ in meeting]
             if self.unpacked is not None:
                 done = b.mul(b.sub(loop.index, first), each * self.bytes)
                 bases = [b.offset(group, done) for group in self.unpacked]
             columns = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * each))
-            found = self.plain(bases, columns, b.i64(each))
+            found = self.plain(packed, bases, columns, b.i64(each))
             factors = [self.reader.factor(form.scale, self.reader.floats(base), 1.0) for _, base in meeting]
             loop.next(
                 *(
@@ -147,38 +154,81 @@ class FloatTile:
             )
         return list(loop.results)
 
-    def plain(self, weights: Sequence[Value], panel: Value, count: Value) -> list[Value]:
+    def plain(
+        self, packed: Sequence[Value], weights: Sequence[Value], panel: Value, count: Value
+    ) -> list[Value]:
         """The sums of so many products of operands, without a scale."""
-        b = self.builder
+        b, bytes = self.builder, self.operands.bytes
+        asked = [b.offset(group, self.ahead) for group in (packed if self.part is None else packed[:1])]
+        if self.asking is not None:
+            asked = [b.select(self.asking, *both) for both in zip(asked, weights, strict=False)]
         tile = self.groups * self.columns
         # Independent sums hide the latency of the additions; every tile of a panel adds in the same order.
         chains = UNROLL if self.activation.columns == 1 else 1
         whole = b.mul(b.div(count, UNROLL), UNROLL)
         zeros = [b.constant(self.vector, 0.0)] * (tile * chains)
         with b.loop(0, whole, UNROLL, zeros) as main:
-            if self.unpacked is None:
-                for group in weights:
-                    source = b.offset(group, b.mul(main.index, self.bytes))
-                    fetch_ahead(b, source, UNROLL * self.bytes, self.ahead)
+            for lines in asked:
+                fetch_ahead(b, b.offset(lines, b.mul(main.index, bytes)), UNROLL * bytes, 0)
             sums = list(main.values)
-            for number in range(UNROLL):
+            for number in range(0, UNROLL, 2 if self.squares else 1):
                 own = slice(number % chains * tile, (number % chains + 1) * tile)
-                sums[own] = self.step(weights, panel, b.add(main.index, number), sums[own])
+                index = b.add(main.index, number)
+                if self.squares:
+                    sums = self.step_of_squares(weights, panel, index, 2, sums)
+                else:
+                    sums[own] = self.step(weights, panel, index, sums[own])
             main.next(*sums)
         with b.loop(whole, count, 1, main.results) as rest:
-            rest.next(*self.step(weights, panel, rest.index, list(rest.values[:tile])), *rest.values[tile:])
+            sums = list(rest.values)
+            if self.squares:
+                sums = self.step_of_squares(weights, panel, rest.index, 1, sums)
+            else:
+                sums[:tile] = self.step(weights, panel, rest.index, sums[:tile])
+            rest.next(*sums)
         sums = list(rest.results)
+        if self.squares:
+            halves = ((sums[n // 2 * 2], sums[n // 2 * 2 + 1], n % 2) for n in range(tile))
+            return [
+                b.shuffle(low, high, range(first, 2 * self.layout.rows, 2)) for low, high, first in halves
+            ]
         return [b.add(b.add(sums[0], sums[1]), b.add(sums[2], sums[3]))] if chains > 1 else sums
+
+    def step_of_squares(
+        self, weights: Sequence[Value], panel: Value, index: Value, count: int, sums: list[Value]
+    ) -> list[Value]:
+        """Add the products of `count` operands, one or two, from `index` on."""
+        b, type = self.builder, self.operands.type
+        steps = [b.add(index, number) for number in range(count)]
+
+        def side_by_side(vectors: list[Value]) -> list[Value]:
+            """Both operands of the first two lanes, and of the last two."""
+            first, second = [*vectors, b.constant(type, 0)][:2]
+            return [b.shuffle(first, second, mask) for mask in ((0, 4, 1, 5), (2, 6, 3, 7))]
+
+        rows = [side_by_side([self.operand(group, step) for step in steps]) for group in weights]
+        panels = [b.offset(panel, b.mul(step, self.activation.block_bytes)) for step in steps]
+        found = list(sums)
+        for four in range(0, self.columns, 4):
+            columns = side_by_side([b.load(type, where, 4 * four, align=4) for where in panels])
+            for pair, other in enumerate(columns):
+                for group, halves in enumerate(rows):
+                    for part, half in enumerate(halves):
+                        own = group * self.columns + four + 2 * pair + part
+                        found[own] = b.instruction("dot4_bf16", (found[own], half, other), self.vector)
+        return found
+
+    def operand(self, group: Value, index: Value) -> Value:
+        """Operand `index` of a row group."""
+        where = self.builder.offset(group, self.builder.mul(index, self.bytes))
+        if self.unpacked is None:
+            return self.operands.load(where)
+        return self.builder.load(self.operands.type, where, 0, align=4)
 
     def step(self, weights: Sequence[Value], panel: Value, index: Value, sums: list[Value]) -> list[Value]:
         """Add the products of operand `index` of the weights."""
         b, type = self.builder, self.operands.type
-        place = b.mul(index, self.bytes)
-        bases = [b.offset(group, place) for group in weights]
-        if self.unpacked is None:
-            vectors = [self.operands.load(base) for base in bases]
-        else:
-            vectors = [b.load(type, base, 0, align=4) for base in bases]
+        vectors = [self.operand(group, index) for group in weights]
         by = Spread(
             b, self.target, type, b.offset(panel, b.mul(index, self.activation.block_bytes)), 0, self.columns
         )

@@ -6,14 +6,18 @@ up. Minimums that are integers times one float of the block come once per block 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from math import frexp, gcd
+from typing import TypeAlias
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
 from lumen_core.schedule.dots import PIECE, Dots
-from lumen_core.schedule.minimums import add_minimums, minimums_are_dotted
+from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
+from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import (
@@ -25,6 +29,8 @@ from lumen_core.schedule.weights import (
     fetch_ahead,
 )
 from lumen_core.target import Target
+
+Source: TypeAlias = Callable[[Value], PackedPiece | UnpackedPiece]  # of a row group: gives piece so and so
 
 
 class IntegerTile:
@@ -54,75 +60,96 @@ class IntegerTile:
         self.reader = WeightReader(builder, layout, self.plan, target, matrices=columns == 1)
         self.dots = Dots(builder, layout, activation, target)
         self.dotted = minimums_are_dotted(self.form, activation)
-        alone = self.plan.kind != "corrected" and (self.form.offset is None or self.dotted)
+        # Something is multiplied with the sum of a sub-block's activations, as floats.
+        self.shifted = self.plan.kind == "corrected" or (self.form.offset is not None and not self.dotted)
         assert self.form.scale is not None
         self.constant = self.form.multiplier * 2.0**-self.plan.shift
         # A power of two loses no bit, so whole rows are multiplied by it where it concerns all that they sum.
         whole = self.form.scale.unit * self.constant
         self.last = whole if self.form.offset is None and frexp(whole)[0] == 0.5 else 1.0
-        self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, alone)
+        self.totals = choose_totals(builder, layout, activation, self.plan, target, columns, not self.shifted)
         # At depth 8 a vector of sums holds half of the rows of two columns: in place of every second column
         # the sums have the other half of the rows.
         self.side = activation.side
-        # Columns whose dot products take turns, so that none waits for the one before it.
-        self.abreast = 4 if target.broadcast_memory else self.side
+        # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
+        self.waits = activation.group > PIECE
+        self.stride = max(1, self.form.block // activation.group) * activation.block_bytes  # of a block
+        self.bytes = 4 * self.rows * columns * groups  # of the sums
+        self.abreast = columns_in_turn(target)
+        self.minimums = Minimums(self) if self.dotted else None
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
         """The sums over a whole row, by row group: of every column from `column` on, a vector of rows."""
-        b, act = self.builder, self.activation
+        b = self.builder
         blocks = b.div(length, self.form.block)
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
-        stride = max(1, self.form.block // act.group) * act.block_bytes  # what a block of weights meets
-        count = self.m * self.groups
-        zeros = [b.constant(self.vector, 0.0)] * count
+        waiting = self.stack() if self.waits else None
 
         def run(start: Value, stop: Value, step: int, before: Sequence[Value]) -> Sequence[Value]:
             """Add the products of blocks, `step` in an iteration."""
             with b.loop(start, stop, step, before) as loop:
-                sums, by = list(loop.values), b.mul(loop.index, stride)
+                sums, by = list(loop.values), b.mul(loop.index, self.stride)
                 meetings = self.places(weights, loop.index, step)
                 if self.form.block == PIECE:
                     self.fetch(meetings[0], b.i64(0), step)
                 for number, meeting in enumerate(meetings):
-                    where = b.add(by, number * stride)
+                    where = b.add(by, number * self.stride)
                     quants_of, words_of = b.offset(quants, where), b.offset(words, where)
                     if waiting is None:
                         sums = self.pieces(meeting, quants_of, words_of, sums)
                     else:
-                        self.block(meeting, quants_of, words_of, waiting)
+                        own = self.pieces(meeting, quants_of, words_of, self.zeros)
+                        self.add_block(meeting, quants_of, words_of, own, waiting)
                 loop.next(*sums)
             return loop.results
 
-        # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
-        waiting = b.stack(4 * self.rows * count) if act.group > PIECE else None
-        if waiting is not None:
-            for number in range(count):
-                b.store(zeros[0], waiting, 4 * self.rows * number, align=64)
         # Of one column there is little to do in a block: addresses are made once for a span of them.
         step = self.layout.span if self.m == 1 else 1
         whole = b.mul(b.div(blocks, step), step)
-        sums = run(b.i64(0), whole, step, zeros if waiting is None else [])
+        sums = run(b.i64(0), whole, step, self.zeros if waiting is None else [])
         if step > 1:
             sums = run(whole, blocks, 1, sums)
-        if waiting is not None:
-            sums = [b.load(self.vector, waiting, 4 * self.rows * number, align=64) for number in range(count)]
-        return [sum if self.last == 1 else b.mul(sum, self.last) for sum in self.by_column(list(sums))]
+        return self.finished(list(sums) if waiting is None else self.load(waiting))
 
-    def block(self, meeting: list[Block], quants: Value, words: Value, waiting: Value) -> None:
-        """Add the products of a block, of each row group, to the sums that wait in memory."""
+    def finished(self, sums: list[Value]) -> list[Value]:
+        """The sums as they are stored, once whole rows are in them."""
+        return [sum if self.last == 1 else self.builder.mul(sum, self.last) for sum in self.by_column(sums)]
+
+    @property
+    def zeros(self) -> list[Value]:
+        """Sums of nothing, of what is added to before it waits."""
+        return [self.totals.zero] * (self.m * self.groups)
+
+    def stack(self) -> Value:
+        """Memory for the sums, with zeros in it."""
+        waiting = self.builder.stack(self.bytes)
+        self.store([self.builder.constant(self.vector, 0.0)] * (self.m * self.groups), waiting)
+        return waiting
+
+    def store(self, sums: Sequence[Value], waiting: Value) -> None:
+        for number, sum in enumerate(sums):
+            self.builder.store(sum, waiting, 4 * self.rows * number, align=4 * self.rows)
+
+    def load(self, waiting: Value) -> list[Value]:
+        places = range(0, self.bytes, 4 * self.rows)
+        return [self.builder.load(self.vector, waiting, place, align=4 * self.rows) for place in places]
+
+    def add_block(
+        self, meeting: list[Block], quants: Value, words: Value, sums: list[Value], waiting: Value
+    ) -> None:
+        """Add a block's sums, of each row group, to those that wait in memory."""
         b = self.builder
-        sums = self.pieces(meeting, quants, words, [self.totals.zero] * (self.m * self.groups))
         by = self.spread(self.vector, words, self.activation.scales)
         for group, place in enumerate(meeting):
             factors = self.parts(self.factor(place.scales))
             own = sums[group * self.m : (group + 1) * self.m]
             own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
-            if self.dotted:
-                own = add_minimums(self, place.scales, quants, own)
+            if self.minimums is not None:
+                own = self.minimums.add(place.scales, quants, own)
             for number, sum in enumerate(own):
                 where = 4 * self.rows * (group * self.m + number)
-                before = b.load(self.vector, waiting, where, align=64)
-                b.store(b.fma(sum, by[number], before), waiting, where, align=64)
+                before = b.load(self.vector, waiting, where, align=4 * self.rows)
+                b.store(b.fma(sum, by[number], before), waiting, where, align=4 * self.rows)
 
     def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
         """Where `step` blocks lie in every row group."""
@@ -147,61 +174,49 @@ class IntegerTile:
         """Add the products of a block, of each row group, to the sums."""
         b = self.builder
         count = self.form.block // PIECE
+        sources = [partial(PackedPiece, self, block) for block in weights]
         if count == 1:
-            return self.piece(weights, quants, words, b.i64(0), sums)
+            return self.piece(sources, quants, words, b.i64(0), sums)
         step = gcd(count, 2) if self.m == 1 else 1
         with b.loop(0, count, step, sums) as piece:
             sums = list(piece.values)
             self.fetch(weights, piece.index, step)
             for number in range(step):
-                sums = self.piece(weights, quants, words, b.add(piece.index, number), sums)
+                sums = self.piece(sources, quants, words, b.add(piece.index, number), sums)
             piece.next(*sums)
         return list(piece.results)
 
     def piece(
-        self, weights: list[Block], quants: Value, words: Value, index: Value, sums: list[Value]
+        self, sources: Sequence[Source], quants: Value, words: Value, index: Value, sums: list[Value]
     ) -> list[Value]:
-        """Add the dot products of 32 elements (piece `index` of the block) to the sums."""
-        b, layout, act = self.builder, self.layout, self.activation
+        """Add the dot products of 32 elements (piece `index`), of each row group, to the sums."""
+        b, act = self.builder, self.activation
         if act.group == PIECE:
             where = b.mul(index, act.block_bytes)
             quants, words = b.offset(quants, where), b.offset(words, where)
         else:
             quants = b.offset(quants, b.mul(index, PIECE * act.columns))
         metadata = _Metadata(self, words, index)
-        code_bytes = PIECE // layout.unit * layout.unit_bytes
-        for group, block in enumerate(weights):
-            codes = b.offset(b.offset(block.codes, b.mul(index, code_bytes)), block.inside)
+        for group, source in enumerate(sources):
             own = slice(group * self.m, (group + 1) * self.m)
-            sums[own] = self.of_group(codes, block.scales, quants, metadata, index, sums[own])
+            sums[own] = self.of_group(source(index), quants, metadata, sums[own])
         return sums
 
     def of_group(
-        self,
-        codes: Value,
-        base: Value,
-        quants: Value,
-        metadata: _Metadata,
-        index: Value,
-        sums: list[Value],
+        self, piece: PackedPiece | UnpackedPiece, quants: Value, metadata: _Metadata, sums: list[Value]
     ) -> list[Value]:
         """The same for the codes of one row group."""
         b = self.builder
-        # Read anew for every piece: carried over the pieces it would cost registers that the sums need.
-        factor = self.factor(base)
         sub = min(self.form.sub, PIECE)
         for start in range(0, PIECE, sub):
-            scale = self.totals.scale(self.sub_block(index, start), factor, base)
-            beta = self.beta(base, index, start, scale)
-            betas = self.parts(beta) if beta is not None else []
-            scales = [self.totals.prepare(own, number) for number, own in enumerate(self.parts(scale))]
-            # With few registers the operands come in portions of four, so that nothing is spilled.
-            portion = 4 * (8 if self.target.registers >= 32 else 4)
+            scales, betas = piece.factors(start)
+            scales = [self.totals.held(own, number) for number, own in enumerate(scales)]
+            portion = 4 * codes_at_once(self.target)
             end = start + sub
             parts = [range(first, min(first + portion, end)) for first in range(start, end, portion)]
             totals: dict[int, Value] = {}
             for part in parts:
-                operands = self.operands(codes, part)
+                operands = piece.operands(part)
                 for first in range(0, self.m, self.abreast):
                     columns = range(first, min(first + self.abreast, self.m))
                     if part is parts[0]:
@@ -215,8 +230,8 @@ class IntegerTile:
                         own = column % self.side
                         by = metadata.scales[column] if metadata.scales is not None else None
                         total = totals.pop(column)
-                        sums[column] = self.totals.add(sums[column], total, scales[own], by, own)
-                        if beta is None:
+                        sums[column] = self.totals.add(sums[column], total, scales[own], by)
+                        if not betas:
                             continue
                         if sub < PIECE:
                             seeds = b.convert(metadata.seeds(start, sub, column), "f32")
@@ -231,39 +246,10 @@ class IntegerTile:
         assert self.form.scale is not None
         return self.reader.factor(self.form.scale, self.reader.floats(base), self.constant / self.last)
 
-    def sub_block(self, index: Value, start: int) -> Value:
-        """The number, in its block, of the sub-block that holds element `start` of piece `index`."""
-        b = self.builder
-        if self.form.sub > PIECE:
-            return b.div(index, self.form.sub // PIECE)
-        return b.add(b.mul(index, PIECE // self.form.sub), start // self.form.sub)
-
-    def beta(self, base: Value, index: Value, start: int, scale: Value) -> Value | None:
-        """What multiplies sum(y): the offset and, for a zero point that is no seed, -zero * scale."""
-        b = self.builder
-        beta: Value | None = None
-        if self.form.offset is not None and not self.dotted:
-            offset = self.reader.factor(self.form.offset, self.reader.floats(base), 1.0)
-            where = self.layout.minimum_offset
-            number = self.sub_block(index, start)
-            beta = self.reader.sub_factor(self.form.offset, offset, base, number, where)
-        if self.plan.kind == "corrected":
-            shifted = b.mul(scale, -float(self.plan.zero(self.form)) / self.form.multiplier)
-            beta = shifted if beta is None else b.add(beta, shifted)
-        if beta is not None and self.form.sub < PIECE:  # the sums of 16 are had from their seeds
-            beta = b.mul(beta, -1.0 / 128)
-        return beta
-
-    def operands(self, codes: Value, part: range) -> list[Value]:
-        """Operand vectors of the elements `part` of the piece, which lie in one unit."""
-        unit, inside = divmod(part.start, self.layout.unit)
-        unit_base = self.builder.offset(codes, unit * self.layout.unit_bytes)
-        return self.reader.operands(unit_base, range(inside // 4, (inside + len(part)) // 4))
-
     def spread(self, type: Type, pointer: Value, offset: int) -> Spread:
         """One item of each column, as the sums have their columns."""
         kind = PairSpread if self.side > 1 else Spread
-        return kind(self.builder, self.target, type, pointer, offset, self.m)
+        return kind(self.builder, self.target, type, pointer, offset, self.m, in_fours=True)
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""

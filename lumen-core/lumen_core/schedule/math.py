@@ -76,20 +76,23 @@ def exp(builder: Builder, x: Value) -> Value:
     return builder.select(builder.compare("gt", x, high), builder.constant(type, math.inf), result)
 
 
-def exp2_negative(builder: Builder, x: Value, rough: bool = False) -> Value:
-    """2 ** x for x <= 0 (minus infinity included): what a softmax needs.
+def exp2_weight(builder: Builder, x: Value, rough: bool = False) -> Value:
+    """2 ** x for -126 <= x < 127, and 2 ** -126 for what is less (minus infinity included).
 
     rough  within 1e-4 of it, for a result that is rounded to bf16
     """
-    type = x.type
     bounded = builder.maximum(x, -126.0)
     rounded = builder.add(bounded, _MAGIC)
     r = builder.sub(bounded, builder.sub(rounded, _MAGIC))
-    power = builder.fma(
-        polynomial(builder, r, _EXP2_ROUGH if rough else _EXP2), r, builder.constant(type, 1.0)
-    )
-    result = _scaled(builder, power, rounded)
-    return builder.select(builder.compare("lt", x, -126.0), builder.constant(type, 0.0), result)
+    coefficients = _EXP2_ROUGH if rough else _EXP2
+    power = builder.fma(polynomial(builder, r, coefficients), r, builder.constant(x.type, 1.0))
+    return _scaled(builder, power, rounded)
+
+
+def exp2_negative(builder: Builder, x: Value) -> Value:
+    """2 ** x for x <= 0 (minus infinity included)."""
+    nothing = builder.compare("lt", x, -126.0)
+    return builder.select(nothing, builder.constant(x.type, 0.0), exp2_weight(builder, x))
 
 
 def silu(builder: Builder, x: Value) -> Value:

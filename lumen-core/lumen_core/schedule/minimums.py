@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.quant.layout import DIGIT, ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.totals import Kept, integers_as_floats
 from lumen_core.schedule.weights import DotPlan
 
 if TYPE_CHECKING:
@@ -32,24 +33,47 @@ def minimums_are_dotted(form: NormalForm, activation: ActivationLayout) -> bool:
     return every and small and fits and all(field.count == 1 for field in offset.floats)
 
 
-def add_minimums(tile: IntegerTile, base: Value, quants: Value, sums: list[Value]) -> list[Value]:
-    """Add what the minimums of the block at `base` give, for activations at `quants`, to a tile's sums."""
-    b, offset = tile.builder, tile.form.offset
-    assert offset is not None and offset.integer is not None
-    count, first = offset.integer.count, tile.activation.digits(tile.form.sub)
-    plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
-    operands = _operands(tile, base, count)
-    factors = tile.parts(tile.reader.factor(offset, tile.reader.floats(base), 1.0))
-    for start in range(0, tile.m, tile.abreast):
-        columns = range(start, min(start + tile.abreast, tile.m))
-        totals = {column: b.constant(tile.lanes, 0) for column in columns}
-        tile.dots.add(totals, columns, operands, quants, first, plan)
-        totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
-        tile.dots.add(totals, columns, operands, quants, first + count, plan)
-        for column, total in totals.items():
-            factor = factors[column % tile.side]
-            sums[column] = b.fma(b.convert(total, "f32"), factor, sums[column])
-    return sums
+class Minimums:
+    """What the minimums of a block give the sums of a tile."""
+
+    def __init__(self, tile: IntegerTile):
+        b, offset = tile.builder, tile.form.offset
+        assert offset is not None and offset.integer is not None
+        self.tile = tile
+        self.offset = offset
+        self.integer = offset.integer
+        start: Value = b.constant(tile.lanes, 0)
+        self.excess: Value | None = None
+        # Where conversion is slow, a total's bits are a float all along (`totals.py`), once it was shifted.
+        if not tile.target.fast_conversion and tile.form.block * 127 * self.integer.high < 1 << 22:
+            large, self.excess = integers_as_floats(b, tile.lanes)
+            assert isinstance(large.literal, int) and large.literal % (1 << DIGIT) == 0
+            start = b.constant(tile.lanes, large.literal >> DIGIT)
+        self.start = Kept(b, start, tile.target, tile.m)
+
+    def add(self, base: Value, quants: Value, sums: list[Value]) -> list[Value]:
+        """Add what the minimums of the block at `base` give, for activations at `quants`, to the sums."""
+        tile, b, count = self.tile, self.tile.builder, self.integer.count
+        first = tile.activation.digits(tile.form.sub)
+        plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
+        operands = _operands(tile, base, count)
+        factors = tile.parts(tile.reader.factor(self.offset, tile.reader.floats(base), 1.0))
+        for start in range(0, tile.m, tile.abreast):
+            columns = range(start, min(start + tile.abreast, tile.m))
+            totals = {column: self.start.read() for column in columns}
+            tile.dots.add(totals, columns, operands, quants, first, plan)
+            totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
+            tile.dots.add(totals, columns, operands, quants, first + count, plan)
+            for column, total in totals.items():
+                factor = factors[column % tile.side]
+                sums[column] = b.fma(self.as_float(total), factor, sums[column])
+        return sums
+
+    def as_float(self, total: Value) -> Value:
+        b, tile = self.tile.builder, self.tile
+        if self.excess is None:
+            return b.convert(total, "f32")
+        return b.sub(b.bitcast(total, tile.vector), self.excess)
 
 
 def _operands(tile: IntegerTile, base: Value, count: int) -> list[Value]:

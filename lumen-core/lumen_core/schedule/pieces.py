@@ -49,6 +49,20 @@ class Pieces:
         reader = self._reader(product) if self.behind(product) else None
         return [] if reader is None else [operand for operand in reader.operands if operand is not product]
 
+    def are_kept(self, product: Value) -> bool:
+        """Tell whether nobody needs more of a product at a time than a thread's unit.
+
+        So it is where what it meets in the pieces, and then what reads them, follow it without a break.
+        """
+        reader = self._reader(product) if self.behind(product) else None
+        if reader is None:
+            return False
+        last, count = self.function.operations.index(reader), len(set(reader.operands))
+        makers = self.function.operations[last - count : last]
+        return {maker.results[0] for maker in makers} == set(reader.operands) and all(
+            maker.operands[0] is makers[0].operands[0] and len(maker.operands) == 2 for maker in makers
+        )
+
     def _reader(self, product: Value) -> Operation | None:
         readers = [operation for operation in self.function.operations if product in operation.operands]
         return readers[0] if len(readers) == 1 else None

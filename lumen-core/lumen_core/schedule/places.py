@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
-from lumen_core.schedule.phases import Argument, Needs, Private, Slot
+from lumen_core.schedule.phases import Argument, Bound, Moved, Needs, Private, Slot
 from lumen_core.schedule.sampling import padded
 from lumen_core.target import Target
 
@@ -148,6 +148,15 @@ class Places:
         name = f"{self.function.name}.{value.owner.name if value.owner else ''}{len(self.of)}"
         stride = self.stride(value)
         return self.reserve(name, stride, stride * self.room(value, private), private)
+
+    def new_unit(self, elements: int) -> Stored:
+        """Memory of a thread for the `elements` of every token that it makes as one unit.
+
+        It is passed as if it were a part of whole rows, which begin so much before it.
+        """
+        name, stride = f"{self.function.name}.unit{len(self.of)}", 4 * elements
+        own = self.reserve(name, stride, stride * self.capacity, private=True)
+        return Stored(Moved(own.argument, Bound(False), -stride), stride, own.name)
 
     def reserve(self, name: str, stride: int, bytes: int, private: bool) -> Stored:
         if private:

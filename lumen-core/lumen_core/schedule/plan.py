@@ -19,22 +19,22 @@ from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.model import SCALING
 from lumen_core.ir.printer import print_operation
 from lumen_core.quant.cache_layout import CacheLayout
+from lumen_core.quant.layout import WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.attention import attention_block, attention_items, build_attention, partial_bytes
+from lumen_core.schedule.blocking import choose_unit
 from lumen_core.schedule.cache import CacheFormats, block_cache
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
-from lumen_core.schedule.planner import TOKEN_CHUNK, TURNS, fresh_names
+from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
 from lumen_core.schedule.reorder import build_reorder
 from lumen_core.schedule.returns import build_returns
 from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.schedule.segments import DIRECT
 from lumen_core.target import Target
-
-GROUP_CHUNK = 8  # row groups that a thread takes at a time in a wide matmul, at most
 
 
 def plan(
@@ -104,10 +104,14 @@ class _Planner(ExpertPlanner):
         if not self.decode and form.kind == "float" and self.decides(result):
             self.plan_by_token(operation)
             return
+        groups = -(-rows // self.target.lanes)
+        unit = self._groups_per_unit(result)
         if accumulate is not None:
             self.places.of[result] = self.places.of[accumulate]
         elif result in self.function.results:
             self.places.of[result] = self.places.state(result)
+        elif self.pieces.are_kept(result):
+            self.places.of[result] = self.places.new_unit(unit * self.target.lanes)
         else:
             self.places.of[result] = self.places.new_buffer(result)
         self._read(operation)
@@ -118,8 +122,6 @@ class _Planner(ExpertPlanner):
             f"matmul {form!r} {tile} {self.target.name}",
             lambda name: build_matmul(form, self.target, tile, name),
         )
-        groups = -(-rows // self.target.lanes)
-        unit = self._groups_per_unit(result, groups)
         arguments = (
             self.places.weight(weight),
             self.places.of[activation].argument,
@@ -137,21 +139,30 @@ class _Planner(ExpertPlanner):
         else:
             self._chain([call], [result], units=-(-groups // unit), each=self.pieces.behind(result) > 0)
 
-    def _groups_per_unit(self, result: Value, groups: int) -> int:
+    def _groups_per_unit(self, product: Value) -> int:
         """Row groups that a thread does together: a head, where a head-wise operation follows."""
         lanes = self.target.lanes
         for operation in self.function.operations:
             headwise = operation.name == "rowwise" and operation.attributes["space"] == "head"
-            if headwise and result in operation.operands:
+            if headwise and product in operation.operands:
                 size = self._head_size(operation)
                 return math.lcm(size, lanes) // lanes
         if self.decode:
             return 1
-        least = max(1, self.pieces.behind(result) // lanes)
-        unit = max(GROUP_CHUNK, least)
-        while unit > least and groups < unit * TURNS * self.places.threads:
-            unit //= 2
-        return unit
+        together = [product, *self.pieces.partners(product)]
+        near = max(self._group_bytes(value) for value in together)
+        if self.pieces.are_kept(product):
+            near += len(together) * self.capacity * self.target.vector_bytes
+        groups = -(-self.places.elements(product) // lanes)
+        least = max(1, self.pieces.behind(product) // lanes)
+        return choose_unit(groups, least, near, self.places.threads, self.target)
+
+    def _group_bytes(self, product: Value) -> int:
+        """Bytes of a row group of the weights that a product is made with."""
+        assert product.owner is not None
+        weight = product.owner.operands[1]
+        layout = WeightLayout(self.formats[weight.type.element], self.target.lanes, self.target.depth)
+        return layout.group_bytes(weight.type.sizes[1])
 
     def _head_size(self, operation: Operation) -> int:
         return operation.results[0].type.shape[-1].value or 0
@@ -253,8 +264,8 @@ class _Planner(ExpertPlanner):
                 per_unit = 1
             arguments += [Number(0), self.tokens, Bound(False, per_unit, heads), Bound(True, per_unit, heads)]
         elif piece > 0:
-            elements, lanes = self.places.elements(operation.operands[0]), self.target.lanes
-            per_unit = self._groups_per_unit(operation.operands[0], elements // lanes) * lanes // piece
+            elements = self.places.elements(operation.operands[0])
+            per_unit = self._groups_per_unit(operation.operands[0]) * self.target.lanes // piece
             bounds = (Bound(upper, per_unit, Number(elements // piece)) for upper in (False, True))
             arguments += [Number(0), self.tokens, *bounds]
         elif rows is not None or self.decode:

@@ -9,6 +9,7 @@ from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.printer import Names
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.blocking import TURNS
 from lumen_core.schedule.cache import CacheFormats
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Slot
 from lumen_core.schedule.pieces import Pieces
@@ -16,7 +17,6 @@ from lumen_core.schedule.places import Places
 from lumen_core.target import Target
 
 TOKEN_CHUNK = 16  # tokens that a thread takes at a time in row-wise work
-TURNS = 4  # of every thread in a phase, at least
 
 
 class Planner:
@@ -86,7 +86,7 @@ class Planner:
 
     @property
     def _by_tokens(self) -> dict[str, Any]:
-        return {"tokens": self.tokens, "per": TOKEN_CHUNK}
+        return {"tokens": self.tokens, "per": TOKEN_CHUNK, "each": True}  # scratch is that of one chunk
 
     def _token_chain_of(self, operation: Operation) -> int | None:
         """The open chain over tokens that makes all that the operation needs of this phase, if any."""

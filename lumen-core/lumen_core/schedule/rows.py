@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES, KERNEL_UNITS
@@ -112,6 +114,20 @@ def emit_decode_block(
     row: Value | None = None,
 ) -> None:
     """Write a block of the file as f32 numbers; `scales` and `offsets` are scratch for its factors."""
+    for start, value in decoded_block(b, form, looks_up, block, scales, offsets, row):
+        b.store(value, to, 4 * start, align=4)
+
+
+def decoded_block(
+    b: Builder,
+    form: NormalForm,
+    looks_up: bool,
+    block: Value,
+    scales: Value,
+    offsets: Value,
+    row: Value | None = None,
+) -> Iterator[tuple[int, Value]]:
+    """The numbers of a block of the file, `CHUNK` f32 lanes at a time, with the place of the first."""
     assert form.code is not None and form.scale is not None
     vector = Type("f32", CHUNK)
     scale_count = _factors(b, form, form.scale, block, scales, row)
@@ -120,6 +136,8 @@ def emit_decode_block(
         bytes = load_codes(b, form, block, start, CHUNK)
         if form.table is not None:
             codes = look_up_bytes(b, looks_up, form.table, bytes)
+        elif form.multiplier == 1 and form.zero_of_code == 128:
+            codes = b.convert(b.bitxor(bytes, -128), "i32")
         else:
             codes = b.convert(bytes, "i32", signed=False)
             if form.multiplier != 1:
@@ -130,4 +148,4 @@ def emit_decode_block(
         value = b.mul(scale, b.convert(codes, "f32"))
         if form.offset is not None:
             value = b.add(value, b.load_splat(vector, offsets, start * offset_count // form.block * 4))
-        b.store(value, to, 4 * start, align=4)
+        yield start, value

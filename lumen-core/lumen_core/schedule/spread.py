@@ -2,7 +2,8 @@
 
 Where the machine takes a lane of a register as operand, four items come with one load; else each is loaded
 into all lanes when it is asked for. `again`: not together with what lies beside it,
-which would wait in a register.
+which would wait in a register. `in_fours`: by one load of four and shuffles also where a scalar in memory may
+be an operand, which spares loads: many of them wait for lines that come from the second cache meanwhile.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class Spread:
         offset: int,
         count: int,
         again: bool = False,
+        in_fours: bool = False,
     ):
         self.builder = builder
         self.again = again
         self.type = type
         self.pointer = pointer
         self.offset = offset
-        self.together = count // _ITEMS * _ITEMS if target.lane_operands and type.lanes == _ITEMS else 0
+        fours = (target.lane_operands and type.lanes == _ITEMS) or (target.broadcast_memory and in_fours)
+        self.together = count // _ITEMS * _ITEMS if fours else 0
         self._loaded: dict[int, Value] = {}
 
     def __getitem__(self, item: int) -> Value:
@@ -41,13 +44,16 @@ class Spread:
             return b.load_splat(self.type, self.pointer, self.offset + 4 * item)
         first = item // _ITEMS * _ITEMS
         if first not in self._loaded:
-            where = self.offset + 4 * first
-            self._loaded[first] = b.load(self.type, self.pointer, where, align=4, again=self.again)
+            four, where = Type(self.type.element, _ITEMS), self.offset + 4 * first
+            loaded = b.load(four, self.pointer, where, align=4, again=self.again)
+            if self.type.lanes > _ITEMS:
+                loaded = b.shuffle(loaded, None, [lane % _ITEMS for lane in range(self.type.lanes)])
+            self._loaded[first] = loaded
         return b.shuffle(self._loaded[first], None, self.lanes(item - first))
 
     def lanes(self, item: int) -> list[int]:
-        """The lanes of a load that make the vector of its item `item`."""
-        return [item] * _ITEMS
+        """The lanes of four items, as often as they fit the vector, that make the vector of one of them."""
+        return [lane // _ITEMS * _ITEMS + item for lane in range(self.type.lanes)]
 
 
 class PairSpread(Spread):

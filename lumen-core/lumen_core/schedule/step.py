@@ -290,13 +290,11 @@ def spin_until(b: Builder, waiting: Callable[[], Value], give_way: Value) -> Non
 
 
 def _work(phase: Phase) -> str:
-    """What a phase does: the kinds of its chains' first calls, of a unit with several all its matmuls."""
-    kinds = [
-        _kind(call)
-        for chain in phase.chains
-        for call in (chain.calls if chain.each else chain.calls[:1])
-        if not chain.each or call.symbol.startswith("matmul_")
-    ]
+    """What a phase does: the kinds of its chains' matmuls, of a chain without any that of its first call."""
+    kinds = []
+    for chain in phase.chains:
+        products = [call for call in chain.calls if call.symbol.startswith("matmul_")]
+        kinds += [_kind(call) for call in products or chain.calls[:1]]
     return " ".join(dict.fromkeys(kinds))
 
 

@@ -8,7 +8,7 @@ bits are a float all along, and the multiplication takes the large number off ag
 
 from __future__ import annotations
 
-from lumen_core.ir.kernel import Type, Value
+from lumen_core.ir.kernel import PTR, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import SIGNIFICAND
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
@@ -19,6 +19,35 @@ from lumen_core.target import Target
 _LARGE = 12582912.0  # 1.5 * 2**23: the floats around it are integers, for 2**22 to both sides
 _LARGE_BITS = 0x4B400000
 _DOT = 127 * 255  # a product of two bytes is no larger, whatever their signs
+
+
+def integers_as_floats(builder: Builder, lanes: Type) -> tuple[Value, Value]:
+    """The bits that an integer sum starts from to be a float all along, and what it has too much then."""
+    return builder.constant(lanes, _LARGE_BITS), builder.constant(Type("f32", lanes.lanes), _LARGE)
+
+
+class Kept:
+    """A constant that is overwritten for each column.
+
+    Of many columns it is read from memory for each where every vector unit multiplies: making it anew, or
+    copying a register, would take the place of a product. Not where a load takes more than that.
+    """
+
+    def __init__(self, builder: Builder, value: Value, target: Target, columns: int):
+        self.builder = builder
+        self.type = value.type
+        in_memory = columns > 1 and target.cheap_loads and not target.spare_units
+        self.value = builder.stack(value.type.bytes) if in_memory else value
+        if in_memory:
+            builder.store(value, self.value, align=value.type.bytes)
+
+    def read(self) -> Value:
+        return kept(self.builder, self.type, self.value)
+
+
+def kept(builder: Builder, type: Type, held: Value) -> Value:
+    """A value, or what lies at an address, read anew."""
+    return builder.load(type, held, align=type.bytes, again=True) if held.type == PTR else held
 
 
 class Totals:
@@ -43,17 +72,26 @@ class Totals:
         assert scale is not None
         return self.reader.sub_factor(scale, factor, base, number, self.layout.scale_offset)
 
-    def prepare(self, scale: Value, part: int) -> Value:
-        """A scale as `add` takes it, for part `part` of the rows."""
-        return scale
+    @property
+    def kinds(self) -> list[Type]:
+        """The types of what `factors` gives."""
+        return [self.vector]
+
+    def factors(self, scale: Value) -> list[Value]:
+        """What a scale, of a part of the rows, becomes for all totals that it scales."""
+        return [scale]
+
+    def held(self, factors: list[Value], part: int) -> list[Value]:
+        """Factors as `add` takes them, for part `part` of the rows."""
+        return factors
 
     def start(self, seed: Value | None) -> Value:
         """What the dot products of a sub-block are added to."""
         return self.builder.constant(self.lanes, 0) if seed is None else seed
 
-    def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
-        """The sum with a total of part `part` in it; `by` scales a sub-block's activations, if it has one."""
-        b = self.builder
+    def add(self, sum: Value, total: Value, factors: list[Value], by: Value | None) -> Value:
+        """The sum with a total in it; `by` scales a sub-block's activations, if it has one."""
+        b, scale = self.builder, factors[0]
         return b.fma(b.convert(total, "f32"), scale if by is None else b.mul(scale, by), sum)
 
     def of_block(self, sum: Value, factor: Value) -> Value:
@@ -64,9 +102,18 @@ class Totals:
 class IntegerTotals(Totals):
     """Totals of a whole block add up in integers; its one float scale is applied at the end."""
 
+    def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
+        super().__init__(builder, layout, reader, columns)
+        self._zero = Kept(builder, builder.constant(self.lanes, 0), reader.target, columns)
+
     @property
     def zero(self) -> Value:
         return self.builder.constant(self.lanes, 0)
+
+    @property
+    def kinds(self) -> list[Type]:
+        scale = self.layout.form.scale
+        return [self.lanes] if scale is not None and scale.integer is not None else []
 
     def scale(self, number: Value, factor: Value, base: Value) -> Value:
         scale = self.layout.form.scale
@@ -78,9 +125,15 @@ class IntegerTotals(Totals):
         where = self.builder.offset(base, self.builder.mul(number, self.layout.rows))
         return self.reader.integers(scale.integer, where, self.layout.scale_offset)
 
-    def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
+    def factors(self, scale: Value) -> list[Value]:
+        return [scale for _ in self.kinds]
+
+    def start(self, seed: Value | None) -> Value:
+        return self._zero.read() if seed is None else seed
+
+    def add(self, sum: Value, total: Value, factors: list[Value], by: Value | None) -> Value:
         b = self.builder
-        return b.add(sum, total if scale.literal == 1 else b.mul(total, scale))
+        return b.add(sum, b.mul(total, factors[0]) if factors else total)
 
     def of_block(self, sum: Value, factor: Value) -> Value:
         return self.builder.mul(self.builder.convert(sum, "f32"), factor)
@@ -101,39 +154,30 @@ class FloatTotals(Totals):
 
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
-        # What a multiply-add overwrites is read from memory for each of many columns: a copy of a register
-        # would take the place of a multiplication, and the register.
-        self._large: Value = builder.constant(self.lanes, _LARGE_BITS)
-        self._taken: dict[int, Value] = {}
-        if columns > 1:
-            self._large = self._kept(self._large)
-            self._taken = {part: builder.stack(4 * layout.rows) for part in range(layout.parts)}
+        self._large = Kept(builder, builder.constant(self.lanes, _LARGE_BITS), reader.target, columns)
+        self._places = [builder.stack(self.vector.bytes) for _ in range(layout.parts)] if columns > 1 else []
 
-    def prepare(self, scale: Value, part: int) -> Value:
-        taken = self.builder.mul(scale, -_LARGE)
-        if self.columns > 1:
-            self.builder.store(taken, self._taken[part], align=4 * self.layout.rows)
-        else:
-            self._taken[part] = taken
-        return scale
+    @property
+    def kinds(self) -> list[Type]:
+        return [self.vector, self.vector]
+
+    def factors(self, scale: Value) -> list[Value]:
+        return [scale, self.builder.mul(scale, -_LARGE)]
+
+    def held(self, factors: list[Value], part: int) -> list[Value]:
+        scale, taken = factors
+        if self.columns == 1 or taken.type == PTR:
+            return factors
+        self.builder.store(taken, self._places[part], align=self.vector.bytes)
+        return [scale, self._places[part]]
 
     def start(self, seed: Value | None) -> Value:
-        return self._read(self.lanes, self._large)
+        return self._large.read()
 
-    def add(self, sum: Value, total: Value, scale: Value, by: Value | None, part: int) -> Value:
-        b = self.builder
-        product = b.fma(b.bitcast(total, self.vector), scale, self._read(self.vector, self._taken[part]))
+    def add(self, sum: Value, total: Value, factors: list[Value], by: Value | None) -> Value:
+        b, (scale, taken) = self.builder, factors
+        product = b.fma(b.bitcast(total, self.vector), scale, kept(b, self.vector, taken))
         return b.add(sum, product) if by is None else b.fma(product, by, sum)
-
-    def _kept(self, value: Value) -> Value:
-        where = self.builder.stack(4 * self.layout.rows)
-        self.builder.store(value, where, align=4 * self.layout.rows)
-        return where
-
-    def _read(self, type: Type, held: Value) -> Value:
-        if self.columns == 1:
-            return held
-        return self.builder.load(type, held, align=4 * self.layout.rows, again=True)
 
     @staticmethod
     def fits(layout: WeightLayout, plan: DotPlan) -> bool:

@@ -165,7 +165,9 @@ def load_float_value(b: Builder, form: NormalForm, field: FloatField, block: Val
     if field.element == "f32":
         return b.bitcast(raw, Type("f32"))
     if field.element == "f16":
-        return b.convert(b.bitcast(raw, Type("f16")), "f32")
+        # One lane of several: alone it would wait, on some machines, for what its register held before.
+        lanes = b.insert(b.constant(Type("i16", 8), 0), raw, 0)
+        return b.extract(b.convert(b.bitcast(lanes, Type("f16", 8)), "f32"), 0)
     return b.bitcast(b.shl(b.convert(raw, "i32", signed=False), 16), Type("f32"))
 
 

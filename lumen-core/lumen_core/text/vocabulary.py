@@ -122,7 +122,7 @@ class Vocabulary:
 
     def bytes_of(self, token: int) -> bytes:
         """What a token stands for; control tokens give their own name."""
-        text, kind = self.tokens[token], int(self.kinds[token])
+        text, kind = self.tokens[token], self.kinds.item(token)
         if kind in (CONTROL, UNKNOWN) or (kind == USER_DEFINED and self.byte_level):
             return text.encode("utf-8")
         if self.byte_level:

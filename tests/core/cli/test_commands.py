@@ -321,6 +321,27 @@ def test_a_closed_pipe_is_quiet() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize(
+    ("redirected", "code", "said"),
+    [(">/dev/full", 1, "error: no space left on device\n"), (">&-", 0, ""), ("2>&-", 0, "")],
+)
+def test_the_last_words_are_written(redirected: str, code: int, said: str) -> None:
+    command = f"{sys.executable} -m lumen_core.cli.main --version {redirected}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (code, said)
+
+
+def test_a_process_ends_as_the_command_did() -> None:
+    program = (
+        "import atexit; from lumen_core.cli.main import program; atexit.register(print, 'bye'); program()"
+    )
+    for arguments, code in ((["--version"], 0), (["show", "no-such-model"], 1), (["run", "--no-such"], 2)):
+        command = [sys.executable, "-c", program, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code
+        assert done.stdout.endswith("bye\n")
+
+
 def test_version(lumen: Any) -> None:
     assert lumen("--version").out.startswith("lumen 0.1.0")
 

@@ -41,10 +41,12 @@ def records() -> dict[str, dict[str, Any]]:
         result("lumen", "tg128", 99.0, of_bandwidth=0.5), result("rival 1", "tg128", 50.0),
     ]  # fmt: skip
     many = [result("lumen", "tg64", 100.0), result("lumen", "tg64 x8", 620.0)]
+    steps = [result("lumen", "tg16", 100.0), result("lumen", "tg16 x9", 900.0)]
     start = {"seconds": 0.5, "resident": 500.0}
     kept = {
         "speed|qwen2.5-0.5b|q4_0|2": {"results": tests, "machine": machine, "target": "a target"},
         "long|qwen2.5-0.5b|q4_0|2|tg64 x8": {"results": many, "machine": machine, "target": "a target"},
+        "steps|qwen2.5-0.5b|q4_0|2": {"results": steps, "machine": machine, "target": "a target"},
         "start|qwen2.5-0.5b|q4_0": {
             "compile": {"cold": 0.9, "warm": 0.3}, "file_bytes": 1 << 28, "cold": start, "plain": start,
             "packed": start, "llama.cpp": {"seconds": 1.0, "resident": 1000.0},
@@ -58,7 +60,7 @@ def records() -> dict[str, dict[str, Any]]:
 def test_nothing_was_measured(page: ModuleType) -> None:
     text = page.page({})
     assert "not measured" in text
-    assert text.count("Not measured yet.") == 5
+    assert text.count("Not measured yet.") == 6
 
 
 def test_every_figure_stands_beside_what_was_asked(page: ModuleType) -> None:
@@ -74,6 +76,7 @@ def test_every_figure_stands_beside_what_was_asked(page: ModuleType) -> None:
     )
     assert "| eight sequences against one | ≥ 5.0x | 6.2x | 6.2x |" in text
     assert "| compiling a whole model, full cache | ≤ 0.20 s | 0.30 s | 0.30 s |" in text
+    assert "| qwen2.5-0.5b | q4_0 | 2 | 10.0 |  |  |  |  |  | 10.0 |  |" in text
     assert "| 1024 | 2 | 460 | 400 | 500 | 92% |" in text
     assert "| qwen2.5-0.5b | int4 g32 | 2 | pp512 | 1000 | 1200 (q4_0) | 1.20x |" in text
     assert all(line.count("|") != 1 for line in text.splitlines())

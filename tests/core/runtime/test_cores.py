@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lumen_core.runtime import cores
-from lumen_core.runtime.cores import available_threads, cores_of, kept_apart, share
+from lumen_core.runtime.cores import available_threads, cores_of, kept_apart, moved_apart, processor, share
 
 affinity = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no affinity here")
 
@@ -50,6 +50,17 @@ def test_an_error_gives_the_cores_back() -> None:
     with pytest.raises(KeyError), kept_apart(0, len(before)):
         raise KeyError
     assert os.sched_getaffinity(0) == before
+
+
+@affinity
+@pytest.mark.parametrize("threads", [1, 2, 64])
+def test_a_thread_is_moved_and_free_again(threads: int) -> None:
+    before = os.sched_getaffinity(0)
+    for number in (0, threads - 1):
+        own = moved_apart(number, threads)
+        assert os.sched_getaffinity(0) == before
+        assert own == (share(frozenset(before), number, threads) if 1 < threads <= len(before) else before)
+        assert processor() in before
 
 
 def processors(folder: Path, siblings: dict[int, str]) -> Path:

@@ -9,9 +9,8 @@ import pytest
 from kit.forms import declarations, form
 
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.schedule.blocking import Blocking, choose_blocking
-from lumen_core.schedule.matmul import tile_columns
-from lumen_core.target import Target
+from lumen_core.schedule.blocking import Blocking, choose_blocking, choose_unit, tile_columns
+from lumen_core.target import Instruction, Target
 
 from .compiled import TARGETS
 from .matrices import multiply, packed, random_activations
@@ -64,9 +63,8 @@ def test_weights_that_stay_near_are_unpacked_there() -> None:
     """As products take them: f16 as f32, and what bf16 holds as pairs of it."""
     assert cut("f16", machine()) == replace(cut("f32", machine()), unpacked=32 << 10)
     assert cut("ct_float_e5m2_bf16_1_all", machine()) == replace(cut("bf16", machine()), unpacked=32 << 10)
-    assert cut("f16", machine(lane_operands=True, vector_bytes=16)).unpacked == 0, (
-        "each panel reads them anew"
-    )
+    arm = cut("f16", machine(lane_operands=True, vector_bytes=16))
+    assert arm.unpacked == 32 * arm.part > 0, "although a panel has more bytes"
 
 
 def test_what_has_fewer_bytes_comes_by() -> None:
@@ -78,6 +76,62 @@ def test_what_has_fewer_bytes_comes_by() -> None:
 
 def test_codes_are_multiplied_over_whole_rows() -> None:
     assert cut("q4_k", machine()) == Blocking(1, 16)
+
+
+def test_unpacked_codes_are_shared_where_every_unit_multiplies() -> None:
+    """A panel has 5 to 7 KB for 256 elements; what several have fits the nearest cache beside the rest."""
+    assert cut("q4_k", machine(spare_units=False)) == Blocking(1, 16, shared=256, panels=5)
+    assert cut("q4_0", machine(spare_units=False)) == Blocking(1, 16, shared=512, panels=3)
+    assert cut("q4_0", machine(spare_units=False, cache_bytes=(512 << 10, 1 << 20))).panels == 16
+    assert cut("q4_0", machine(spare_units=False, cache_bytes=(8 << 10, 1 << 20))).panels == 2
+    assert cut("f16", machine(spare_units=False)).panels == 0
+
+
+@each_target
+@pytest.mark.parametrize("name", ["q4_0", "q8_0", "q4_k", "q6_k", "iq4_xs"])
+def test_sums_of_codes_do_not_depend_on_the_tile(name: str, target: Target) -> None:
+    """Half and twice the columns that the model chooses, and one: the same bits."""
+    normal, rows, tokens, chosen = form(name), 2 * target.lanes + 3, 2 * tile_columns(target) + 3, []
+    raw = matrix(normal, rows, 512)
+    weights = packed(normal, target, raw)
+    activations = random_activations(normal, tokens, 512)
+    for columns in (tile_columns(target) // 2, tile_columns(target), 2 * tile_columns(target)):
+        chosen.append(multiply(normal, target, weights, rows, activations, columns))
+    one = replace(activations, codes=activations.codes[:1], scales=activations.scales[:1])
+    assert np.abs(chosen[0]).max() > 0
+    np.testing.assert_array_equal(chosen[0], chosen[1])
+    np.testing.assert_array_equal(chosen[2], chosen[1])
+    np.testing.assert_array_equal(multiply(normal, target, weights, rows, one, 1), chosen[1][:1])
+
+
+@pytest.mark.parametrize(
+    ("groups", "least", "near", "threads", "unit"),
+    [
+        (304, 2, 40 << 10, 2, 8),  # 12 would fit; 38 units of 8 are shared evenly
+        (304, 2, 40 << 10, 1, 12),  # alone, the fewer the better
+        (56, 1, 43 << 10, 2, 7),  # four units for each of two threads
+        (128, 1, 300 << 10, 2, 1),  # no two fit
+        (128, 16, 300 << 10, 2, 16),  # what goes on behind them needs 16
+        (3, 1, 1 << 10, 8, 1),
+        (9496, 1, 8 << 10, 2, 47),  # a head of 151936 rows
+    ],
+)
+def test_units_fill_half_of_the_second_cache_evenly(
+    groups: int, least: int, near: int, threads: int, unit: int
+) -> None:
+    assert choose_unit(groups, least, near, threads, machine()) == unit
+
+
+def test_panels_have_as_many_columns_as_registers_hold_sums() -> None:
+    """Beside 8 vectors of codes, 4 totals and a scale; with 16 registers 4, 1, a scale and an activation."""
+    dots = Instruction("dot4_u8s8", (), "", (), (), "")
+    pairs = replace(dots, op="maddubs")
+    wide = machine(instructions=(dots,))
+    narrow = replace(wide, registers=16, broadcast_memory=False, vector_bytes=32)
+    assert (tile_columns(wide), tile_columns(replace(wide, registers=64))) == (16, 32)
+    assert (tile_columns(narrow), tile_columns(replace(narrow, instructions=(pairs,)))) == (8, 8)
+    assert tile_columns(replace(narrow, registers=32)) == 16
+    assert tile_columns(replace(narrow, registers=32, instructions=())) == 8, "products of 16 bits"
 
 
 @each_target

@@ -12,7 +12,7 @@ from kit.forms import random_blocks
 from lumen_core.dsl.parse import parse
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.direct import block_bytes, evaluate
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.weights import DotPlan
 from lumen_core.source import Source
 from lumen_core.target import Target

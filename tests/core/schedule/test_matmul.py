@@ -20,7 +20,7 @@ from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.target import Target
 
 from .compiled import TARGETS

@@ -13,7 +13,7 @@ from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.floats import small_floats
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.matmul import tile_columns
+from lumen_core.schedule.blocking import tile_columns
 from lumen_core.source import Source
 from lumen_core.target import Target
 
