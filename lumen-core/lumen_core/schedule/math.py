@@ -81,7 +81,7 @@ def exp2_weight(builder: Builder, x: Value, rough: bool = False) -> Value:
 
     rough  within 1e-4 of it, for a result that is rounded to bf16
     """
-    bounded = builder.maximum(x, -126.0)
+    bounded = builder.maximum(builder.constant(x.type, -126.0), x)  # in this order a NaN passes
     rounded = builder.add(bounded, _MAGIC)
     r = builder.sub(bounded, builder.sub(rounded, _MAGIC))
     coefficients = _EXP2_ROUGH if rough else _EXP2

@@ -31,7 +31,9 @@ def test_logits_are_those_of_the_interpreter(shape, format, tiny, engine) -> Non
         wanted = np.concatenate([reference.step(ids[:11]), reference.step(ids[11:])])
         found = np.concatenate([model.prefill(ids[:11]), model.decode(ids, before=11)])
     errors = np.linalg.norm(found - wanted, axis=-1) / np.linalg.norm(wanted, axis=-1)
-    if format in ("bf16", "q8_0"):
+    if format == "bf16":  # a number on the edge may be rounded to either side: to 1 of 512, in every matrix
+        assert errors.max() < 0.01, errors
+    elif format == "q8_0":
         # a code or a choice on the edge may fall to either side, and what follows it is another text
         assert errors.min() < 2e-6, errors
         assert errors.max() < 0.5, errors

@@ -68,3 +68,4 @@ def test_the_edges_of_exp(target: Target) -> None:
     np.testing.assert_array_equal(below[:4], [1, 1, 0, 0])
     assert np.isnan(elementwise(vector_math.silu, target, x)[4])
     assert np.isnan(elementwise(vector_math.tanh, target, x)[4])
+    assert np.isnan(elementwise(vector_math.exp2_weight, target, x)[4])
