@@ -103,9 +103,9 @@ ARITHMETIC = (
     "Of a prompt of 4096 tokens attention takes 176 million operations a token (of 512 22 million): with all",
     "of the bf16 peak pp4096 could reach 79% of pp512's speed; with 78% of it, as the kernel alone has, 75%.",
     "",
-    "The two virtual cores of the machine of 2026-11 share a last cache at times (a line passes from one to the",
-    "other in 42 ns, and about 50 GB/s are read) and at times do not (190 ns, about 90 GB/s). In the second state",
-    "a prompt is 6 to 10% slower, and generation, up to twice as fast, reaches less of the bandwidth.",
+    "The two virtual cores of the machine of 2026-11 share a last cache at times (a line passes from one to",
+    "the other in 42 ns, and about 50 GB/s are read) and at times do not (190 ns, about 90 GB/s). Then a prompt",
+    "is 6 to 10% slower, and generation, up to twice as fast, reaches less of the bandwidth.",
 )
 
 
@@ -129,7 +129,7 @@ def introduction(records: dict[str, Record]) -> list[str]:
         "(greedy; llama.cpp without sampling, and the faster of its two modes, weights repacked or not).",
         "Limits are measured between the runs: products from registers (int8, or bf16 for BF16),",
         "and reading memory with as many threads; bytes are those of the weights, keys and values.",
-        f"Reading ran at {min(reads):.0f} to {max(reads):.0f} GB/s from row to row: compare shares and ratios.",
+        f"Reading ran at {min(reads):.0f} to {max(reads):.0f} GB/s from row to row: compare shares.",
     ]
 
 
