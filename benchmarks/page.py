@@ -104,8 +104,8 @@ ARITHMETIC = (
     "of the bf16 peak pp4096 could reach 79% of pp512's speed; with 78% of it, as the kernel alone has, 75%.",
     "",
     "The two virtual cores of the machine of 2026-11 share a last cache at times (a line passes from one to",
-    "the other in 42 ns, and about 50 GB/s are read) and at times do not (190 ns, about 90 GB/s). Then a prompt",
-    "is 6 to 10% slower, and generation, up to twice as fast, reaches less of the bandwidth.",
+    "the other in 42 ns, and about 50 GB/s are read) and at times do not (190 ns, about 90 GB/s). Then a",
+    "prompt is 6 to 10% slower, and generation, up to twice as fast, reaches less of the bandwidth.",
 )
 
 
