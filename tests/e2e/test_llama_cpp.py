@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from kit import tiny_checkpoints, tiny_models
-from kit.engines import token_ids
+from kit.engines import EXACT, token_ids
 from kit.llama import FILE_TYPES, Llama, divergence, library, plain, quantize
 
 import lumen_core as lumen
@@ -69,13 +69,12 @@ def follows(path: Path, ids: list[int]) -> tuple[int, int]:
     """
     with Llama(path) as other:
         tokens, rows = other.greedy(ids, STEPS)
-    with lumen.load(path) as model:
+    with lumen.load(path, target=EXACT) as model:
         logits = model.logits([*ids, *tokens[:-1]])[len(ids) - 1 :]
     ours = logits.argmax(axis=-1)
     for step in np.flatnonzero(ours != tokens):
         margin = rows[step].max() - rows[step][ours[step]]
-        # two logits, and both engines round: the largest of so many steps is three times their spread
-        assert margin < 9 * NOISE * rows[step].std(), (step, margin)
+        assert margin < 6 * NOISE * rows[step].std(), (step, margin)
     return int((ours == tokens).sum()), len(tokens)
 
 
@@ -86,7 +85,7 @@ def test_greedy_tokens_of_tiny_models(shape: str, format: str, tmp_path: Path) -
     ids = token_ids(20)
     same, steps = follows(path, ids)
     print(f"{shape} {format}: {same} of {steps} greedy tokens are the same")
-    assert same >= steps - 4
+    assert same >= steps - 3
     if format == "f32":
         with Llama(path) as other, lumen.load(path) as model:
             tokens, _ = other.greedy(ids, STEPS)

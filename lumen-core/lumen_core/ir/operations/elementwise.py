@@ -51,8 +51,6 @@ def silu(x: np.ndarray) -> np.ndarray:
 ANY = frozenset(SCALARS)
 NUMBERS = ANY - {"i1"}
 
-_CONSTANT_DEFAULT = {bool: "i1", int: "i32", float: "f32"}
-
 
 def _constant_rule(operation: Operation) -> tuple[TensorType, ...]:
     value = operation.attributes["value"]
