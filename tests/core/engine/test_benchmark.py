@@ -12,6 +12,7 @@ from lumen_core.engine.loading import load
 from lumen_core.engine.rivals import rivals
 from lumen_core.engine.synth import synthesize
 from lumen_core.errors import LumenError
+from lumen_core.runtime import peaks
 from lumen_core.text.sample import PARAGRAPH
 
 
@@ -33,7 +34,8 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return synthesize("qwen3-tiny", tmp_path_factory.mktemp("models") / "tiny.gguf", format="q8_0")
 
 
-def test_engines_run_in_turn_and_are_compared(path: Path) -> None:
+def test_engines_run_in_turn_and_are_compared(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peaks, "READ_BYTES", 1 << 20)
     rival = Tortoise()
     with load(path, threads=1) as model:
         results, limits = benchmark(model, all_tests([16], [4]), repetitions=2, rivals=[rival])
