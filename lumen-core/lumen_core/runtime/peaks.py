@@ -21,7 +21,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.runtime.cores import kept_apart
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import allocate
-from lumen_core.schedule.weights import fetch_ahead
+from lumen_core.schedule.fetch import fetch_ahead
 from lumen_core.target import Target
 
 READ_BYTES = 256 << 20  # read in one go by all threads: more than any cache of one processor holds

@@ -9,6 +9,7 @@ from __future__ import annotations
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.spread import Spread
 from lumen_core.schedule.weights import DotPlan
 from lumen_core.target import Target
@@ -19,8 +20,17 @@ PIECE = 32  # elements of which a panel keeps the codes of a column side by side
 class Dots:
     """The products of row groups of a layout with panels of another."""
 
-    def __init__(self, builder: Builder, layout: WeightLayout, activation: ActivationLayout, target: Target):
+    def __init__(
+        self,
+        builder: Builder,
+        layout: WeightLayout,
+        activation: ActivationLayout,
+        target: Target,
+        ahead: FetchAhead,
+    ):
+        """`ahead` asks for lines between the products."""
         self.builder = builder
+        self.ahead = ahead
         self.layout = layout
         self.activation = activation
         self.target = target
@@ -81,6 +91,7 @@ class Dots:
                 for part in range(self.activation.side):
                     values = (totals[pair + part], operands[group + part], codes)
                     totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
+                    self.ahead.made(8)
 
     def alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
         """The same for pairs of rows times one column: beside it stands one of zeros."""
@@ -93,10 +104,12 @@ class Dots:
                 both = b.shuffle(column, b.constant(eight, 0), range(16))
                 codes = b.bitcast(both, operand.type)
             sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
+            self.ahead.made(4)
         return b.shuffle(sums[0], sums[1], self.every_second(0))
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""
+        self.ahead.made(4 * len(pairs))
         b, bytes, words = self.builder, Type("i8", 4 * self.layout.rows), Type("i16", 2 * self.layout.rows)
         in_pairs = self.target.find("maddubs") is not None
         products: Value | None = None
@@ -115,6 +128,7 @@ class Dots:
 
     def one(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
         """total + the dot product of one pair."""
+        self.ahead.made(4)
         b, (operand, activation) = self.builder, pair
         if plan.left != "magnitude":
             return b.dot4(total, operand, activation, plan.left)

@@ -13,15 +13,9 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import Part
+from lumen_core.schedule.fetch import AHEAD, fetch_ahead
 from lumen_core.schedule.spread import Spread
-from lumen_core.schedule.weights import (
-    AHEAD,
-    DotPlan,
-    WeightReader,
-    emit_places,
-    fetch_ahead,
-    load_float,
-)
+from lumen_core.schedule.weights import DotPlan, WeightReader, emit_places, load_float
 from lumen_core.target import Target
 
 UNROLL = 4  # operands of a row group in a loop iteration

@@ -16,18 +16,12 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
 from lumen_core.schedule.dots import PIECE, Dots
+from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
 from lumen_core.schedule.spread import PairSpread, Spread
 from lumen_core.schedule.totals import choose_totals
-from lumen_core.schedule.weights import (
-    Block,
-    DotPlan,
-    WeightReader,
-    emit_block,
-    emit_span,
-    fetch_ahead,
-)
+from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_block, emit_span
 from lumen_core.target import Target
 
 Source: TypeAlias = Callable[[Value], PackedPiece | UnpackedPiece]  # of a row group: gives piece so and so
@@ -58,7 +52,8 @@ class IntegerTile:
         self.plan = DotPlan.choose(self.form, target)
         # Shift and mask in one; tiles of more columns have no registers for it, and less to unpack.
         self.reader = WeightReader(builder, layout, self.plan, target, matrices=columns == 1)
-        self.dots = Dots(builder, layout, activation, target)
+        self.ahead = FetchAhead(builder)
+        self.dots = Dots(builder, layout, activation, target, self.ahead)
         self.dotted = minimums_are_dotted(self.form, activation)
         # Something is multiplied with the sum of a sub-block's activations, as floats.
         self.shifted = self.plan.kind == "corrected" or (self.form.offset is not None and not self.dotted)
@@ -74,6 +69,7 @@ class IntegerTile:
         # One activation scale for a whole block: it is applied once, to sums that wait in the nearest cache.
         self.waits = activation.group > PIECE
         self.stride = max(1, self.form.block // activation.group) * activation.block_bytes  # of a block
+        self.share = layout.block_bytes * PIECE // self.form.block  # of a piece, in bytes
         self.bytes = 4 * self.rows * columns * groups  # of the sums
         self.abreast = columns_in_turn(target)
         self.minimums = Minimums(self) if self.dotted else None
@@ -160,15 +156,14 @@ class IntegerTile:
         return [list(places) for places in zip(*spans, strict=True)]
 
     def fetch(self, weights: list[Block], index: Value, pieces: int) -> None:
-        """Ask for what pieces from `index` on take of the weights.
+        """Ask for what lies ahead of pieces from `index` on, while they are multiplied."""
+        used = [self.place(block, index) for block in weights]
+        products = pieces * PIECE * self.m * len(weights)
+        self.ahead.begin(used, pieces * self.share, products)
 
-        In the order in which it lies there, even if a line is asked for twice: what a processor fetches by
-        itself follows that order. Measured: whole lines by pieces and the rest once take up to 1.25 times
-        as long.
-        """
-        b, share = self.builder, self.layout.block_bytes * PIECE // self.form.block
-        for block in weights:
-            fetch_ahead(b, b.offset(block.begin, b.mul(index, share)), pieces * share)
+    def place(self, block: Block, index: Value) -> Value:
+        """Where piece `index` of a block would lie if scales lay with their codes."""
+        return self.builder.offset(block.begin, self.builder.mul(index, self.share))
 
     def pieces(self, weights: list[Block], quants: Value, words: Value, sums: list[Value]) -> list[Value]:
         """Add the products of a block, of each row group, to the sums."""

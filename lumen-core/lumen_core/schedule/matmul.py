@@ -19,10 +19,11 @@ from lumen_core.quant.floats import KERNEL_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import GROUPS, Part, choose_blocking
+from lumen_core.schedule.fetch import AHEAD
 from lumen_core.schedule.float_tile import FloatOperands, FloatTile
 from lumen_core.schedule.integer_tile import IntegerTile
 from lumen_core.schedule.shared_tile import Range, SharedTile
-from lumen_core.schedule.weights import AHEAD, emit_blocks_bytes, emit_group_bytes
+from lumen_core.schedule.weights import emit_blocks_bytes, emit_group_bytes
 from lumen_core.target import Target
 
 # Up to so many panels read weights that are floats as they lie. Measured, of bf16: for 4 panels parts of the

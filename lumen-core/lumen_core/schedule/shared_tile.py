@@ -14,6 +14,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import GROUPS, Blocking
 from lumen_core.schedule.dots import PIECE
+from lumen_core.schedule.fetch import fetch_ahead
 from lumen_core.schedule.integer_tile import IntegerTile
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
 from lumen_core.schedule.weights import emit_block
@@ -59,7 +60,7 @@ class SharedTile:
         with b.loop(0, self.pieces(blocks)) as piece:
             block = emit_block(b, self.tile.layout, group, b.add(first, b.div(piece.index, self.own)))
             inside = b.rem(piece.index, self.own)
-            self.tile.fetch([block], inside, 1)
+            fetch_ahead(b, self.tile.place(block, inside), self.tile.share)
             self.piece(piece.index).write(PackedPiece(self.tile, block, inside))
 
     def pieces(self, blocks: Range) -> Value:

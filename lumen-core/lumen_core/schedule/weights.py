@@ -15,19 +15,6 @@ from lumen_core.quant.layout import ALIGNMENT, Plane, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.target import Target
 
-# Bytes ahead of the codes in use that a tile fetches: what a processor fetches by itself does not keep
-# enough on the way. Measured: 1.2 to 2.2 times the speed of few columns, and twice that of the first panel
-# that wide tiles multiply with weights from memory.
-AHEAD = 8192
-LINE = 64
-
-
-def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value | int = AHEAD) -> None:
-    """Ask for the lines that lie so many bytes `ahead` of the `bytes` in use."""
-    first = b.i64(ahead) if isinstance(ahead, int) else ahead
-    for offset in range(0, bytes, LINE):
-        b.prefetch(weights, b.add(first, offset))
-
 
 @dataclass(frozen=True)
 class DotPlan:

@@ -1,0 +1,51 @@
+"""Asking for lines of weights before they are used: what a processor fetches by itself does not suffice.
+
+Lines are asked for in the order in which they lie there, even if one is asked for twice: what a processor
+fetches by itself follows that order. Measured: whole lines by pieces and the rest once take up to 1.25 times
+as long.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lumen_core.ir.kernel import Value
+from lumen_core.ir.kernel_builder import Builder
+
+# Bytes ahead of the codes in use that a tile fetches. Measured: 1.2 to 2.2 times the speed of few columns,
+# and twice that of the first panel that wide tiles multiply with weights from memory. 5 to 8 KB are alike,
+# less and more are slower by up to a tenth.
+AHEAD = 8192
+LINE = 64
+
+
+def fetch_ahead(b: Builder, weights: Value, bytes: int, ahead: Value | int = AHEAD) -> None:
+    """Ask at once for the lines that lie so many bytes `ahead` of the `bytes` in use."""
+    first = b.i64(ahead) if isinstance(ahead, int) else ahead
+    for offset in range(0, bytes, LINE):
+        b.prefetch(weights, b.add(first, offset))
+
+
+class FetchAhead:
+    """Asks for lines one at a time, between products.
+
+    Ten at once fill what a core keeps of outstanding requests, and loads of near lines wait behind them.
+    Measured: a product with one column takes 1.03 to 1.15 times as long then.
+    """
+
+    def __init__(self, builder: Builder):
+        self.builder = builder
+        self.lines: list[tuple[Value, int]] = []
+        self.total = self.done = self.asked = 0
+
+    def begin(self, used: Sequence[Value], bytes: int, products: int) -> None:
+        """Until so many products are made, ask for what lies ahead of `bytes` bytes of every place in use."""
+        self.lines = [(place, AHEAD + offset) for place in used for offset in range(0, bytes, LINE)]
+        self.total, self.done, self.asked = products, 0, 0
+
+    def made(self, products: int) -> None:
+        """Ask for the lines that are due once so many more products are made."""
+        self.done = min(self.done + products, self.total)
+        while self.asked * self.total < len(self.lines) * self.done:
+            self.builder.prefetch(*self.lines[self.asked])
+            self.asked += 1
