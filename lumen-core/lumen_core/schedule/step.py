@@ -184,6 +184,8 @@ class _Step:
             for chain, (first, last) in zip(chains, shares, strict=True):
                 unit = b.add(first, b.sub(turn, before))
                 with b.when(b.bitand(b.compare("ge", unit, first), b.compare("lt", unit, last))):
+                    if chain.items is not None:  # the last see most: what is left at the end is small
+                        unit = b.sub(b.add(first, last), b.add(unit, 1))
                     if chain.split:
                         self.token_part = b.div(unit, chain.units)
                         unit = b.rem(unit, chain.units)
