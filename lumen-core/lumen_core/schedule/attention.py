@@ -16,7 +16,7 @@ from lumen_core.ir.kernel import F32, I64, PTR, Kernel, Value
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
 from lumen_core.schedule.attention_page import PageReader
 from lumen_core.schedule.cache import head_shape
-from lumen_core.schedule.math import exp2_negative
+from lumen_core.schedule.math import exp2_integer
 from lumen_core.schedule.segments import FIRST, POSITION, TOKENS, Items, share_of_items
 from lumen_core.schedule.softmax import LOWEST, STATE
 from lumen_core.target import Target
@@ -37,10 +37,10 @@ def attention_block(operation: Operation, tokens: int) -> int:
     return max(2, min(COLUMNS // (heads // groups), tokens // 2))
 
 
-def partial_bytes(operation: Operation) -> int:
+def partial_bytes(operation: Operation, target: Target) -> int:
     """Bytes that a token needs for each part of the cache, over all heads."""
     heads, _, size = head_shape(operation)
-    return heads * (4 * size + STATE)
+    return heads * (4 * size + 4 * target.lanes + STATE)
 
 
 def build_attention(
@@ -59,11 +59,9 @@ class _Attention(PageReader):
         items = attention_items(self.operation, self.block)
         columns = self.heads if self.block == 1 else self.columns
         self.queries = b.stack(columns * self.keys.query_bytes)
-        self.lanes = b.stack(columns * self.vector.bytes)
-        self.total_sums = b.stack(4 * columns * self.size)
-        self.total = b.stack(STATE * columns)
+        self.total_sums, self.total = b.stack(columns * self.softmax.sums), b.stack(columns * STATE)
         if self.block > 1:
-            self.sums, self.state = b.stack(4 * columns * self.size), b.stack(STATE * columns)
+            self.sums, self.state = b.stack(columns * self.softmax.sums), b.stack(columns * STATE)
         share = (given["segments"], given["segment_count"], items, given["first"], given["last"])
         with share_of_items(b, *share) as (segment, record, item):
             self.position = b.load(I64, record, POSITION, align=8)
@@ -90,7 +88,7 @@ class _Attention(PageReader):
                 with b.loop(start, self.seen, PART) as loop:
                     self._part(loop.index)
                     self._merge(self.state, self.sums)
-                self._finish(self.total, self.total_sums)
+                self._finish(self.total_sums)
             else:
                 self._one_of_several(first, b.rem(item.index, parts), first_part, parts)
         return self.kernel
@@ -100,13 +98,13 @@ class _Attention(PageReader):
     def _one_of_several(self, token: Value, part: Value, first: Value, parts: Value) -> None:
         """Compute a part of what a token sees; the last of its heads' parts to be done merges them all."""
         b, given = self.b, self.given
-        bytes = partial_bytes(self.operation)
+        bytes = partial_bytes(self.operation, self.target)
         begin = b.offset(given["partials"], b.mul(b.mul(token, given["parts"]), bytes))
         self.sums = b.offset(begin, b.mul(part, bytes))
-        self.state = b.offset(self.sums, 4 * self.heads * self.size)
+        self.state = b.offset(self.sums, self.heads * self.softmax.sums)
         self._part(b.mul(b.add(part, first), PART))
         with b.when(b.compare("eq", parts, 1)):
-            self._finish(self.state, self.sums)
+            self._finish(self.sums)
         with b.when(b.compare("gt", parts, 1)):
             number = b.add(b.mul(token, self.groups), self.first_head)
             arrivals = b.offset(given["arrivals"], b.mul(number, 8))
@@ -116,24 +114,16 @@ class _Attention(PageReader):
                 self._clear(self.total, self.total_sums)
                 with b.loop(0, parts) as other:
                     sums = b.offset(begin, b.mul(other.index, bytes))
-                    self._merge(b.offset(sums, 4 * self.heads * self.size), sums)
-                self._finish(self.total, self.total_sums)
+                    self._merge(b.offset(sums, self.heads * self.softmax.sums), sums)
+                self._finish(self.total_sums)
 
     def _part(self, first: Value) -> None:
         """Gather the part that begins with cached token `first`."""
         b = self.b
         self._clear(self.state, self.sums)
-        with b.loop(self.low, self.high) as column:
-            b.store(b.constant(self.vector, 0.0), self._lanes(column.index), align=4)
         start = b.mul(b.div(b.maximum(first, self.begin), PAGE), PAGE)
         with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
             self._take_page(page.index)
-        with b.loop(self.low, self.high) as column:
-            total = b.reduce("add", b.load(self.vector, self._lanes(column.index), align=4))
-            b.store(total, b.offset(self.state, b.mul(column.index, STATE)), 4, align=4)
-
-    def _lanes(self, column: Value) -> Value:
-        return self.b.offset(self.lanes, self.b.mul(column, self.vector.bytes))
 
     def _first_token(self) -> Value:
         """The first cached token that the block's first query sees."""
@@ -145,27 +135,25 @@ class _Attention(PageReader):
     def _clear(self, state: Value, sums: Value) -> None:
         b = self.b
         with b.loop(self.low, self.high) as column:
-            here = b.offset(sums, b.mul(column.index, 4 * self.size))
-            for at in range(0, 4 * self.size, self.part.bytes):
+            here = b.offset(sums, b.mul(column.index, self.softmax.sums))
+            for at in range(0, self.softmax.sums, self.part.bytes):
                 b.store(b.constant(self.part, 0.0), here, at, align=4)
-            own = b.offset(state, b.mul(column.index, STATE))
-            b.store(b.f32(LOWEST), own, 0, align=4)
-            b.store(b.f32(0.0), own, 4, align=4)
+            b.store(b.f32(LOWEST), b.offset(state, b.mul(column.index, STATE)), align=4)
 
     def _merge(self, state: Value, sums: Value) -> None:
         """Add a part to the total; the first becomes it to the bit, and one that saw nothing adds nothing."""
         b = self.b
         with b.loop(self.low, self.high) as column:
             own, total = (b.offset(base, b.mul(column.index, STATE)) for base in (state, self.total))
-            here, there = (b.offset(x, b.mul(column.index, 4 * self.size)) for x in (sums, self.total_sums))
-            before, added = (b.load(F32, pointer, 0, align=4) for pointer in (total, own))
-            largest = b.maximum(added, before)
-            keep, take = (exp2_negative(b, b.sub(value, largest)) for value in (before, added))
-            weight = b.mul(b.load(F32, own, 4, align=4), take)
-            b.store(largest, total, 0, align=4)
-            b.store(b.fma(b.load(F32, total, 4, align=4), keep, weight), total, 4, align=4)
-            keep, take = b.splat(keep, self.part.lanes), b.splat(take, self.part.lanes)
-            for at in range(0, 4 * self.size, self.part.bytes):
+            offset = b.mul(column.index, self.softmax.sums)
+            here, there = (b.offset(pointer, offset) for pointer in (sums, self.total_sums))
+            before, added = (b.load(F32, pointer, align=4) for pointer in (total, own))
+            shift = b.minimum(added, before)  # of the larger reference
+            b.store(shift, total, align=4)
+            keep, take = (
+                b.splat(exp2_integer(b, b.sub(shift, value)), self.part.lanes) for value in (before, added)
+            )
+            for at in range(0, self.softmax.sums, self.part.bytes):
                 value = b.mul(b.load(self.part, here, at, align=4), take)
                 b.store(b.fma(b.load(self.part, there, at, align=4), keep, value), there, at, align=4)
 
@@ -189,13 +177,13 @@ class _Attention(PageReader):
             to = b.offset(self.queries, b.mul(column.index, self.keys.query_bytes))
             self.keys.prepare(self._row("queries", column.index), to)
 
-    def _finish(self, state: Value, sums: Value) -> None:
+    def _finish(self, sums: Value) -> None:
         """Write every column's sum over its total weight."""
         b = self.b
         with b.loop(self.low, self.high) as column:
             output = self._row("output", column.index)
-            here = b.offset(sums, b.mul(column.index, 4 * self.size))
-            total = b.load(F32, b.offset(state, b.mul(column.index, STATE)), 4, align=4)
+            here = b.offset(sums, b.mul(column.index, self.softmax.sums))
+            total = b.reduce("add", b.load(self.vector, here, 4 * self.size, align=4))
             inverse = b.splat(b.div(b.f32(1.0), total), self.part.lanes)
             for at in range(0, 4 * self.size, self.part.bytes):
                 b.store(b.mul(b.load(self.part, here, at, align=4), inverse), output, at, align=4)

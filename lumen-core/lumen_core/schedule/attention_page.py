@@ -8,7 +8,7 @@ needs stays in the nearest cache, as the page does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 from lumen_core.ir.core import Operation
@@ -23,12 +23,15 @@ from lumen_core.schedule.math import LOG2_E
 from lumen_core.schedule.softmax import STATE, Chunk, Softmax
 from lumen_core.target import Target
 
+WIDTH = 4  # vectors of dimensions that are summed up together, if a head has so many
 _Kept = Operands | KeyFloats | KeyCodes
 
 
 def even(count: int, limit: int) -> list[tuple[int, int]]:
     """Cut `count` into as few parts of at most `limit` as possible: how many there are of which size."""
     parts = -(-count // limit)
+    if not parts:
+        return []
     size, larger = divmod(count, parts)
     return [(number, of) for number, of in ((larger, size + 1), (parts - larger, size)) if number]
 
@@ -37,14 +40,13 @@ class PageReader:
     """The values that the pages of an item are taken into; the subclass sets what is about the item.
 
     queries       [column], as the keys take them
-    state, sums   of the part at hand, and lanes: what `Chunk` says
+    state, sums   of the part at hand: what `Chunk` says
     low, high     the item's columns: those of its tokens, or the query heads of some key heads
     seen          the cached tokens that the item's queries see
     """
 
     queries: Value
     state: Value
-    lanes: Value
     sums: Value
     position: Value
     start: Value
@@ -84,14 +86,15 @@ class PageReader:
         self._choose_tiles()
 
     def _choose_tiles(self) -> None:
-        """How many sums a tile of scores has; those of weighted values follow from a chunk's columns.
+        """How many sums a tile of scores has, and how many columns gather values together.
 
-        Kernels of one and of several tokens take the same tiles: with them a column's reference moves, and
-        both must come to the same bits.
+        Those leave registers for the exponentials that run beside them.
         """
         b, registers = self.b, self.target.registers
         self.tiles = score_tiles(self.shared, self.target)
-        self.chunks = even(self.columns, (registers - 2 - self.tiles) // self.tiles)
+        self.gathered = registers // 8
+        limit = (registers - 2 - self.tiles) // self.tiles
+        self.chunks = even(self.columns, limit // self.gathered * self.gathered)
         often = len(self.chunks) > 1 or self.chunks[0][0] > 1
         self.keys: KeyFloats | KeyCodes
         if self.layout.keys.kind == "float":
@@ -100,9 +103,15 @@ class PageReader:
             largest = self.chunks[0][1]
             self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
         self.values = Operands(b, self.layout, self.target, "values", self.part.lanes, often)
+        self.width = min(WIDTH, self.size // self.part.lanes)
+        self.weights = b.stack(self.gathered * self.weights_row)
         columns = self.heads if self.block == 1 else self.chunks[0][1]
-        shape = (self.vector, self.part, self.size, self.values.group, self.tiles, columns)
-        self.softmax = Softmax(b, *shape)
+        self.softmax = Softmax(b, self.vector, self.part, self.size, self.values.group, columns)
+
+    @property
+    def weights_row(self) -> int:
+        """Bytes of the weights of a column's tokens of a page."""
+        return 4 * PAGE // self.values.group
 
     # -------------------------------------------------------------------- pages
 
@@ -127,9 +136,12 @@ class PageReader:
                         if operands is self.values:
                             self._gather(place, chunk, count, fetch)
                             continue
-                        with b.loop(0, count, self.tiles * self.vector.lanes) as tile:
+                        lowest = b.constant(self.vector, 0.0)
+                        with b.loop(0, count, self.tiles * self.vector.lanes, [lowest]) as tile:
                             scores = self.keys.scores(place, chunk, tile.index, fetch)
-                            self.softmax.take(chunk, tile.index, scores, partly, partial(self._seen, first))
+                            tile.next(self.softmax.keep(chunk, tile.index, scores, tile.values[0]))
+                        seen = partial(self._seen, first)
+                        self.softmax.settle(chunk, count, tile.results[0], partly, seen)
 
     def _place(self, operands: _Kept, first: Value, later: Value, head: Value,
                count: Value) -> tuple[Value, Fetch]:  # fmt: skip
@@ -163,10 +175,9 @@ class PageReader:
         b, softmax = self.b, self.softmax
         queries = b.offset(self.queries, b.mul(column, self.keys.query_bytes))
         state = b.offset(self.state, b.mul(column, STATE))
-        lanes = b.offset(self.lanes, b.mul(column, self.vector.bytes))
-        sums = b.offset(self.sums, b.mul(column, 4 * self.size))
-        weights = b.offset(softmax.weights, b.mul(column, softmax.row) if self.block == 1 else 0)
-        return Chunk(size, column, queries, state, lanes, weights, sums)
+        sums = b.offset(self.sums, b.mul(column, softmax.sums))
+        scores = b.offset(softmax.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
+        return Chunk(size, column, queries, state, scores, sums)
 
     def _seen(self, first: Value, column: Value) -> tuple[Value, Value | None]:
         """Where the cached tokens that a column sees end and begin, counted from token `first`."""
@@ -184,38 +195,83 @@ class PageReader:
         return b.offset(page, layout.value_offset if operands is self.values else 0)
 
     def _gather(self, values: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
-        """sums[column] += sum over tokens of weight * value."""
-        b, parts, begin = self.b, self.size // self.part.lanes, 0
-        for number, width in even(parts, (self.target.registers - 2) // (chunk.size + 1)):
-            end = begin + number * width
-            with b.loop(begin, end, width) as turn:
-                self._gather_parts(values, chunk, count, turn.index, width, fetch)
-            begin = end
+        """sums[column] += sum over tokens of weight * value; and the sums of the weights."""
+        b, begin = self.b, 0
+        for number, size in even(chunk.size, self.gathered):
+            end = begin + number * size
+            with b.loop(begin, end, size) as first:
+                state, scores, sums = (
+                    b.offset(pointer, b.mul(first.index, bytes))
+                    for pointer, bytes in (
+                        (chunk.state, STATE),
+                        (chunk.scores, self.softmax.row),
+                        (chunk.sums, self.softmax.sums),
+                    )
+                )
+                some = chunk._replace(size=size, state=state, scores=scores, sums=sums)
+                self._gather_columns(values, some, count, fetch)
+            begin, fetch = end, nothing_ahead
+
+    def _gather_columns(self, values: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
+        """The same for so many columns that some vectors of dimensions of each fit the registers."""
+        b, done, vectors = self.b, 0, self.size // self.part.lanes
+        self._gather_parts(values, chunk, count, b.i64(0), self.width, fetch, weigh=True)
+        done = self.width
+        for number, width in even(vectors - done, self.width):
+            with b.loop(done, done + number * width, width) as turn:
+                self._gather_parts(values, chunk, count, turn.index, width, nothing_ahead, weigh=False)
+            done += number * width
 
     def _gather_parts(self, values: Value, chunk: Chunk, count: Value, first: Value, width: int,
-                      fetch: Fetch) -> None:  # fmt: skip
-        """The same for `width` vectors of dimensions, from number `first` on."""
-        b, reads, bytes = self.b, self.values, self.part.bytes
+                      fetch: Fetch, weigh: bool) -> None:  # fmt: skip
+        """The same for `width` vectors of dimensions, from number `first` on; weigh: the weights are made.
+
+        They are made for some tokens while the tokens before meet their values.
+        """
+        b, reads, bytes, softmax = self.b, self.values, self.part.bytes, self.softmax
         sums_at = b.offset(chunk.sums, b.mul(first, bytes))
         start_at = b.mul(first, self.part.lanes * reads.lane_bytes)
-        share = width * self.part.lanes * reads.lane_bytes
-        places = [
-            (column, part, 4 * column * self.size + part * bytes)
-            for column in range(chunk.size)
-            for part in range(width)
-        ]
-        before = [b.load(self.part, sums_at, where, align=4) for *_, where in places]
-        with b.loop(0, b.div(b.add(count, reads.group - 1), reads.group), 1, before) as token:
-            sums = list(token.values)
-            inside = b.add(b.mul(token.index, self.size * reads.lane_bytes), start_at)
-            here = b.offset(values, inside)
-            weights = b.offset(chunk.weights, b.mul(token.index, 4))
-            fetch(b.add(b.mul(token.index, share), b.mul(start_at, PAGE // reads.group)), share)
-            operands = [reads.load(here, part * self.part.lanes) for part in range(width)]
-            for number, (column, part, _) in enumerate(places):
-                if part == 0:
-                    weight = reads.spread(weights, column * self.softmax.row)
-                sums[number] = reads.product(operands[part], weight, sums[number])
-            token.next(*sums)
-        for sum, (*_, where) in zip(token.results, places, strict=True):
-            b.store(sum, sums_at, where, align=4)
+        row = self.size * reads.lane_bytes
+        columns = range(chunk.size)
+        places = [(column, part) for column in columns for part in range(width)]
+        where = [column * softmax.sums + part * bytes for column, part in places]
+        sums: Sequence[Value] = [b.load(self.part, sums_at, at, align=4) for at in where]
+
+        def weighed(token: Value, totals: Sequence[Value]) -> list[Value]:
+            to = b.offset(self.weights, b.mul(token, 4 // reads.group))
+            new = [softmax.weigh(chunk, column, token, to, column * self.weights_row) for column in columns]
+            return [b.add(total, weight) for total, weight in zip(totals, new, strict=True)]
+
+        def gathered(begin: Value, end: Value, sums: Sequence[Value]) -> Sequence[Value]:
+            start, stop = b.div(begin, reads.group), b.div(b.add(end, reads.group - 1), reads.group)
+            with b.loop(start, stop, 1, sums) as token:
+                inside = b.mul(token.index, row)
+                here = b.offset(b.offset(values, inside), start_at)
+                fetch(inside, row)
+                weights = b.offset(self.weights, b.mul(token.index, 4))
+                operands = [reads.load(here, part * self.part.lanes) for part in range(width)]
+                new = []
+                for (column, part), sum in zip(places, token.values, strict=True):
+                    if part == 0:
+                        weight = reads.spread(weights, column * self.weights_row)
+                    new.append(reads.product(operands[part], weight, sum))
+                token.next(*new)
+            return token.results
+
+        begin = b.i64(0)
+        if weigh:
+            totals = [
+                b.load(self.vector, chunk.sums, column * softmax.sums + softmax.lanes, align=4)
+                for column in columns
+            ]
+            lanes = self.vector.lanes
+            begin = b.mul(b.div(b.sub(count, 1), lanes), lanes)
+            with b.loop(0, begin, lanes, [*sums, *weighed(b.i64(0), totals)]) as block:
+                totals = weighed(b.add(block.index, lanes), block.values[len(where) :])
+                sums = gathered(block.index, b.add(block.index, lanes), block.values[: len(where)])
+                block.next(*sums, *totals)
+            sums = block.results[: len(where)]
+            for column, total in enumerate(block.results[len(where) :]):
+                b.store(total, chunk.sums, column * softmax.sums + softmax.lanes, align=4)
+        for sum, at in zip(gathered(begin, count, sums), where, strict=True):
+            b.store(sum, sums_at, at, align=4)

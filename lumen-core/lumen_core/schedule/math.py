@@ -14,7 +14,7 @@ from lumen_core.ir.kernel_builder import Builder
 
 LOG2_E = math.log2(math.e)
 
-_MAGIC = 12582912.0  # 1.5 * 2**23: adding it leaves an integer in the low bits, rounded half to even
+ROUNDING = 12582912.0  # 1.5 * 2**23: adding it leaves an integer in the low bits, rounded half to even
 _LN2_HIGH, _LN2_LOW = 0.693145751953125, math.log(2) - 0.693145751953125
 # Minimax fits: exp(r) = 1 + r + r**2 * q(r), 2**r = 1 + r * q(r), tanh(x) = x + x**3 * q(x**2).
 _EXP = (
@@ -52,7 +52,7 @@ def polynomial(builder: Builder, x: Value, coefficients: Sequence[float]) -> Val
 
 
 def _scaled(builder: Builder, value: Value, rounded: Value) -> Value:
-    """Return value * 2**n by adding to its exponent; the low bits of `rounded` (a sum with _MAGIC) hold n."""
+    """value * 2**n by adding to its exponent; the low bits of `rounded` (a sum with ROUNDING) are n."""
     integer = value.type.of("i32")
     exponent = builder.shl(builder.bitcast(rounded, integer), 23)
     return builder.bitcast(builder.add(builder.bitcast(value, integer), exponent), value.type)
@@ -65,8 +65,8 @@ def exp(builder: Builder, x: Value) -> Value:
     # the constant stands first so that a NaN passes
     bounded = builder.select(builder.compare("gt", x, high), builder.constant(type, high), x)
     bounded = builder.select(builder.compare("lt", bounded, low), builder.constant(type, low), bounded)
-    rounded = builder.fma(bounded, builder.constant(type, LOG2_E), builder.constant(type, _MAGIC))
-    n = builder.sub(rounded, _MAGIC)
+    rounded = builder.fma(bounded, builder.constant(type, LOG2_E), builder.constant(type, ROUNDING))
+    n = builder.sub(rounded, ROUNDING)
     r = builder.fma(n, builder.constant(type, -_LN2_HIGH), bounded)
     r = builder.fma(n, builder.constant(type, -_LN2_LOW), r)
     one = builder.constant(type, 1.0)
@@ -76,23 +76,23 @@ def exp(builder: Builder, x: Value) -> Value:
     return builder.select(builder.compare("gt", x, high), builder.constant(type, math.inf), result)
 
 
-def exp2_weight(builder: Builder, x: Value, rough: bool = False) -> Value:
-    """2 ** x for -126 <= x < 127, and 2 ** -126 for what is less (minus infinity included).
+def exp2_near(builder: Builder, x: Value, shift: Value, rough: bool = False) -> Value:
+    """2 ** (x - n) for x - n < 127, and about 2 ** -126 below that; `shift` is ROUNDING - n of an integer n.
 
-    rough  within 1e-4 of it, for a result that is rounded to bf16
+    rough  within 1.1e-4 of it, for a result that is rounded to bf16
     """
-    bounded = builder.maximum(builder.constant(x.type, -126.0), x)  # in this order a NaN passes
-    rounded = builder.add(bounded, _MAGIC)
-    r = builder.sub(bounded, builder.sub(rounded, _MAGIC))
+    rounded = builder.add(x, shift)
+    r = builder.sub(x, builder.sub(rounded, shift))
     coefficients = _EXP2_ROUGH if rough else _EXP2
     power = builder.fma(polynomial(builder, r, coefficients), r, builder.constant(x.type, 1.0))
-    return _scaled(builder, power, rounded)
+    least = builder.constant(x.type, ROUNDING - 126)
+    return _scaled(builder, power, builder.maximum(least, rounded))
 
 
-def exp2_negative(builder: Builder, x: Value) -> Value:
-    """2 ** x for x <= 0 (minus infinity included)."""
-    nothing = builder.compare("lt", x, -126.0)
-    return builder.select(nothing, builder.constant(x.type, 0.0), exp2_weight(builder, x))
+def exp2_integer(builder: Builder, n: Value) -> Value:
+    """2 ** n for integers n <= 127; 0 for those below -126."""
+    integer = builder.convert(builder.maximum(n, -127.0), "i32")
+    return builder.bitcast(builder.shl(builder.add(integer, 127), 23), n.type)
 
 
 def silu(builder: Builder, x: Value) -> Value:

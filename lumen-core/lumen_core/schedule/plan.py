@@ -303,7 +303,7 @@ class _Planner(ExpertPlanner):
         stored = self.places.of[result] = self.places.new_buffer(result)
         self._read(operation)
         layout = self._cache_layout()
-        self.needs.partials = max(self.needs.partials, self.capacity * partial_bytes(operation))
+        self.needs.partials = max(self.needs.partials, self.capacity * partial_bytes(operation, self.target))
         self.needs.buffer("attention.arrivals", 8 * self.capacity * layout.heads)
         for block in (1,) if self.decode else (1, attention_block(operation, self.capacity)):
             shown = print_operation(operation, fresh_names(operation))

@@ -156,7 +156,7 @@ def attend(text: str, layout: CacheLayout, target: Target, q: np.ndarray, pool: 
     starts = np.cumsum([0, *(tokens for tokens, _ in parts)])
     segments = np.array([(start, *part) for start, part in zip(starts, parts, strict=False)], np.int64)
     most = max(-(-sum(part) // PART) for part in parts)
-    partials = np.full(len(q) * most * partial_bytes(operation), 0xFF, np.uint8)
+    partials = np.full(len(q) * most * partial_bytes(operation, target), 0xFF, np.uint8)
     arrivals = np.zeros(len(q) * layout.heads, np.int64)
     stride = 4 * q.shape[1] * q.shape[2]
     for block in (1, attention_block(operation, 256)):
