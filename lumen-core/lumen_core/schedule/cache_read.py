@@ -8,20 +8,19 @@ are no operands (key_codes.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.rows import decoded_block, looks_up_bytes
 from lumen_core.schedule.trees import load_row_factor
 from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
 _BYTES = 4  # of a lane
-# Told which bytes of a page are being read (the first and how many), so that others are fetched meanwhile.
-Fetch = Callable[[Value, int], None]
 
 
 class Operands:
@@ -109,7 +108,8 @@ class Operands:
                 b.store(
                     self._convert(here, index * self.lanes), there, index * _BYTES * self.lanes, align=_BYTES
                 )
-            fetch(offset, step * self.lanes * self.group * self.form.block_bytes)
+            fetch.begin([offset], step * self.lanes * self.group * self.form.block_bytes, 1)
+            fetch.made()
 
     def _paired(self, low: Value, high: Value) -> Value:
         """Two f32 vectors as pairs of bf16."""
@@ -124,7 +124,8 @@ class Operands:
         with b.loop(0, count, group) as token:
             offset = b.mul(token.index, row)
             here = b.offset(page, offset)
-            fetch(offset, group * row)
+            fetch.begin([offset], group * row, 1)
+            fetch.made()
             to = b.offset(self.scratch, b.mul(token.index, _BYTES * layout.size // group))
             # of a pair whose second token is not there yet the first stands twice: its weight is 0
             second = b.compare("lt", b.add(token.index, 1), count)
@@ -143,16 +144,22 @@ class Operands:
                     b.store(value, there, _BYTES * parts[0][0], align=_BYTES)
 
 
-def nothing_ahead(offset: Value, bytes: int) -> None:
-    """Fetch nothing: other work hides how long memory takes."""
+class Fetch:
+    """Told which bytes of a page are being read, asks between the products for those that lie so `ahead`.
 
+    ahead  where the page's bytes would begin, or None: other work hides how long memory takes
+    """
 
-def fetcher(b: Builder, ahead: Value) -> Fetch:
-    """Return what fetches the bytes that lie behind `ahead` as those that are read lie in their page."""
+    def __init__(self, builder: Builder, ahead: Value | None = None):
+        self.b = builder
+        self.ahead = ahead
+        self.lines = FetchAhead(builder)
 
-    def fetch(offset: Value, bytes: int) -> None:
-        there = b.offset(ahead, offset)
-        for line in range(0, bytes, 64):
-            b.prefetch(there, line)
+    def begin(self, offsets: Sequence[Value], bytes: int, products: int) -> None:
+        """So many products read `bytes` bytes from each of the offsets on."""
+        places = [self.b.offset(self.ahead, offset) for offset in offsets] if self.ahead is not None else []
+        self.lines.begin(places, bytes, products, 0)
 
-    return fetch
+    def made(self, products: int = 1) -> None:
+        """So many more products are made."""
+        self.lines.made(products)
