@@ -22,6 +22,7 @@ from lumen_core.schedule.key_codes import KeyCodes
 from lumen_core.schedule.key_floats import KeyFloats
 from lumen_core.schedule.math import LOG2_E
 from lumen_core.schedule.softmax import STATE, Chunk, Softmax
+from lumen_core.schedule.value_codes import ValueCodes
 from lumen_core.target import Target
 
 _Kept = Operands | KeyFloats | KeyCodes
@@ -47,6 +48,7 @@ class PageReader:
     high: Value
     seen: Value
     pages: Value
+    values: Operands
 
     def __init__(self, operation: Operation, layout: CacheLayout, target: Target, block: int, name: str):
         self.operation = operation
@@ -77,27 +79,26 @@ class PageReader:
         self._choose_tiles()
 
     def _choose_tiles(self) -> None:
-        """How many sums a tile of scores has, and how many columns gather values together.
-
-        Those leave registers for the exponentials that run beside them.
-        """
+        """How many sums a tile of scores has, and of how many columns a chunk."""
         b, registers = self.b, self.target.registers
         self.tiles = score_tiles(self.shared, self.target)
-        limit = (registers - 2 - self.tiles) // self.tiles
-        whole = registers // 8  # TODO
-        self.chunks = even(self.columns, limit // whole * whole)
-        often = len(self.chunks) > 1 or self.chunks[0][0] > 1
+        values = (b, self.layout, self.target)
+        if self.layout.values.kind == "float":
+            self.values = Operands(*values, "values", self.part.lanes, self.block > 1 or self.shared > 1)
+        else:
+            self.values = ValueCodes(*values, self.part.lanes, self.block > 1)
+        self.softmax = Softmax(b, self.vector, self.part, self.size, self.values.group == 2)
+        self.gather = Gather(b, self.values, self.softmax, self.target, self.size)
+        limit, together = (registers - 2 - self.tiles) // self.tiles, self.gather.columns
+        self.chunks = even(self.columns, limit // together * together or limit)
+        largest = self.chunks[0][1]
+        self.scores = b.stack((self.heads if self.block == 1 else largest) * self.softmax.row)
         self.keys: KeyFloats | KeyCodes
         if self.layout.keys.kind == "float":
+            often = len(self.chunks) > 1 or largest > 1
             self.keys = KeyFloats(b, self.layout, self.target, often, self.tiles, self.scale)
         else:
-            largest = self.chunks[0][1]
             self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
-        self.values = Operands(b, self.layout, self.target, "values", self.part.lanes, often)
-        columns = self.heads if self.block == 1 else self.chunks[0][1]
-        rough = self.values.group == 2
-        self.softmax = Softmax(b, self.vector, self.part, self.size, rough, columns)
-        self.gather = Gather(b, self.values, self.softmax, self.target, self.size)
 
     # -------------------------------------------------------------------- pages
 
@@ -162,7 +163,7 @@ class PageReader:
         queries = b.offset(self.queries, b.mul(column, self.keys.query_bytes))
         state = b.offset(self.state, b.mul(column, STATE))
         sums = b.offset(self.sums, b.mul(column, softmax.sums))
-        scores = b.offset(softmax.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
+        scores = b.offset(self.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
         return Chunk(size, column, queries, state, scores, sums)
 
     def _seen(self, first: Value, column: Value) -> tuple[Value, Value | None]:

@@ -41,8 +41,8 @@ class Chunk(NamedTuple):
 class Softmax:
     """Keeps the scores of a page, and makes weights of them."""
 
-    def __init__(self, b: Builder, vector: Type, part: Type, size: int, rough: bool, columns: int):
-        """part: vectors of the `size` dimensions; rough: weights become bf16; columns: that have scores."""
+    def __init__(self, b: Builder, vector: Type, part: Type, size: int, rough: bool):
+        """part: vectors of the `size` dimensions; rough: weights become bf16."""
         self.b = b
         self.vector = vector
         self.part = part
@@ -50,7 +50,6 @@ class Softmax:
         self.sums = self.lanes + vector.bytes  # bytes of a column's sums
         self.rough = rough
         self.row = 4 * PAGE  # bytes of a column's scores
-        self.scores = b.stack(columns * self.row)
 
     def keep(self, chunk: Chunk, first: Value, scores: Sequence[Value], excess: Value) -> Value:
         """Keep the scores, [column][vector], of the tokens from place `first` of the page on.
