@@ -128,8 +128,9 @@ def introduction(records: dict[str, Record]) -> list[str]:
         "Random weights in real shapes; medians ± standard deviation, all engines in turn in one process.",
         "`pp512` is a prompt of 512 tokens, `tg128` the generation of 128, in tokens a second",
         "(greedy; llama.cpp without sampling, and the faster of its two modes, weights repacked or not).",
-        "Limits are measured between the runs: products from registers (int8, or bf16 for BF16),",
-        "and reading memory with as many threads; bytes are those of the weights, keys and values.",
+        "Limits are measured before and after every run: products from registers (int8, or bf16 for BF16),",
+        "and reading memory with as many threads. A share is the median of the runs', each beside its own",
+        "limits; bytes are those of the weights, keys and values.",
         f"Reading ran at {min(reads):.0f} to {max(reads):.0f} GB/s from row to row: compare shares.",
     ]
 

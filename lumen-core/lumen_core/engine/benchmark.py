@@ -102,7 +102,8 @@ class Measurement:
 
     characters    of Korean text a second, by the model's own tokenizer
     of_peak       share of the peak of the units that its formats' products take
-    of_bandwidth  share of the read bandwidth, by the weights' bytes and those of the keys and values
+    of_bandwidth  share of the read bandwidth, by the weights' bytes and those of the keys and values; of
+                  these two the median over the samples, each beside the limits of its own time
     against       how often this median is that of the fastest other engine (1: none was measured)
     """
 
@@ -122,6 +123,21 @@ class Measurement:
     against: float = 1.0
 
 
+@dataclass(frozen=True)
+class Sample:
+    """One run of one test: tokens a second, and what the machine could do just before and after."""
+
+    speed: float
+    limits: Peaks
+
+    def of_peak(self, operations_per_token: Mapping[str, int]) -> float:
+        peaks = self.limits.operations_per_second
+        return self.speed * sum(count / peaks[unit] for unit, count in operations_per_token.items())
+
+    def of_bandwidth(self, bytes_per_token: float) -> float:
+        return self.speed * bytes_per_token / self.limits.read_bytes_per_second
+
+
 class Engine(Protocol):
     """Another engine that holds the same file."""
 
@@ -139,7 +155,7 @@ def benchmark(
     progress: Callable[[str, int, int], None] | None = None,
     rivals: Sequence[Engine] = (),
 ) -> tuple[list[Measurement], Peaks]:
-    """Run the tests of all engines in turn, and measure the machine's limits between them.
+    """Run the tests of all engines in turn, with a look at the machine's limits before and after our runs.
 
     Every repetition runs everything once, so that a machine that changes its speed changes all of it. Other
     engines run what every engine has: one sequence, without look-up.
@@ -148,28 +164,29 @@ def benchmark(
     threads, target = facts["threads"], model.target
     characters = characters_per_token(model.tokenizer)
     texts = {test: test.text(model) for test in tests}
-    peaks: list[Peaks] = []
-    samples: dict[tuple[str, Test], list[float]] = {}
+    limits: list[Peaks] = []
+    samples: dict[tuple[str, Test], list[Sample]] = {}
     for repetition in range(repetitions + 1):
         for number, test in enumerate(tests):
             if progress:
                 progress(test.name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
             before, ids = texts[test]
+            first = measure_peaks(target, threads)
             speeds = {LUMEN: _speed(model, test, before, ids)}
+            beside = Peaks.median([first, measure_peaks(target, threads)])
             if test.sequences == 1 and not test.lookup:
                 speeds |= {rival.name: rival.speed(before, ids, test.generated) for rival in rivals}
             if repetition:  # the first round only warms up
+                limits.append(beside)
                 for engine, speed in speeds.items():
-                    samples.setdefault((engine, test), []).append(speed)
-        peaks.append(measure_peaks(target, threads))
-    limits = Peaks.median(peaks)
-    seconds = sum(
-        count / limits.operations_per_second[unit] for unit, count in work.operations_per_token.items()
-    )
+                    samples.setdefault((engine, test), []).append(Sample(speed, beside))
     results = []
-    for (engine, test), speeds_of in samples.items():
-        median = statistics.median(speeds_of)
-        others = [statistics.median(runs) for (e, t), runs in samples.items() if t == test and e != engine]
+    for (engine, test), runs in samples.items():
+        median = statistics.median(run.speed for run in runs)
+        others = [
+            statistics.median(run.speed for run in theirs)
+            for (other, same), theirs in samples.items() if same == test and other != engine
+        ]  # fmt: skip
         bytes = work.bytes_per_token / test.sequences + test.seen * facts["cache_bytes_per_token"]
         results.append(
             Measurement(
@@ -181,15 +198,15 @@ def benchmark(
                 threads=threads,
                 test=test.name,
                 median=median,
-                spread=statistics.stdev(speeds_of) if len(speeds_of) > 1 else 0.0,
-                samples=tuple(speeds_of),
+                spread=statistics.stdev(run.speed for run in runs) if len(runs) > 1 else 0.0,
+                samples=tuple(run.speed for run in runs),
                 characters=median * characters,
-                of_peak=median * seconds,
-                of_bandwidth=median * bytes / limits.read_bytes_per_second,
+                of_peak=statistics.median(run.of_peak(work.operations_per_token) for run in runs),
+                of_bandwidth=statistics.median(run.of_bandwidth(bytes) for run in runs),
                 against=median / max(others) if others else 1.0,
             )
         )
-    return results, limits
+    return results, Peaks.median(limits)
 
 
 def profile(model: Model, tests: Sequence[Test]) -> list[tuple[str, dict[str, float]]]:

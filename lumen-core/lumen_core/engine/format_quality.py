@@ -27,7 +27,7 @@ from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.target import Target
 
 _ROWS, _COLUMNS = 256, 1024  # of the weights that errors are measured on
-_READ = 96 << 20  # packed bytes of a GEMV: more than a cache holds
+_READ = 512 << 20  # packed bytes of a GEMV: caches hold little of it from one time to the next
 _MULTIPLIED = 16 << 20  # of a GEMM
 _TOKENS = 128  # of a GEMM
 _REPETITIONS = 5

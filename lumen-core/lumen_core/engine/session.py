@@ -300,7 +300,7 @@ def plan_steps(
     }
     requests = []
     for name in PROGRAMS:
-        kernel = build_step(name, parts[name], target, records, dynamic=name == "prefill")
+        kernel = build_step(name, parts[name], target, records, singly=name == "prefill")
         requests.append(Request(name, str(kernel), lambda kernel=kernel: kernel))  # type: ignore[misc]
     return requests
 

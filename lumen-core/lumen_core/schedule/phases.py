@@ -10,10 +10,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from lumen_core.ir.kernel import Kernel
 from lumen_core.schedule.segments import Items
+
+TOKEN_CHUNK = 16  # tokens that a thread takes at a time in row-wise work; parts of a prompt begin at one
+LEAST_PART = 128  # tokens: what reads weights for fewer of them at a time waits for memory
 
 # ------------------------------------------------------------------- arguments
 
@@ -49,6 +52,14 @@ class Bound:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """Of the unit's part of the step's tokens the first, in units of `per`, the end, or how many it has."""
+
+    what: Literal["first", "end", "count"]
+    per: int = 1
+
+
+@dataclass(frozen=True)
 class Item:
     """A number that a kernel left in memory: i32 at `table` + `index` * `stride` + `offset`."""
 
@@ -68,7 +79,7 @@ class Moved:
     offset: int = 0
 
 
-Argument: TypeAlias = "Slot | Private | Number | Bound | Item | Moved"
+Argument: TypeAlias = "Slot | Private | Number | Bound | Tokens | Item | Moved"
 
 
 @dataclass(frozen=True)
@@ -86,12 +97,14 @@ class Chain:
 
     A chain over tokens has ceil(tokens / per) units, one over the segments of the step has their `items`.
 
+    split  there are `units` for every part of the step's tokens (parts.py)
     count  where the number of units is found, if a kernel makes it
     each   all calls for one unit, then all for the next
     """
 
     calls: tuple[Call, ...]
     units: int = 0
+    split: bool = False
     tokens: Slot | None = None
     per: int = 1
     items: Items | None = None

@@ -25,10 +25,10 @@ from lumen_core.schedule.attention import attention_block, attention_items, buil
 from lumen_core.schedule.blocking import choose_unit
 from lumen_core.schedule.cache import CacheFormats, block_cache
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
-from lumen_core.schedule.phases import Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
+from lumen_core.schedule.phases import TOKEN_CHUNK, Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
-from lumen_core.schedule.planner import TOKEN_CHUNK, fresh_names
+from lumen_core.schedule.planner import fresh_names
 from lumen_core.schedule.reorder import build_reorder
 from lumen_core.schedule.returns import build_returns
 from lumen_core.schedule.rows import build_rows
@@ -124,20 +124,21 @@ class _Planner(ExpertPlanner):
         )
         arguments = (
             self.places.weight(weight),
-            self.places.of[activation].argument,
-            stored.argument,
+            self.parts.place(operation, self.places.of[activation], self.columns),
+            self.parts.place(operation, stored),
             Number(stored.stride),
             Number(length),
             Bound(False, unit, Number(groups)),
             Bound(True, unit, Number(groups)),
-            self.tokens,
+            self.parts.count(operation),
         )
         call = Call(symbol, arguments)
         partners = {self.made_here[v] for v in self.pieces.partners(result) if v in self.made_here}
         if partners:  # one chain, a unit after the other, so that what reads both finds them near
             self._join(min(partners), call, [result])
         else:
-            self._chain([call], [result], units=-(-groups // unit), each=self.pieces.behind(result) > 0)
+            each, split = self.pieces.behind(result) > 0, self.parts.cut(operation)
+            self._chain([call], [result], units=-(-groups // unit), each=each, split=split)
 
     def _groups_per_unit(self, product: Value) -> int:
         """Row groups that a thread does together: a head, where a head-wise operation follows."""
@@ -152,7 +153,7 @@ class _Planner(ExpertPlanner):
         together = [product, *self.pieces.partners(product)]
         near = max(self._group_bytes(value) for value in together)
         if self.pieces.are_kept(product):
-            near += len(together) * self.capacity * self.target.vector_bytes
+            near += len(together) * -(-self.capacity // self.parts.most) * self.target.vector_bytes
         groups = -(-self.places.elements(product) // lanes)
         least = max(1, self.pieces.behind(product) // lanes)
         return choose_unit(groups, least, near, self.places.threads, self.target)
@@ -193,7 +194,7 @@ class _Planner(ExpertPlanner):
             self._join(chain, call, operation.results)
         elif head:
             heads = operation.results[0].type.shape[1].value or 0
-            self._chain([call], operation.results, units=heads)
+            self._chain([call], operation.results, units=heads, split=self.parts.cut(operation))
         elif self.decode and not final:
             self.prologue.append(call)
         else:
@@ -262,12 +263,16 @@ class _Planner(ExpertPlanner):
                 o in self.made_here for o in operation.operands
             ):
                 per_unit = 1
-            arguments += [Number(0), self.tokens, Bound(False, per_unit, heads), Bound(True, per_unit, heads)]
+            arguments += [
+                *self.parts.range(operation),
+                Bound(False, per_unit, heads),
+                Bound(True, per_unit, heads),
+            ]
         elif piece > 0:
             elements = self.places.elements(operation.operands[0])
             per_unit = self._groups_per_unit(operation.operands[0]) * self.target.lanes // piece
             bounds = (Bound(upper, per_unit, Number(elements // piece)) for upper in (False, True))
-            arguments += [Number(0), self.tokens, *bounds]
+            arguments += [*self.parts.range(operation), *bounds]
         elif rows is not None or self.decode:
             count = rows or Number(self.places.rows(operation.results[0]))
             arguments += [Number(0), count, Number(0), Number(1)]

@@ -16,9 +16,9 @@ from lumen_core.ir.printer import print_operation
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.experts import build_blend, build_by_token, build_gather
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
-from lumen_core.schedule.phases import Argument, Bound, Call, Item, Moved, Number
+from lumen_core.schedule.phases import TOKEN_CHUNK, Argument, Bound, Call, Item, Moved, Number
 from lumen_core.schedule.places import Stored
-from lumen_core.schedule.planner import TOKEN_CHUNK, Planner, fresh_names
+from lumen_core.schedule.planner import Planner, fresh_names
 from lumen_core.schedule.routing import Grouping, build_group, build_pick, build_top_k
 
 UNIT = Bound(False)  # a unit that is done by itself

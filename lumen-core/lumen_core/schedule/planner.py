@@ -11,12 +11,11 @@ from lumen_core.ir.printer import Names
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import TURNS
 from lumen_core.schedule.cache import CacheFormats
-from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Slot
+from lumen_core.schedule.parts import TokenParts
+from lumen_core.schedule.phases import TOKEN_CHUNK, Call, Chain, Needs, Number, Phase, Slot
 from lumen_core.schedule.pieces import Pieces
 from lumen_core.schedule.places import Places
 from lumen_core.target import Target
-
-TOKEN_CHUNK = 16  # tokens that a thread takes at a time in row-wise work
 
 
 class Planner:
@@ -43,6 +42,7 @@ class Planner:
         self.needs = needs
         self.columns = columns
         self.tokens: Slot | Number = Number(1) if self.decode else Slot("tokens")
+        self.parts = TokenParts(function, self.tokens, columns, capacity, threads)
         self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
         self.pieces = Pieces(function, columns, target.lanes, TURNS * threads)
         self.done: list[Phase] = []

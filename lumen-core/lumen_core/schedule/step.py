@@ -13,6 +13,8 @@ from lumen_core.errors import LumenBug
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.schedule.phases import (
+    LEAST_PART,
+    TOKEN_CHUNK,
     Argument,
     Bound,
     Call,
@@ -23,6 +25,7 @@ from lumen_core.schedule.phases import (
     Phase,
     Private,
     Slot,
+    Tokens,
 )
 from lumen_core.schedule.segments import count_items
 from lumen_core.target import Target
@@ -33,8 +36,8 @@ FIXED_SLOTS = (
 SPINS = 4000  # polls before a waiting thread lets others run
 COUNTERS = 128  # of a thread: one per phase, two per phase of a layer
 COUNTER_BYTES = 64  # a line each
-# Where threads have shares of a phase, each works through its own, so that it reads memory front to back, in
-# portions of half of what is left; after so many the rest is one. Who is done takes portions of the others.
+# Of a few tokens a thread reads its share of the weights front to back, in portions of half of what is left;
+# after so many the rest is one.
 HALVINGS = 5
 
 
@@ -77,24 +80,29 @@ class Part:
     variants: tuple[tuple[Phase, ...], ...] = ()
 
 
-def build_step(name: str, parts: Sequence[Part], target: Target, records: Records, dynamic: bool) -> Kernel:
+def build_step(name: str, parts: Sequence[Part], target: Target, records: Records, singly: bool) -> Kernel:
     """Build the program of `parts` in order.
 
-    dynamic  threads take units one by one (prefill); else each has a share, and helps others with theirs.
+    Each thread has a share of a phase's units, and helps others with theirs when it has done it.
+
+    singly  units are taken one by one, and rows of the weights are cut by parts of the tokens too (prefill);
+            else in portions
     """
-    return _Step(name, parts, target, records, dynamic).build()
+    return _Step(name, parts, target, records, singly).build()
 
 
 class _Step:
-    def __init__(self, name: str, parts: Sequence[Part], target: Target, records: Records, dynamic: bool):
+    def __init__(self, name: str, parts: Sequence[Part], target: Target, records: Records, singly: bool):
         self.parts = parts
         self.target = target
         self.records = records
-        self.dynamic = dynamic
+        self.singly = singly
         self.kernel = Kernel(name, [("frame", PTR), ("thread", I64), ("threads", I64)], doc="a step program")
         self.b = Builder(self.kernel)
         self.frame, self.thread, self.threads = self.kernel.parameters
         self.layer: Value | None = None
+        self.token_parts = self._token_parts() if singly else self.b.i64(1)
+        self.token_part = self.b.i64(0)  # that of the unit whose calls are being made
         self.counter = 0  # the next phase's place among the counters
         self.odd_layer: Value | None = None  # layers take turns with two sets of counters
 
@@ -139,21 +147,11 @@ class _Step:
             self.call(call, None, None)
             self.stamp(_kind(call))
         counts = [self.units(chain) for chain in phase.chains]
-        total = counts[0]
-        for count in counts[1:]:
-            total = b.add(total, count)
         counters = self.next_counter()
-        with b.loop(0, 1 if self.dynamic else self.threads) as others:
-            owner = b.i64(0) if self.dynamic else b.rem(b.add(self.thread, others.index), self.threads)
+        with b.loop(0, self.threads) as others:
+            owner = b.rem(b.add(self.thread, others.index), self.threads)
             counter = self.counter_of(counters, owner)
-            with b.repeat() as taking:
-                turn = b.atomic("add", counter, b.i64(1))
-                low, high = (turn, b.add(turn, 1)) if self.dynamic else self.portion(turn, owner, total)
-                more = b.compare("lt", low, b.minimum(high, total))
-                with b.when(more):
-                    self.share(phase.chains, counts, low, high)
-                taking.condition = more
-                taking.next()
+            (self.take_singly if self.singly else self.take_portions)(phase.chains, counts, owner, counter)
         self.stamp(_work(phase))
         self.barrier()
         # Nobody takes from it before the next barrier.
@@ -172,11 +170,58 @@ class _Step:
     def counter_of(self, counters: Value, thread: Value) -> Value:
         return self.b.offset(counters, self.b.mul(thread, COUNTERS * COUNTER_BYTES))
 
+    def take_singly(self, chains: Sequence[Chain], counts: list[Value], owner: Value, counter: Value) -> None:
+        """Take what is left of a thread's share of every chain, a unit at a time."""
+        b = self.b
+        shares = [self.share_of(owner, count) for count in counts]
+        total = b.i64(0)
+        for first, last in shares:
+            total = b.add(total, b.sub(last, first))
+        with b.repeat() as taking:
+            turn = b.atomic("add", counter, b.i64(1))
+            more = b.compare("lt", turn, total)
+            before = b.i64(0)
+            for chain, (first, last) in zip(chains, shares, strict=True):
+                unit = b.add(first, b.sub(turn, before))
+                with b.when(b.bitand(b.compare("ge", unit, first), b.compare("lt", unit, last))):
+                    if chain.items is not None:  # the last see most: what is left at the end is small
+                        unit = b.sub(b.add(first, last), b.add(unit, 1))
+                    if chain.split:
+                        self.token_part = b.div(unit, chain.units)
+                        unit = b.rem(unit, chain.units)
+                    self.calls(chain, unit, b.add(unit, 1))
+                before = b.add(before, b.sub(last, first))
+            taking.condition = more
+            taking.next()
+
+    def take_portions(
+        self, chains: Sequence[Chain], counts: list[Value], owner: Value, counter: Value
+    ) -> None:
+        """Take what is left of a thread's share of all chains' units, some at a time."""
+        b = self.b
+        total = counts[0]
+        for count in counts[1:]:
+            total = b.add(total, count)
+        with b.repeat() as taking:
+            turn = b.atomic("add", counter, b.i64(1))
+            low, high = self.portion(turn, owner, total)
+            more = b.compare("lt", low, high)
+            with b.when(more):
+                self.run(chains, counts, low, high)
+            taking.condition = more
+            taking.next()
+
+    def share_of(self, owner: Value, count: Value) -> tuple[Value, Value]:
+        """A thread's share of so many units."""
+        b = self.b
+        shares = (b.div(b.mul(count, number), self.threads) for number in (owner, b.add(owner, 1)))
+        first, last = shares
+        return first, last
+
     def portion(self, turn: Value, owner: Value, total: Value) -> tuple[Value, Value]:
         """First and last unit of what is taken of a thread's share at a turn."""
         b = self.b
-        first = b.div(b.mul(total, owner), self.threads)
-        last = b.div(b.mul(total, b.add(owner, 1)), self.threads)
+        first, last = self.share_of(owner, total)
 
         def left(turns: Value) -> Value:
             halved = b.shr(b.sub(last, first), b.minimum(turns, HALVINGS))
@@ -205,11 +250,11 @@ class _Step:
             segments, count = self.slot(Slot("segments"), PTR), self.slot(Slot("segment_count"))
             return count_items(b, segments, count, chain.items)
         if chain.tokens is None:
-            return b.i64(chain.units)
+            return b.mul(self.token_parts, chain.units) if chain.split else b.i64(chain.units)
         tokens = self.slot(chain.tokens)
         return b.div(b.add(tokens, chain.per - 1), chain.per)
 
-    def share(self, chains: Sequence[Chain], counts: list[Value], low: Value, high: Value) -> None:
+    def run(self, chains: Sequence[Chain], counts: list[Value], low: Value, high: Value) -> None:
         """Run units low .. high of the chains' concatenation."""
         b = self.b
         start = b.i64(0)
@@ -217,14 +262,30 @@ class _Step:
             first = b.maximum(b.sub(low, start), 0)
             last = b.minimum(b.sub(high, start), count)
             with b.when(b.compare("lt", first, last)):
-                if chain.each:
-                    with b.loop(first, last) as unit:
-                        for call in chain.calls:
-                            self.call(call, unit.index, b.add(unit.index, 1))
-                else:
-                    for call in chain.calls:
-                        self.call(call, first, last)
+                self.calls(chain, first, last)
             start = b.add(start, count)
+
+    def calls(self, chain: Chain, first: Value, last: Value) -> None:
+        """Make a chain's calls for some of its units."""
+        b = self.b
+        if not chain.each:
+            for call in chain.calls:
+                self.call(call, first, last)
+            return
+        with b.loop(first, last) as unit:
+            for call in chain.calls:
+                self.call(call, unit.index, b.add(unit.index, 1))
+
+    def _token_parts(self) -> Value:
+        """Into how many parts the step's tokens go: one for each thread, but none too small."""
+        b = self.b
+        return b.maximum(b.minimum(b.div(self.slot(Slot("tokens")), LEAST_PART), self.threads), 1)
+
+    def token_bound(self, part: Value) -> Value:
+        """Where a part of the step's tokens begins: at a chunk of those that go by tokens."""
+        b, tokens = self.b, self.slot(Slot("tokens"))
+        chunks = b.div(b.add(tokens, TOKEN_CHUNK - 1), TOKEN_CHUNK)
+        return b.minimum(b.mul(b.div(b.mul(chunks, part), self.token_parts), TOKEN_CHUNK), tokens)
 
     def call(self, call: Call, first: Value | None, last: Value | None) -> None:
         arguments = [self.argument(argument, first, last) for argument in call.arguments]
@@ -247,6 +308,9 @@ class _Step:
                 assert unit is not None
                 value = b.mul(unit, scale)
                 return value if limit is None else b.minimum(value, self.argument(limit, None, None))
+            case Tokens(what=what, per=per):
+                first, end = (self.token_bound(b.add(self.token_part, own)) for own in (0, 1))
+                return b.div({"first": first, "end": end, "count": b.sub(end, first)}[what], per)
             case Item(table=table, index=index, stride=stride, offset=offset):
                 where = b.mul(self.argument(index, first, last), stride)
                 pointer = b.offset(self.pointer(table, first, last), where)

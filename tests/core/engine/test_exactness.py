@@ -103,6 +103,27 @@ def test_every_number_of_threads_gives_the_same_bits(shape, format, tiny, engine
         np.testing.assert_array_equal(decoded, found[0][1])
 
 
+@pytest.mark.parametrize(
+    ("shape", "format"),
+    [("qwen3-tiny", "bf16"), ("qwen3-tiny", "q8_0"), *itertools.product(["llama-tiny", *KINDS], ["q4_k_m"])],
+)
+def test_parts_of_a_prompt_meet(shape, format, tiny, engine) -> None:
+    """Prompts that threads cut by tokens, behind an even and an odd number: the bits of one thread."""
+    ids = token_ids(500, seed=3)
+    path, cuts, found = tiny(shape, format), [(0, 499), (7, 283), (33, 300)], {}
+    for threads in (1, 2, 3):
+        with engine(path, threads=threads, chunk=512) as model:
+            for before, end in cuts:
+                sequence = model.sequence()
+                for part in (ids[:before], ids[before:end]):
+                    if part:
+                        model.runner.prefill(sequence, part)
+                model.runner.decode(sequence, ids[end])
+                rows = model.runner.next_logits().copy()
+                sequence.release()
+                np.testing.assert_array_equal(rows, found.setdefault(end, rows))
+
+
 @pytest.mark.parametrize("length", [1, 5, 6, 15, 16, 17, 63, 64, 65, 127, 128, 129, 255, 256, 257])
 def test_lengths_around_chunks_and_pages(length, tiny, engine) -> None:
     """Chunks of 64 and of 256 tokens, pages in any order: the same bits; decoding goes on from there."""

@@ -10,11 +10,13 @@ import pytest
 from lumen_core.codegen.objects import host_features
 from lumen_core.dsl import ast
 from lumen_core.dsl.parse import parse
+from lumen_core.engine import format_quality
 from lumen_core.engine.format_check import check
 from lumen_core.engine.format_quality import neighbours, quality, speed
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.normal_form import BitField
+from lumen_core.runtime import peaks
 from lumen_core.source import Source
 from lumen_core.target import Target
 
@@ -65,7 +67,7 @@ def test_a_wrong_normal_form_is_caught() -> None:
         assert "the declaration gives" in findings[0].detail
 
 
-def test_quality_and_speed_stand_beside_neighbours() -> None:
+def test_quality_and_speed_stand_beside_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     form = analyse(declared("mine_sub"))
     installed = {name: analyse(entry.value) for name, entry in REGISTRY.formats.items()}
     near = neighbours(form, installed)
@@ -75,6 +77,8 @@ def test_quality_and_speed_stand_beside_neighbours() -> None:
     assert found.gaussian is not None
     assert found.heavy_tailed is not None
     assert 0.06 < found.gaussian < 0.1 < found.heavy_tailed < 0.2
+    monkeypatch.setattr(peaks, "READ_BYTES", 1 << 20)
+    monkeypatch.setattr(format_quality, "_READ", 1 << 20)
     measured = speed(form, targets()[0])
     assert measured.gemv_bytes_per_second > 1e8
     assert 0 < measured.of_int8_peak < 2
