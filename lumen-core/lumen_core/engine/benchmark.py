@@ -23,13 +23,14 @@ from lumen_core.engine.session import load_formats
 from lumen_core.engine.sources import open_model
 from lumen_core.engine.speculation import Lookup
 from lumen_core.plugins.registry import Registry
-from lumen_core.runtime.peaks import Peaks, measure_peaks
+from lumen_core.runtime.peaks import READ_BYTES, Peaks, measure_peaks
 from lumen_core.text.sample import characters_per_token
 
 if TYPE_CHECKING:
     from lumen_core.engine.model import Model
 
 LUMEN = "lumen"
+NOT_NEAR = 256 << 20  # bytes: more than any cache of one processor holds
 LAYER = re.compile(r"blk\.\d+\.")  # of a layer; the others are the embedding, the last norm and the head
 
 
@@ -163,6 +164,7 @@ def benchmark(
     facts, work = model.describe(), file_work(model.path)
     threads, target = facts["threads"], model.target
     characters = characters_per_token(model.tokenizer)
+    read = min(max(work.bytes_per_token, NOT_NEAR), READ_BYTES)
     texts = {test: test.text(model) for test in tests}
     limits: list[Peaks] = []
     samples: dict[tuple[str, Test], list[Sample]] = {}
@@ -171,9 +173,9 @@ def benchmark(
             if progress:
                 progress(test.name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
             before, ids = texts[test]
-            first = measure_peaks(target, threads)
+            first = measure_peaks(target, threads, read)
             speeds = {LUMEN: _speed(model, test, before, ids)}
-            beside = Peaks.median([first, measure_peaks(target, threads)])
+            beside = Peaks.median([first, measure_peaks(target, threads, read)])
             if test.sequences == 1 and not test.lookup:
                 speeds |= {rival.name: rival.speed(before, ids, test.generated) for rival in rivals}
             if repetition:  # the first round only warms up

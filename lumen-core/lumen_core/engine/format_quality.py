@@ -89,11 +89,11 @@ def speed(form: NormalForm, target: Target) -> Speed:
 
     The machine's limits are measured beside it: a shared one changes from minute to minute.
     """
-    before = measure_peaks(target, 1)
+    before = measure_peaks(target, 1, _READ)
     bytes_per_second = read_speed(form, target, _READ)
     weights, length, groups = _matrix(form, target, _MULTIPLIED)
     gemm = _time(form, target, weights, length, groups, tile_columns(target), _TOKENS)
-    after = measure_peaks(target, 1)
+    after = measure_peaks(target, 1, _READ)
     limits = Peaks.median([before, after])
     operations = 2 * groups * target.lanes * length * _TOKENS / gemm
     return Speed(

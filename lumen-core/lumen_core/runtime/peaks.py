@@ -24,8 +24,8 @@ from lumen_core.runtime.memory import allocate
 from lumen_core.schedule.fetch import fetch_ahead
 from lumen_core.target import Target
 
-# Read in one go by all threads. Far more than the last cache, which keeps a part from one time to the next:
-# of a quarter of it 32 MB of cache, or two of them, made reading 1.02 to 1.16 times as fast as memory is.
+# Read in one go by all threads, again and again. The last cache keeps a part of it from one time to the next:
+# of 256 MB, 32 MB of cache (or two of them) made reading 1.02 to 1.16 times as fast as of a gigabyte.
 READ_BYTES = 1 << 30
 LEAST_READ = 32 << 20  # by one thread
 DOT_ROUNDS = 2_000_000
@@ -66,12 +66,16 @@ class Peaks:
         return Peaks(found[0].threads, *map(statistics.median, columns))
 
 
-def measure_peaks(target: Target, threads: int) -> Peaks:
-    """Measure all limits; takes a fraction of a second."""
+def measure_peaks(target: Target, threads: int, read_bytes: int = READ_BYTES) -> Peaks:
+    """Measure all limits; takes a fraction of a second.
+
+    read_bytes  that are read in one go: as many as what is compared with it reads, so that the last cache
+                helps both alike
+    """
     library = _library(target)
     read, *dots = (library.function(name, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64) for name in _NAMES)
     step = UNROLL * target.vector_bytes
-    size = max(READ_BYTES // threads, LEAST_READ) // step * step
+    size = max(read_bytes // threads, LEAST_READ) // step * step
     buffers = [allocate(size, "a measurement") for _ in range(threads)]
     for data in buffers:
         data[:] = 1

@@ -44,9 +44,9 @@ class FetchAhead:
         self.lines: list[tuple[Value, int]] = []
         self.total = self.done = self.asked = 0
 
-    def begin(self, used: Sequence[Value], bytes: int, products: int) -> None:
+    def begin(self, used: Sequence[Value], bytes: int, products: int, ahead: int = AHEAD) -> None:
         """Until so many products are made, ask for what lies ahead of `bytes` bytes of every place in use."""
-        self.lines = [(place, AHEAD + offset) for place in used for offset in range(0, bytes, LINE)]
+        self.lines = [(place, ahead + offset) for place in used for offset in range(0, bytes, LINE)]
         self.total, self.done, self.asked = products, 0, 0
 
     def made(self, products: int) -> None:

@@ -36,7 +36,8 @@ def limits(monkeypatch: pytest.MonkeyPatch) -> list[Peaks]:
     """Limits of a machine that gets faster with every look at it, in place of those of this one."""
     seen: list[Peaks] = []
 
-    def measure(target: object, threads: int) -> Peaks:
+    def measure(target: object, threads: int, read_bytes: int) -> Peaks:
+        assert read_bytes == 256 << 20  # of a small file
         seen.append(Peaks(threads, *(scale * (len(seen) + 1) for scale in (1e9, 4e9, 2e9, 1e9))))
         return seen[-1]
 

@@ -16,7 +16,6 @@ from lumen_core.engine.format_quality import neighbours, quality, speed
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.normal_form import BitField
-from lumen_core.runtime import peaks
 from lumen_core.source import Source
 from lumen_core.target import Target
 
@@ -77,7 +76,6 @@ def test_quality_and_speed_stand_beside_neighbours(monkeypatch: pytest.MonkeyPat
     assert found.gaussian is not None
     assert found.heavy_tailed is not None
     assert 0.06 < found.gaussian < 0.1 < found.heavy_tailed < 0.2
-    monkeypatch.setattr(peaks, "READ_BYTES", 1 << 20)
     monkeypatch.setattr(format_quality, "_READ", 1 << 20)
     measured = speed(form, targets()[0])
     assert measured.gemv_bytes_per_second > 1e8

@@ -43,9 +43,8 @@ def test_the_kernels_do_what_they_count(target: Target) -> None:
 @pytest.mark.skipif(not TARGETS, reason="no backend for this machine")
 def test_limits_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "DOT_ROUNDS", 1000)
-    monkeypatch.setattr(peaks, "READ_BYTES", 1 << 20)
     monkeypatch.setattr(peaks, "LEAST_READ", 1 << 20)
-    found = peaks.measure_peaks(TARGETS[0], 2)
+    found = peaks.measure_peaks(TARGETS[0], 2, 1 << 20)
     assert found.threads == 2
     assert found.read_bytes_per_second > 1e8
     assert min(found.operations_per_second.values()) > 1e7
