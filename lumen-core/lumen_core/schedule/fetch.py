@@ -38,7 +38,7 @@ class FetchAhead:
           Measured, of a whole model's step: 1.01 to 1.04 times the speed
     """
 
-    def __init__(self, builder: Builder, once: bool):
+    def __init__(self, builder: Builder, once: bool = False):
         self.builder = builder
         self.once = once
         self.lines: list[tuple[Value, int]] = []
