@@ -10,7 +10,8 @@ as it is there, so that the whole can be run in pieces: a later run of a piece r
 unless it is newer than --since.
 
     speed     pp512 and tg128 beside llama.cpp, all engines in turn in one process
-    long      pp4096, generation behind 16384 tokens, eight sequences at once, prompt look-up
+    long      pp4096, eight sequences at once, prompt look-up
+    contexts  generation behind 16384 and 32768 tokens, kept as f16 and as q8_0
     steps     how long a step takes that generates a token for each of 1 .. 40 sequences
     start     whole processes until the first token, and compiling
     gemm      f32 matrix products beside numpy
@@ -51,14 +52,15 @@ SHAPES = ("qwen2.5-0.5b", "qwen3-1.7b", "exaone-3.5-2.4b")
 FORMATS = ("q4_0", "q8_0", "q4_k_m", "q5_k_m", "q6_k", "iq4_xs", "iq3_s", "mxfp4", "bf16")
 LONG_FORMATS = ("q4_0", "q4_k_m")  # of the parts that take long and depend little on the format
 START_FORMATS = ("q4_0", "q8_0", "q4_k_m")
-PARTS = ("speed", "long", "steps", "start", "gemm", "openvino")
+PARTS = ("speed", "long", "contexts", "steps", "start", "gemm", "openvino")
 SPEED = [Test(prompt=512), Test(generated=128)]
 LONG = [
     [Test(prompt=512), Test(prompt=4096)],
-    [Test(generated=32, depth=16384)],
     [Test(generated=64), Test(generated=64, sequences=8)],
     [Test(generated=128), Test(generated=128, lookup=True)],
 ]
+CONTEXTS = [Test(generated=32, depth=16384), Test(generated=32, depth=32768)]
+CACHES = ("f16", "q8_0")  # as which a long context is kept
 STEPS = [Test(generated=16, sequences=count) for count in page.SEQUENCES]
 GEMM_SIZES = (1024, 2048, 4096)
 
@@ -114,13 +116,15 @@ def main() -> None:
 
 def keys(parts: list[str], name: str, format: str, threads: list[int]) -> Iterator[str]:
     """Yield the pieces that one model file is measured for."""
-    limited = {"speed": FORMATS, "long": LONG_FORMATS, "steps": LONG_FORMATS, "start": START_FORMATS}
+    limited = {"speed": FORMATS, "start": START_FORMATS}
+    limited |= dict.fromkeys(("long", "contexts", "steps"), LONG_FORMATS)
+    more = {"long": [tests[-1].name for tests in LONG], "contexts": CACHES}
     for part in (part for part in parts if format in limited.get(part, ())):
         if part == "start":
             yield f"start|{name}|{format}"
             continue
         for count in threads:
-            for last in (tests[-1].name for tests in LONG) if part == "long" else ("",):
+            for last in more.get(part, ("",)):
                 yield f"{part}|{name}|{format}|{count}" + (f"|{last}" if last else "")
 
 
@@ -133,6 +137,8 @@ def measured(key: str, path: Path, repetitions: int) -> Record:
         return run(path, int(rest[0]), SPEED, repetitions, against=True)
     if part == "steps":
         return run(path, int(rest[0]), STEPS, min(repetitions, 3))
+    if part == "contexts":
+        return contexts(path, int(rest[0]), rest[1])
     tests = next(tests for tests in LONG if tests[-1].name == rest[1])
     return run(path, int(rest[0]), tests, min(repetitions, 3))
 
@@ -151,6 +157,16 @@ def run(path: Path, threads: int, tests: list[Test], repetitions: int, against: 
             "machine": asdict(limits),
             "results": [asdict(result) for result in results],
         }
+
+
+def contexts(path: Path, threads: int, cache: str) -> Record:
+    """Generate in contexts that grow: what was taken in for one stands before the next."""
+    with load(path, threads=threads, context=CONTEXTS[-1].context, kv_format=cache) as model:
+        found = []
+        for test in CONTEXTS:
+            (result,), limits = benchmark(model, [test], 3)
+            found.append(asdict(result) | {"cache": cache, "machine": asdict(limits)})
+        return {"target": model.target.name, "machine": found[-1]["machine"], "results": found}
 
 
 def openvino(name: str, threads: int, chosen: argparse.Namespace) -> dict[str, Record]:

@@ -8,7 +8,7 @@ needs stays in the nearest cache, as the page does.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 from lumen_core.ir.core import Operation
@@ -16,24 +16,16 @@ from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import PAGE, CacheLayout
 from lumen_core.schedule.cache import emit_page, head_shape, score_tiles
-from lumen_core.schedule.cache_read import Fetch, Operands, fetcher, nothing_ahead
+from lumen_core.schedule.cache_read import Fetch, Operands
+from lumen_core.schedule.gather import Gather, even
 from lumen_core.schedule.key_codes import KeyCodes
 from lumen_core.schedule.key_floats import KeyFloats
 from lumen_core.schedule.math import LOG2_E
 from lumen_core.schedule.softmax import STATE, Chunk, Softmax
+from lumen_core.schedule.value_codes import ValueCodes
 from lumen_core.target import Target
 
-WIDTH = 4  # vectors of dimensions that are summed up together, if a head has so many
 _Kept = Operands | KeyFloats | KeyCodes
-
-
-def even(count: int, limit: int) -> list[tuple[int, int]]:
-    """Cut `count` into as few parts of at most `limit` as possible: how many there are of which size."""
-    parts = -(-count // limit)
-    if not parts:
-        return []
-    size, larger = divmod(count, parts)
-    return [(number, of) for number, of in ((larger, size + 1), (parts - larger, size)) if number]
 
 
 class PageReader:
@@ -56,6 +48,7 @@ class PageReader:
     high: Value
     seen: Value
     pages: Value
+    values: Operands
 
     def __init__(self, operation: Operation, layout: CacheLayout, target: Target, block: int, name: str):
         self.operation = operation
@@ -86,32 +79,26 @@ class PageReader:
         self._choose_tiles()
 
     def _choose_tiles(self) -> None:
-        """How many sums a tile of scores has, and how many columns gather values together.
-
-        Those leave registers for the exponentials that run beside them.
-        """
+        """How many sums a tile of scores has, and of how many columns a chunk."""
         b, registers = self.b, self.target.registers
         self.tiles = score_tiles(self.shared, self.target)
-        self.gathered = registers // 8
-        limit = (registers - 2 - self.tiles) // self.tiles
-        self.chunks = even(self.columns, limit // self.gathered * self.gathered)
-        often = len(self.chunks) > 1 or self.chunks[0][0] > 1
+        values = (b, self.layout, self.target)
+        if self.layout.values.kind == "float":
+            self.values = Operands(*values, "values", self.part.lanes, self.block > 1 or self.shared > 1)
+        else:
+            self.values = ValueCodes(*values, self.part.lanes, self.block > 1)
+        self.softmax = Softmax(b, self.vector, self.part, self.size, self.values.group == 2)
+        self.gather = Gather(b, self.values, self.softmax, self.target, self.size)
+        limit, together = (registers - 2 - self.tiles) // self.tiles, self.gather.columns
+        self.chunks = even(self.columns, limit // together * together or limit)
+        largest = self.chunks[0][1]
+        self.scores = b.stack((self.heads if self.block == 1 else largest) * self.softmax.row)
         self.keys: KeyFloats | KeyCodes
         if self.layout.keys.kind == "float":
+            often = len(self.chunks) > 1 or largest > 1
             self.keys = KeyFloats(b, self.layout, self.target, often, self.tiles, self.scale)
         else:
-            largest = self.chunks[0][1]
             self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
-        self.values = Operands(b, self.layout, self.target, "values", self.part.lanes, often)
-        self.width = min(WIDTH, self.size // self.part.lanes)
-        self.weights = b.stack(self.gathered * self.weights_row)
-        columns = self.heads if self.block == 1 else self.chunks[0][1]
-        self.softmax = Softmax(b, self.vector, self.part, self.size, self.values.group, columns)
-
-    @property
-    def weights_row(self) -> int:
-        """Bytes of the weights of a column's tokens of a page."""
-        return 4 * PAGE // self.values.group
 
     # -------------------------------------------------------------------- pages
 
@@ -134,7 +121,7 @@ class PageReader:
                 for chunk in self._chunks(head.index):
                     for operands, (place, fetch) in zip(turn, places, strict=True):
                         if operands is self.values:
-                            self._gather(place, chunk, count, fetch)
+                            self.gather.take(place, chunk, count, fetch)
                             continue
                         lowest = b.constant(self.vector, 0.0)
                         with b.loop(0, count, self.tiles * self.vector.lanes, [lowest]) as tile:
@@ -152,13 +139,13 @@ class PageReader:
         """
         b = self.b
         here = b.offset(self._page_of(operands, first), b.mul(head, operands.head_bytes))
-        fetch: Fetch = nothing_ahead
+        fetch = nothing = Fetch(b)
         if self.block == 1:
             other, page = (self.values, first) if operands is self.keys else (self.keys, later)
             behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
             last = b.compare("eq", b.add(head, 1), self.last_head)
-            fetch = fetcher(b, b.select(last, behind, b.offset(here, operands.head_bytes)))
-        return operands.place(here, count, fetch), nothing_ahead if operands.near else fetch
+            fetch = Fetch(b, b.select(last, behind, b.offset(here, operands.head_bytes)))
+        return operands.place(here, count, fetch), nothing if operands.near else fetch
 
     def _chunks(self, head: Value) -> Iterator[Chunk]:
         """The columns of a key head: the code that follows each chunk is in a loop over those of its size."""
@@ -176,7 +163,7 @@ class PageReader:
         queries = b.offset(self.queries, b.mul(column, self.keys.query_bytes))
         state = b.offset(self.state, b.mul(column, STATE))
         sums = b.offset(self.sums, b.mul(column, softmax.sums))
-        scores = b.offset(softmax.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
+        scores = b.offset(self.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
         return Chunk(size, column, queries, state, scores, sums)
 
     def _seen(self, first: Value, column: Value) -> tuple[Value, Value | None]:
@@ -193,85 +180,3 @@ class PageReader:
         cache, staging = self.given["cache"], self.given["staging"]
         page = emit_page(b, layout, cache, staging, b.convert(number, "i64"))
         return b.offset(page, layout.value_offset if operands is self.values else 0)
-
-    def _gather(self, values: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
-        """sums[column] += sum over tokens of weight * value; and the sums of the weights."""
-        b, begin = self.b, 0
-        for number, size in even(chunk.size, self.gathered):
-            end = begin + number * size
-            with b.loop(begin, end, size) as first:
-                state, scores, sums = (
-                    b.offset(pointer, b.mul(first.index, bytes))
-                    for pointer, bytes in (
-                        (chunk.state, STATE),
-                        (chunk.scores, self.softmax.row),
-                        (chunk.sums, self.softmax.sums),
-                    )
-                )
-                some = chunk._replace(size=size, state=state, scores=scores, sums=sums)
-                self._gather_columns(values, some, count, fetch)
-            begin, fetch = end, nothing_ahead
-
-    def _gather_columns(self, values: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
-        """The same for so many columns that some vectors of dimensions of each fit the registers."""
-        b, done, vectors = self.b, 0, self.size // self.part.lanes
-        self._gather_parts(values, chunk, count, b.i64(0), self.width, fetch, weigh=True)
-        done = self.width
-        for number, width in even(vectors - done, self.width):
-            with b.loop(done, done + number * width, width) as turn:
-                self._gather_parts(values, chunk, count, turn.index, width, nothing_ahead, weigh=False)
-            done += number * width
-
-    def _gather_parts(self, values: Value, chunk: Chunk, count: Value, first: Value, width: int,
-                      fetch: Fetch, weigh: bool) -> None:  # fmt: skip
-        """The same for `width` vectors of dimensions, from number `first` on; weigh: the weights are made.
-
-        They are made for some tokens while the tokens before meet their values.
-        """
-        b, reads, bytes, softmax = self.b, self.values, self.part.bytes, self.softmax
-        sums_at = b.offset(chunk.sums, b.mul(first, bytes))
-        start_at = b.mul(first, self.part.lanes * reads.lane_bytes)
-        row = self.size * reads.lane_bytes
-        columns = range(chunk.size)
-        places = [(column, part) for column in columns for part in range(width)]
-        where = [column * softmax.sums + part * bytes for column, part in places]
-        sums: Sequence[Value] = [b.load(self.part, sums_at, at, align=4) for at in where]
-
-        def weighed(token: Value, totals: Sequence[Value]) -> list[Value]:
-            to = b.offset(self.weights, b.mul(token, 4 // reads.group))
-            new = [softmax.weigh(chunk, column, token, to, column * self.weights_row) for column in columns]
-            return [b.add(total, weight) for total, weight in zip(totals, new, strict=True)]
-
-        def gathered(begin: Value, end: Value, sums: Sequence[Value]) -> Sequence[Value]:
-            start, stop = b.div(begin, reads.group), b.div(b.add(end, reads.group - 1), reads.group)
-            with b.loop(start, stop, 1, sums) as token:
-                inside = b.mul(token.index, row)
-                here = b.offset(b.offset(values, inside), start_at)
-                fetch(inside, row)
-                weights = b.offset(self.weights, b.mul(token.index, 4))
-                operands = [reads.load(here, part * self.part.lanes) for part in range(width)]
-                new = []
-                for (column, part), sum in zip(places, token.values, strict=True):
-                    if part == 0:
-                        weight = reads.spread(weights, column * self.weights_row)
-                    new.append(reads.product(operands[part], weight, sum))
-                token.next(*new)
-            return token.results
-
-        begin = b.i64(0)
-        if weigh:
-            totals = [
-                b.load(self.vector, chunk.sums, column * softmax.sums + softmax.lanes, align=4)
-                for column in columns
-            ]
-            lanes = self.vector.lanes
-            begin = b.mul(b.div(b.sub(count, 1), lanes), lanes)
-            with b.loop(0, begin, lanes, [*sums, *weighed(b.i64(0), totals)]) as block:
-                totals = weighed(b.add(block.index, lanes), block.values[len(where) :])
-                sums = gathered(block.index, b.add(block.index, lanes), block.values[: len(where)])
-                block.next(*sums, *totals)
-            sums = block.results[: len(where)]
-            for column, total in enumerate(block.results[len(where) :]):
-                b.store(total, chunk.sums, column * softmax.sums + softmax.lanes, align=4)
-        for sum, at in zip(gathered(begin, count, sums), where, strict=True):
-            b.store(sum, sums_at, at, align=4)

@@ -1,27 +1,24 @@
-"""Reading pages of the cache as operands of products: floats, and values of any format.
+"""Reading pages of the cache as operands of products: those of float formats.
 
 An operand has 32 bits a lane: one f32 number, or two bf16 numbers that a dot product takes at once; lanes are
 tokens of a tile (keys) or dimensions (values). Numbers that cost something to read are turned into operands
-once, into scratch that stays near, for all query heads and tokens that meet them. Keys of an integer format
-are no operands (key_codes.py).
+once, into scratch that stays near, for all query heads and tokens that meet them. Integer formats are read in
+key_codes.py and value_codes.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.rows import decoded_block, looks_up_bytes
-from lumen_core.schedule.trees import load_row_factor
+from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
 _BYTES = 4  # of a lane
-# Told which bytes of a page are being read (the first and how many), so that others are fetched meanwhile.
-Fetch = Callable[[Value, int], None]
 
 
 class Operands:
@@ -40,14 +37,10 @@ class Operands:
         self.form: NormalForm = layout.keys if keys else layout.values
         self.group = layout.key_group if keys else layout.value_group
         self.head_bytes = layout.key_head_bytes if keys else layout.value_head_bytes
-        integer = self.form.kind == "integer"
-        plain = not integer and self.form.element == ("bf16" if self.group == 2 else "f32")
-        self.near = integer or (often and not plain)
+        plain = self.form.kind == "float" and self.form.element == ("bf16" if self.group == 2 else "f32")
+        self.near = often and not plain
         if self.near:
             self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
-        if integer and not keys:
-            bytes = 4 * max(16, self.form.block)  # of a block's scales, and as many of its offsets
-            self.factors = [(builder.stack(bytes), builder.stack(bytes)) for _ in range(self.group)]
 
     @property
     def type(self) -> Type:
@@ -62,11 +55,21 @@ class Operands:
         """Return where the operands of a head of a page lie; only `count` tokens of it are read."""
         if not self.near:
             return page
-        if self.form.kind == "float":
-            self._copy(page, count, fetch)
-        else:
-            self._decode_values(page, count, fetch)
+        self._copy(page, count, fetch)
         return self.scratch
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a group of tokens of values in what `place` returns."""
+        return self.lane_bytes * self.layout.size
+
+    def at(self, place: Value, lane: Value) -> Value:
+        """Where the operands of a group of tokens have lane number `lane`."""
+        return self.b.offset(place, self.b.mul(lane, self.lane_bytes))
+
+    def some(self, base: Value, lane: int, count: int) -> list[Value]:
+        """`count` operands side by side, whose first lane is number `lane` behind `base`."""
+        return [self.load(base, lane + each * self.lanes) for each in range(count)]
 
     def load(self, base: Value, lane: int) -> Value:
         """The operand whose first lane is number `lane` behind `base`."""
@@ -109,50 +112,26 @@ class Operands:
                 b.store(
                     self._convert(here, index * self.lanes), there, index * _BYTES * self.lanes, align=_BYTES
                 )
-            fetch(offset, step * self.lanes * self.group * self.form.block_bytes)
-
-    def _paired(self, low: Value, high: Value) -> Value:
-        """Two f32 vectors as pairs of bf16."""
-        b, lanes = self.b, low.type.lanes
-        both = b.convert(b.shuffle(low, high, range(2 * lanes)), "bf16")
-        return b.shuffle(both, None, [index for lane in range(lanes) for index in (lane, lanes + lane)])
-
-    def _decode_values(self, page: Value, count: Value, fetch: Fetch) -> None:
-        b, layout, form, group = self.b, self.layout, self.form, self.group
-        blocks, row = layout.size // form.block, layout.value_token_bytes
-        looks_up = looks_up_bytes(self.target)
-        with b.loop(0, count, group) as token:
-            offset = b.mul(token.index, row)
-            here = b.offset(page, offset)
-            fetch(offset, group * row)
-            to = b.offset(self.scratch, b.mul(token.index, _BYTES * layout.size // group))
-            # of a pair whose second token is not there yet the first stands twice: its weight is 0
-            second = b.compare("lt", b.add(token.index, 1), count)
-            rows = [here, b.offset(here, b.select(second, b.i64(row), b.i64(0)))][:group]
-            by = [load_row_factor(b, form, own) if form.row is not None else None for own in rows]
-            with b.loop(0, blocks) as block:
-                inside = b.add(b.mul(block.index, form.block_bytes), form.header_bytes)
-                tokens = [
-                    decoded_block(b, form, looks_up, b.offset(own, inside), *scratch, factor)
-                    for own, scratch, factor in zip(rows, self.factors, by, strict=True)
-                ]
-                there = b.offset(to, b.mul(block.index, _BYTES * form.block))
-                for parts in zip(*tokens, strict=True):
-                    values = [value for _, value in parts]
-                    value = self._paired(*values) if group == 2 else values[0]
-                    b.store(value, there, _BYTES * parts[0][0], align=_BYTES)
+            fetch.begin([offset], step * self.lanes * self.group * self.form.block_bytes, 1)
+            fetch.made()
 
 
-def nothing_ahead(offset: Value, bytes: int) -> None:
-    """Fetch nothing: other work hides how long memory takes."""
+class Fetch:
+    """Told which bytes of a page are being read, asks between the products for those that lie so `ahead`.
 
+    ahead  where the page's bytes would begin, or None: other work hides how long memory takes
+    """
 
-def fetcher(b: Builder, ahead: Value) -> Fetch:
-    """Return what fetches the bytes that lie behind `ahead` as those that are read lie in their page."""
+    def __init__(self, builder: Builder, ahead: Value | None = None):
+        self.b = builder
+        self.ahead = ahead
+        self.lines = FetchAhead(builder)
 
-    def fetch(offset: Value, bytes: int) -> None:
-        there = b.offset(ahead, offset)
-        for line in range(0, bytes, 64):
-            b.prefetch(there, line)
+    def begin(self, offsets: Sequence[Value], bytes: int, products: int) -> None:
+        """So many products read `bytes` bytes from each of the offsets on."""
+        places = [self.b.offset(self.ahead, offset) for offset in offsets] if self.ahead is not None else []
+        self.lines.begin(places, bytes, products, 0)
 
-    return fetch
+    def made(self, products: int = 1) -> None:
+        """So many more products are made."""
+        self.lines.made(products)

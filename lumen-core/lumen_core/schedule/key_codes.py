@@ -101,15 +101,16 @@ class KeyCodes:
             block, inside = b.div(loop.index, in_block), b.rem(loop.index, in_block)
             starts = [b.offset(page, offset) for offset in offsets]
             places = [emit_places(b, weights, start, block) for start in starts]
-            for offset in offsets:
-                fetch(b.add(offset, b.mul(loop.index, share)), share)
+            ahead = [b.add(offset, b.mul(loop.index, share)) for offset in offsets]
+            fetch.begin(ahead, share, chunk.size * self.tiles * unit // 2)
             bases = [b.offset(codes, b.mul(inside, weights.unit_bytes)) for codes, _ in places]
             query = b.offset(chunk.queries, b.mul(loop.index, 2 * unit))
             steps = unit // self.step
             words = b.offset(chunk.queries, b.mul(loop.index, 4 * steps))
             for step in range(steps):
                 sub = b.div(b.add(b.mul(inside, unit), step * self.step), self.form.sub)
-                totals = self._dots(chunk, bases, query, b.offset(words, 4 * step), step * self.step)
+                seeds = b.offset(words, 4 * step)
+                totals = self._dots(chunk, bases, query, seeds, step * self.step, fetch)
                 for tile, (start, (_, base)) in enumerate(zip(starts, places, strict=True)):
                     scale, minimum = self._factors(start, base, sub)
                     for column in range(chunk.size):
@@ -128,7 +129,9 @@ class KeyCodes:
                 found.append(b.mul(b.load(self.vector, self.sums, where, align=64), factor))
         return found
 
-    def _dots(self, chunk: Chunk, bases: list[Value], query: Value, words: Value, first: int) -> list[Value]:
+    def _dots(
+        self, chunk: Chunk, bases: list[Value], query: Value, words: Value, first: int, fetch: Fetch
+    ) -> list[Value]:
         """The integer sums of a step that begins with element `first` of the unit."""
         b, lanes = self.b, self.vector.of("i32")
         if self._zero:
@@ -145,6 +148,7 @@ class KeyCodes:
                     for tile, pair in enumerate(pairs):
                         place = column * self.tiles + tile
                         totals[place] = b.dot2(totals[place], pair[half], factor)
+                        fetch.made()
         return totals
 
     def _pairs(self, base: Value, group: int) -> tuple[Value, Value]:

@@ -52,9 +52,11 @@ class KeyFloats(Operands):
             inside = b.mul(loop.index, rows * self.lane_bytes)
             here = b.offset(base, inside)
             query = b.offset(chunk.queries, b.mul(loop.index, 4))
-            for tile in range(0, tiles * lanes, rows):
-                start = b.mul(b.add(first, tile), steps * self.lane_bytes)
-                fetch(b.add(start, inside), unroll * rows * self.lane_bytes)
+            starts = [
+                b.mul(b.add(first, tile), steps * self.lane_bytes) for tile in range(0, tiles * lanes, rows)
+            ]
+            products = unroll * chunk.size * tiles
+            fetch.begin([b.add(start, inside) for start in starts], unroll * rows * self.lane_bytes, products)
             for step in range(unroll):
                 operands = [self.load(here, step * rows + place) for place in places]
                 for column in range(chunk.size):
@@ -62,5 +64,6 @@ class KeyFloats(Operands):
                     for tile, operand in enumerate(operands):
                         place = column * tiles + tile
                         sums[place] = self.product(operand, factor, sums[place])
+                        fetch.made()
             loop.next(*sums)
         return list(loop.results)

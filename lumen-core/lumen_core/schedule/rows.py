@@ -79,7 +79,7 @@ def _decode_floats(b: Builder, form: NormalForm, block: Value, to: Value, row: V
         b.store(b.mul(factor, value) if factor is not None else value, to, b.mul(k.index, 4), align=4)
 
 
-def _factors(
+def block_factors(
     b: Builder, form: NormalForm, scale: Scale, block: Value, scratch: Value, row: Value | None
 ) -> int:
     """Write the factor of every sub-block to scratch; return how many there are."""
@@ -130,22 +130,25 @@ def decoded_block(
     """The numbers of a block of the file, `CHUNK` f32 lanes at a time, with the place of the first."""
     assert form.code is not None and form.scale is not None
     vector = Type("f32", CHUNK)
-    scale_count = _factors(b, form, form.scale, block, scales, row)
-    offset_count = _factors(b, form, form.offset, block, offsets, row) if form.offset is not None else 1
+    scale_count = block_factors(b, form, form.scale, block, scales, row)
+    offset_count = block_factors(b, form, form.offset, block, offsets, row) if form.offset is not None else 1
     for start in range(0, form.block, CHUNK):
-        bytes = load_codes(b, form, block, start, CHUNK)
-        if form.table is not None:
-            codes = look_up_bytes(b, looks_up, form.table, bytes)
-        elif form.multiplier == 1 and form.zero_of_code == 128:
-            codes = b.convert(b.bitxor(bytes, -128), "i32")
-        else:
-            codes = b.convert(bytes, "i32", signed=False)
-            if form.multiplier != 1:
-                codes = b.mul(codes, form.multiplier)
-            if form.zero_of_code:
-                codes = b.sub(codes, form.zero_of_code)
+        codes = decoded_codes(b, form, looks_up, block, start)
         scale = b.load_splat(vector, scales, start * scale_count // form.block * 4)
         value = b.mul(scale, b.convert(codes, "f32"))
         if form.offset is not None:
             value = b.add(value, b.load_splat(vector, offsets, start * offset_count // form.block * 4))
         yield start, value
+
+
+def decoded_codes(b: Builder, form: NormalForm, looks_up: bool, block: Value, start: int) -> Value:
+    """`CHUNK` codes of a block of the file from number `start` on, as the signed i32 that scales multiply."""
+    bytes = load_codes(b, form, block, start, CHUNK)
+    if form.table is not None:
+        return look_up_bytes(b, looks_up, form.table, bytes)
+    if form.multiplier == 1 and form.zero_of_code == 128:
+        return b.convert(b.bitxor(bytes, -128), "i32")
+    codes = b.convert(bytes, "i32", signed=False)
+    if form.multiplier != 1:
+        codes = b.mul(codes, form.multiplier)
+    return b.sub(codes, form.zero_of_code) if form.zero_of_code else codes

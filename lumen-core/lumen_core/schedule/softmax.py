@@ -41,16 +41,15 @@ class Chunk(NamedTuple):
 class Softmax:
     """Keeps the scores of a page, and makes weights of them."""
 
-    def __init__(self, b: Builder, vector: Type, part: Type, size: int, group: int, columns: int):
-        """part: vectors of the `size` dimensions; group: weights in 32 bits; columns: that have scores."""
+    def __init__(self, b: Builder, vector: Type, part: Type, size: int, rough: bool):
+        """part: vectors of the `size` dimensions; rough: weights become bf16."""
         self.b = b
         self.vector = vector
         self.part = part
         self.lanes = 4 * size  # bytes of a column's sums before those of its weights
         self.sums = self.lanes + vector.bytes  # bytes of a column's sums
-        self.group = group
+        self.rough = rough
         self.row = 4 * PAGE  # bytes of a column's scores
-        self.scores = b.stack(columns * self.row)
 
     def keep(self, chunk: Chunk, first: Value, scores: Sequence[Value], excess: Value) -> Value:
         """Keep the scores, [column][vector], of the tokens from place `first` of the page on.
@@ -115,15 +114,13 @@ class Softmax:
             for at in range(0, self.sums, self.part.bytes):
                 b.store(b.mul(b.load(self.part, sums, at, align=4), factor), sums, at, align=4)
 
-    def weigh(self, chunk: Chunk, column: int, first: Value, to: Value, where: int) -> Value:
-        """Return the weights of a column's tokens from place `first` on; write them as products take them."""
+    def weight(self, chunk: Chunk, column: int, first: Value) -> Value:
+        """The weights of a column's tokens from place `first` on."""
         b = self.b
         here = b.offset(chunk.scores, b.mul(first, 4))
         score = b.load(self.vector, here, column * self.row, align=64)
         shift = b.load_splat(self.vector, chunk.state, column * STATE)
-        weight = exp2_near(b, score, shift, rough=self.group == 2)
-        b.store(b.convert(weight, "f32" if self.group == 1 else "bf16"), to, where, align=4 // self.group)
-        return weight
+        return exp2_near(b, score, shift, self.rough)
 
     def _largest(self, values: Sequence[Value]) -> Value:
         """Of every lane; of a number and none the number, if that comes first."""

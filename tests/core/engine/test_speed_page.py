@@ -41,11 +41,13 @@ def records() -> dict[str, dict[str, Any]]:
         result("lumen", "tg128", 99.0, of_bandwidth=0.5), result("rival 1", "tg128", 50.0),
     ]  # fmt: skip
     many = [result("lumen", "tg64", 100.0), result("lumen", "tg64 x8", 620.0)]
+    deep = result("lumen", "tg32 @ d16384", 90.0) | {"cache": "q8_0", "machine": machine}
     steps = [result("lumen", "tg16", 100.0), result("lumen", "tg16 x9", 900.0)]
     start = {"seconds": 0.5, "resident": 500.0}
     kept = {
         "speed|qwen2.5-0.5b|q4_0|2": {"results": tests, "machine": machine, "target": "a target"},
         "long|qwen2.5-0.5b|q4_0|2|tg64 x8": {"results": many, "machine": machine, "target": "a target"},
+        "contexts|qwen2.5-0.5b|q4_0|2|q8_0": {"results": [deep], "machine": machine, "target": "a target"},
         "steps|qwen2.5-0.5b|q4_0|2": {"results": steps, "machine": machine, "target": "a target"},
         "start|qwen2.5-0.5b|q4_0": {
             "compile": {"cold": 0.9, "warm": 0.3}, "file_bytes": 1 << 28, "cold": start, "plain": start,
@@ -75,6 +77,7 @@ def test_every_figure_stands_beside_what_was_asked(page: ModuleType) -> None:
         in text
     )
     assert "| eight sequences against one | ≥ 5.0x | 6.2x | 6.2x |" in text
+    assert "| qwen2.5-0.5b | q4_0 | q8_0 | 2 | tg32 @ d16384 | 90.0 ± 1.0 | 95% of 40 GB/s |" in text
     assert "| compiling a whole model, full cache | ≤ 0.20 s | 0.30 s | 0.30 s |" in text
     assert "| qwen2.5-0.5b | q4_0 | 2 | 10.0 |  |  |  |  |  | 10.0 |  |" in text
     assert "| 1024 | 2 | 460 | 400 | 500 | 92% |" in text

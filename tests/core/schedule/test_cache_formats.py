@@ -17,6 +17,7 @@ from lumen_core.ir.operations.values import round_bf16
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
 from lumen_core.quant.encode import encode
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.memory import allocate
 from lumen_core.schedule.cache import Append, emit_page, emit_slot
 from lumen_core.schedule.encode_block import build_encode
@@ -112,6 +113,14 @@ def test_attention_over_quantized_keys_and_values(name: str, target: Target) -> 
             check(layout, target)
 
 
+def ranges(kept: NormalForm, values: np.ndarray) -> np.ndarray:
+    """What a value may be away from its offset: it is multiplied apart from that."""
+    if kept.offset is None:
+        return np.zeros_like(values)
+    subs = values.reshape(*values.shape[:-1], -1, kept.sub)
+    return np.repeat(np.ptp(subs, axis=-1), kept.sub, axis=-1)
+
+
 def check(layout: CacheLayout, target: Target) -> None:
     parts = [(1, 70), (9, 60), (1, 0)]
     random = np.random.default_rng(7)
@@ -139,13 +148,13 @@ def check(layout: CacheLayout, target: Target) -> None:
         if layout.key_group == 2 and layout.keys.kind == "float":
             factor = np.float32(size**-0.5 * LOG2_E)
             q, k = round_bf16(q * factor) / factor, round_bf16(k)
-        if layout.value_group == 2:
+        if layout.value_group == 2 and layout.values.kind == "float":
             v = round_bf16(v)
         wanted.append(interpret(function, [q, k, v])[0])
-        bounds.append(interpret(function, [q, k, np.abs(v)])[0])
+        bounds.append(interpret(function, [q, k, np.abs(v) + ranges(layout.values, v)])[0])
     found = attend(text, layout, target, np.concatenate(queries), pool, tables, parts)
-    # Weights may be rounded to bf16; a factor of scale and offset may be rounded once more or less; queries
-    # that meet codes are words, of which the largest of a head has 15 bits.
+    # Weights, times scales, may be rounded to bf16; a factor of scale and offset may be rounded once more or
+    # less; queries that meet codes are words, of which the largest of a head has 15 bits.
     limit = 2.0**-8 if layout.value_group == 2 else 3e-5 if layout.keys.kind == "float" else 4e-4
     assert (np.abs(found - np.concatenate(wanted)) <= limit * np.concatenate(bounds)).all()
 
