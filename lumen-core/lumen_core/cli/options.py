@@ -172,8 +172,11 @@ def opened(
 
     from lumen_core.cli.output import note, progress_bar
     from lumen_core.engine.loading import load
+    from lumen_core.runtime.cores import available_threads
 
     valid_text(name, "the file name")
+    if not quiet and threads is not None and threads > (cores := available_threads()):
+        note(f"note: {threads} threads take turns on {cores} cores; one for each (-t {cores}) is faster")
     with nullcontext() if quiet else progress_bar() as progress:
         model = load(name, threads=threads, context=context, target=target, progress=progress, **more)
     try:

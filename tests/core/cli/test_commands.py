@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from lumen_core.cli.bench import _numbers
+from lumen_core.runtime.cores import available_threads
 
 COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
 LISTS = ["models", "formats", "backends", "plugins"]
@@ -34,6 +35,12 @@ def test_the_answer_alone_goes_to_standard_output(engine: Any, lumen: Any) -> No
     assert model.asked == [("가나다", {"max_tokens": 2, "temperature": 0.5, "seed": 3})]
     assert model.options["threads"] == 2
     assert model.closed
+
+
+def test_more_threads_than_cores_are_pointed_out(engine: Any, lumen: Any) -> None:
+    cores = available_threads()
+    assert f"{cores + 1} threads take turns on {cores} cores" in lumen("run", "-t", str(cores + 1)).err
+    assert "take turns" not in lumen("run", "-t", str(cores)).err
 
 
 def test_run_alone_has_a_korean_prompt_for_the_embedded_model(engine: Any, lumen: Any) -> None:
