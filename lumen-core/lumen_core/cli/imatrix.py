@@ -34,7 +34,7 @@ def imatrix(
 ) -> None:
     """Collect the importance of every column of a model's matrices, for `lumen quantize --imatrix`."""
     from lumen_core.engine.importance import collect
-    from lumen_core.engine.quantize import require_safe_output
+    from lumen_core.engine.output_file import require_safe_output
     from lumen_core.plugins.registry import Registry
     from lumen_core.text.tokenizer import build
 

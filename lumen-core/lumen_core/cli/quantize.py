@@ -66,7 +66,8 @@ def quantize(
     json: options.Json = False,
 ) -> None:
     """Write a model file in another format or mixture, with the quantizers derived from the formats."""
-    from lumen_core.engine.quantize import plan, require_safe_output, write
+    from lumen_core.engine.output_file import require_safe_output
+    from lumen_core.engine.quantize import plan, write
     from lumen_core.engine.session import choose_target
     from lumen_core.engine.sources import open_model
     from lumen_core.plugins.registry import Registry

@@ -157,7 +157,8 @@ class _Emitter(InstructionWriter):
 
     def op_prefetch(self, op: Operation) -> None:
         self.declare("llvm.prefetch.p0", "void", ("ptr", "i32", "i32", "i32"))
-        self.line(f"call void @llvm.prefetch.p0({self.typed(op.operands[0])}, i32 0, i32 3, i32 1)")
+        locality = 0 if op.attributes.get("once") else 3
+        self.line(f"call void @llvm.prefetch.p0({self.typed(op.operands[0])}, i32 0, i32 {locality}, i32 1)")
 
     def op_stack(self, op: Operation) -> None:
         name = self.fresh("stack")

@@ -75,7 +75,7 @@ def _declared(
         return None
     problems: list[tuple[str, int]] = []
     for signature in signatures:
-        found = _unify(signature, arguments, sizes, values, scope)
+        found = _unify(signature, sizes, values)
         if isinstance(found, Unifier):
             return _result(call, signature, found, sizes, values, words, arguments, scope)
         problems.append(found)
@@ -151,10 +151,8 @@ def _bind(call: ast.Call, signature: Signature, words: set[str], scope: Scope) -
 
 def _unify(
     signature: Signature,
-    arguments: list[ast.Expression],
     sizes: dict[int, Dim | None],
     values: dict[int, TypedExpr | None],
-    scope: Scope,
 ) -> Unifier | tuple[str, int]:
     """Return what the generics stand for, or what is wrong and with which argument."""
     unifier = Unifier(signature.generics)

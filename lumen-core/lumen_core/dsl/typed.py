@@ -47,7 +47,6 @@ from lumen_core.dsl import ast
 from lumen_core.source import NOWHERE, Span
 from lumen_core.types import Dim, TensorType
 
-NO_SHAPE: tuple[Dim, ...] = ()
 _COMPARISONS = {"eq": eq, "ne": ne, "lt": lt, "le": le, "gt": gt, "ge": ge}
 
 

@@ -56,8 +56,8 @@ class Test:
 
     @property
     def context(self) -> int:
-        """Tokens that a sequence of it has at most."""
-        return self.depth + self.prompt + self.generated + 1
+        """Tokens that a sequence of it has at most; `generated` leaves out the first one that follows."""
+        return self.depth + self.prompt + (self.generated + 1 if self.generated else 0)
 
     @property
     def seen(self) -> float:

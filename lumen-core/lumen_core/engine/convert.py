@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lumen_core.engine.output_file import require_safe_output
 from lumen_core.engine.rewriting import Rewriting
 from lumen_core.engine.session import format_identities, load_formats
 from lumen_core.engine.sources import checkpoint_of, open_model
@@ -41,8 +42,7 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
     if path.exists() and not force:
         raise LumenError(f"{path} exists; choose another name or give --force")
     with open_model(source, registry) as file:
-        if file.path.exists() and path.exists() and file.path.samefile(path):
-            raise LumenError(f"{path} is what would be read; choose another name")
+        require_safe_output(path, file)
         remarks = [*file.remarks, *_elsewhere(file, registry)]
         metadata = portable(file.metadata, remarks)
         tensors = list(file.tensors.values())

@@ -9,6 +9,7 @@ Several models may live in a process; one model serves one generation at a time 
 
 from __future__ import annotations
 
+import operator
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -259,7 +260,10 @@ class Model:
             raise LumenError(f"the model {self.path} is closed")
 
     def _checked(self, ids: Sequence[int]) -> list[int]:
-        checked = [int(token) for token in ids]
+        try:
+            checked = [operator.index(token) for token in ids]
+        except TypeError:
+            raise LumenError(f"tokens are whole numbers in a list (or a text), found {ids!r:.60}") from None
         for token in checked:
             if not 0 <= token < self._runner.vocabulary:
                 raise LumenError(f"token {token} is not in the vocabulary of {self._runner.vocabulary}")

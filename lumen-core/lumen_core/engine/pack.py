@@ -12,6 +12,7 @@ from pathlib import Path
 from lumen_core import __version__
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.engine.memory import pack_functions
+from lumen_core.engine.output_file import require_safe_output
 from lumen_core.engine.session import (
     Linker,
     choose_target,
@@ -64,8 +65,7 @@ def pack(
     with open_model(source, registry, progress) as file:
         if isinstance(file, PackedFile):
             raise LumenError(f"{file.path} is packed already; pack the file that it was made from")
-        if path.exists() and file.path.exists() and path.samefile(file.path):
-            raise LumenError(f"{path} is what would be read; choose another name")
+        require_safe_output(path, file)
         if path.exists() and not force:
             raise LumenError(f"{path} exists; choose another name or give --force")
         here = choose_target(registry, None)

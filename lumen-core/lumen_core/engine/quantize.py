@@ -6,10 +6,8 @@ name only when it is complete. Memory stays at some pieces of rows, however larg
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -22,6 +20,7 @@ import numpy as np
 from lumen_core.engine.chosen_formats import chosen_formats
 from lumen_core.engine.convert import portable
 from lumen_core.engine.encoders import compile_encoder
+from lumen_core.engine.output_file import require_safe_output
 from lumen_core.engine.session import file_formats, format_identities, load_formats
 from lumen_core.errors import LumenError, ModelError, ModelFormatError, UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
@@ -163,23 +162,6 @@ def _require_match(importance: Importance, changes: Sequence[Change]) -> None:
                 f"the importance file has {sums.size} columns for {name}, the model has "
                 f"{prod(shape[:-2]) * shape[-1]}; it is of another model"
             )
-
-
-def require_safe_output(path: Path, file: ModelFile) -> None:
-    """Refuse an output that is the source (under whatever name), a folder, a link or a device."""
-    try:
-        status = os.lstat(path)
-    except FileNotFoundError:
-        if not path.parent.is_dir():
-            raise LumenError(f"{path}: the folder {path.parent} does not exist") from None
-        return
-    for source in file.paths:
-        if path.exists() and os.path.samefile(path, source):
-            raise LumenError(f"{path} is the file that is read; name another one for the result")
-    if stat.S_ISDIR(status.st_mode):
-        raise LumenError(f"{path} is a directory; name the file to write in it")
-    if not stat.S_ISREG(status.st_mode):
-        raise LumenError(f"{path} is not a regular file (a link or a device); name the file itself")
 
 
 def write(

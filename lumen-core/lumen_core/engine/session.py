@@ -57,10 +57,9 @@ def choose_target(registry: Registry, name: str | None, run: bool = True) -> Tar
     usable = [target for backend in backends for target in backend.usable(machine, features)]
     if name is None:
         if not usable:
-            known = ", ".join(t.name for backend in backends for t in backend.targets) or "none"
-            raise TargetError(
-                f"no installed backend runs on this machine ({machine}); known targets: {known}"
-            )
+            known = [target.name for backend in backends for target in backend.targets]
+            message = f"no installed backend runs on this machine ({machine})"
+            raise TargetError(registry.explained(message, known))
         return usable[0]
     for target in usable:
         if target.name == name:

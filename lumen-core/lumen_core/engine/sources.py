@@ -26,6 +26,8 @@ Progress = Callable[[str, int, int], None]
 def locate(name: str | Path, registry: Registry, progress: Progress | None = None,
            revision: str | None = None) -> Path:  # fmt: skip
     """Return the file or directory that a name stands for, fetching it if it is a hub's name."""
+    if not str(name).strip():
+        raise ModelError("the name of the model is empty; give a file, a directory, a hub's name or `demo`")
     path = registry.file(name)
     if isinstance(name, Path) or path.exists():
         return path

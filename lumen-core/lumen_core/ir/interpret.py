@@ -18,8 +18,6 @@ from lumen_core.ir.core import Block, Function, Operation, Value
 from lumen_core.ir.operations.values import DTYPES, Context, QuantizedArray, UnpackedRows
 from lumen_core.types import SCALARS, TensorType
 
-Array = np.ndarray | QuantizedArray
-
 
 def interpret(
     function: Function,

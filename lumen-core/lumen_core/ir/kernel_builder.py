@@ -260,8 +260,10 @@ class Builder:
         """The processor's time stamp, for profiles."""
         return self.emit("cycles", (), I64)
 
-    def prefetch(self, pointer: Value, bytes: Value | int = 0) -> None:
-        self.emit("prefetch", (self.offset(pointer, bytes),), None)
+    def prefetch(self, pointer: Value, bytes: Value | int = 0, once: bool = False) -> None:
+        """Ask for a line; one that is used `once` shall not push out what lies in the caches."""
+        extra = {"once": True} if once else {}
+        self.emit("prefetch", (self.offset(pointer, bytes),), None, **extra)
 
     def stack(self, bytes: int, align: int = 64) -> Value:
         """Scratch memory that lives as long as the call."""

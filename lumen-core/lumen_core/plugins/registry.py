@@ -47,12 +47,11 @@ class Registry:
     @staticmethod
     def load(*, strict: bool = True, found: Iterable[EntryPoint] | None = None) -> Registry:
         """Import every plugin's module; `found` are entry points to use instead of the installed ones."""
+        problems: list[Problem] = []
         if found is None:
             found = entry_points(group=GROUP)
             if chosen := os.environ.get("LUMEN_PLUGINS"):
-                names = {_normal(name) for name in chosen.split(",")}
-                found = [point for point in found if point.dist and _normal(point.dist.name) in names]
-        problems: list[Problem] = []
+                found = _chosen(found, chosen, problems)
         return Registry(collect(found, problems), problems, strict)
 
     def offers(self, hook: str) -> list[Entry[Any]]:
@@ -192,7 +191,7 @@ class Registry:
         message = f"no installed package declares the format `{name}`"
         known = [f"{n}[{', '.join(e.value.generics)}]" if e.value.generics else n
                  for n, e in self.declarations.items()]  # fmt: skip
-        raise UnsupportedFormatError(self._explained(message, known))
+        raise UnsupportedFormatError(self.explained(message, known))
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -203,13 +202,13 @@ class Registry:
         """Return the model for a file's architecture; raises ModelError."""
         if architecture not in self.architectures:
             message = f"no installed package defines a model for the architecture `{architecture}`"
-            raise ModelError(self._explained(message, self.architectures))
+            raise ModelError(self.explained(message, self.architectures))
         return self.architectures[architecture].value
 
     def definition(self, name: str) -> ast.Model:
         """Return the parsed page of a model; raises ModelError or SourceError."""
         if name not in self.models:
-            raise ModelError(self._explained(f"no installed package defines a model `{name}`", self.models))
+            raise ModelError(self.explained(f"no installed package defines a model `{name}`", self.models))
         source = self.models[name].value
         for model in _parse(source.path).models:
             if model.name == name:
@@ -232,7 +231,7 @@ class Registry:
             if entry.value.matches(path):
                 return entry.value
         message = f"{path}: no installed package reads this kind of file"
-        raise ModelFormatError(self._explained(message, self.readers))
+        raise ModelFormatError(self.explained(message, self.readers))
 
     def container(self, path: Path) -> Reader:
         """Return the reader that also writes files named like this one; raises ModelError."""
@@ -244,11 +243,24 @@ class Registry:
             )
         return entry.value
 
-    def _explained(self, message: str, known: Iterable[str]) -> str:
+    def explained(self, message: str, known: Iterable[str]) -> str:
         """Add what is known, and plugins that failed: the missing thing may be theirs."""
         lines = [message, f"known: {', '.join(sorted(known)) or 'none'}"]
         lines += [f"a plugin has a problem: {problem}" for problem in self.problems]
         return "\n".join(lines)
+
+
+def _chosen(found: Iterable[EntryPoint], chosen: str, problems: list[Problem]) -> list[EntryPoint]:
+    """Return the entry points of the distributions named, with commas between; others are problems."""
+    wanted = {_normal(name): name.strip() for name in chosen.split(",") if name.strip()}
+    kept = [point for point in found if point.dist and _normal(point.dist.name) in wanted]
+    installed = {_normal(point.dist.name) for point in kept if point.dist}
+    problems += [
+        Problem(name, "LUMEN_PLUGINS", "no plugin of this name is installed")
+        for normal, name in wanted.items()
+        if normal not in installed
+    ]
+    return kept
 
 
 def _normal(name: str) -> str:

@@ -163,7 +163,8 @@ class FloatTile:
         zeros = [b.constant(self.vector, 0.0)] * (tile * chains)
         with b.loop(0, whole, UNROLL, zeros) as main:
             for lines in asked:
-                fetch_ahead(b, b.offset(lines, b.mul(main.index, bytes)), UNROLL * bytes, 0)
+                used = b.offset(lines, b.mul(main.index, bytes))
+                fetch_ahead(b, used, UNROLL * bytes, 0, once=self.activation.columns == 1)
             sums = list(main.values)
             for number in range(0, UNROLL, 2 if self.squares else 1):
                 own = slice(number % chains * tile, (number % chains + 1) * tile)

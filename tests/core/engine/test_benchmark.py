@@ -83,6 +83,15 @@ def test_tests_are_named_as_elsewhere() -> None:
     assert all_tests([16, 32], []) == [Test(prompt=16), Test(prompt=32)]
 
 
+def test_a_prompt_may_fill_the_context(path: Path, limits: list[Peaks]) -> None:
+    """The embedded model has a context of 512, and `lumen bench` measures pp512."""
+    tests = all_tests([32], [30])
+    assert [test.context for test in tests] == [32, 32]
+    with load(path, threads=1, context=32) as model:
+        results, _ = benchmark(model, tests, repetitions=1)
+    assert [result.test for result in results] == ["pp32", "tg30"]
+
+
 def test_every_kind_of_test_counts_its_tokens(path: Path, limits: list[Peaks]) -> None:
     """What a test says it does is what the model did."""
     tests = all_tests([16], [6], depths=(0, 70), sequences=(1, 3), lookup=True)

@@ -188,6 +188,8 @@ def test_what_does_not_fit_is_named(tmp_path: Path, name: str) -> None:
 
 
 def test_a_directory_may_hold_one_model_file(directories: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="name of the model is empty"):
+        open_model("", Registry.load())
     with pytest.raises(ModelFormatError, match=r"no config\.json and no model file"):
         open_model(tmp_path, Registry.load())
     convert(directories["qwen3"], tmp_path / "one.gguf", "bf16")
@@ -209,7 +211,7 @@ def test_conversion_replaces_nothing_unasked(directories: dict[str, Path], tmp_p
         convert(directories["qwen3"], path, "q4_k", force=True)
     assert path.read_bytes() == b"precious" and [file.name for file in tmp_path.iterdir()] == ["model.gguf"]
     convert(directories["qwen3"], path, force=True)
-    with pytest.raises(LumenError, match="what would be read"):
+    with pytest.raises(LumenError, match="is the file that is read"):
         convert(path, path, force=True)
 
 

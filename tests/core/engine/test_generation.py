@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from kit.engines import token_ids
@@ -146,6 +148,13 @@ def test_an_empty_prompt_begins_a_text(model: Model) -> None:
 def test_ids_out_of_the_vocabulary(model: Model, ids: list[int]) -> None:
     for ask in (model.generate, model.logits):
         with pytest.raises(LumenError, match=f"token {ids[-1]} is not in the vocabulary of 259"):
+            ask(ids)
+
+
+@pytest.mark.parametrize("ids", [5, ["a"], [1.5], [[1, 2]]])
+def test_what_is_no_list_of_tokens(model: Model, ids: Any) -> None:
+    for ask in (model.generate, model.logits):
+        with pytest.raises(LumenError, match="tokens are whole numbers in a list"):
             ask(ids)
 
 

@@ -94,10 +94,12 @@ def test_files_are_not_overwritten_by_chance(tiny, tmp_path: Path) -> None:
     with pytest.raises(LumenError, match="--force"):
         pack(source, path)
     assert path.read_bytes() == b"mine"
-    with pytest.raises(LumenError, match="what would be read"):
+    with pytest.raises(LumenError, match="is the file that is read"):
         pack(source, source, force=True)
     with pytest.raises(LumenError, match=r"ends in \.gguf"):
         pack(source, tmp_path / "out.bin")
+    with pytest.raises(LumenError, match=r"the folder .* does not exist"):
+        pack(source, tmp_path / "nowhere" / "out.gguf")
     pack(source, path, force=True)
     assert [item.name for item in tmp_path.iterdir()] == ["out.gguf"]
 

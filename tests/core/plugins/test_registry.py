@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from lumen_core.engine.session import choose_target
 from lumen_core.errors import (
     ModelError,
     ModelFormatError,
     PluginError,
     SourceError,
+    TargetError,
     UnsupportedFormatError,
 )
 from lumen_core.plugins import hookspecs
@@ -161,6 +163,14 @@ def test_missing_things_name_what_is_known(install: Install) -> None:
 def test_discovery_can_be_restricted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LUMEN_PLUGINS", "Lumen_Quant.GGUF")
     assert [plugin.distribution for plugin in Registry.load().plugins] == ["lumen-quant-gguf"]
+
+
+def test_a_restriction_to_what_is_not_installed_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LUMEN_PLUGINS", "lumen-quant-gguf, lumen-backend-abacus,")
+    registry = Registry.load()
+    assert [problem.distribution for problem in registry.problems] == ["lumen-backend-abacus"]
+    with pytest.raises(TargetError, match=r"(?s)known: none.*lumen-backend-abacus: LUMEN_PLUGINS: no plugin"):
+        choose_target(registry, None)
 
 
 def test_the_example_plugin_brings_one_of_each() -> None:
