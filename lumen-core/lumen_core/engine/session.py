@@ -42,7 +42,7 @@ from lumen_core.weights.model_file import FileTensor, FormatIdentity, ModelFile
 from lumen_core.weights.packed_file import PackedFile
 from lumen_core.weights.packing import packing_digest
 
-FEW = 32  # tokens of a step whose weights are read front to back, and of which there are logits at once
+FEW = 64  # tokens of a step whose weights are read front to back, and of which there are logits at once
 Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
 

@@ -15,6 +15,7 @@ from lumen_core.ir.kernel_builder import Builder
 LOG2_E = math.log2(math.e)
 
 ROUNDING = 12582912.0  # 1.5 * 2**23: adding it leaves an integer in the low bits, rounded half to even
+_HIGH, _LOW = 88.72283, -87.33654  # beyond these e ** x is no normal number
 _LN2_HIGH, _LN2_LOW = 0.693145751953125, math.log(2) - 0.693145751953125
 # Minimax fits: exp(r) = 1 + r + r**2 * q(r), 2**r = 1 + r * q(r), tanh(x) = x + x**3 * q(x**2).
 _EXP = (
@@ -61,19 +62,24 @@ def _scaled(builder: Builder, value: Value, rounded: Value) -> Value:
 def exp(builder: Builder, x: Value) -> Value:
     """e ** x."""
     type = x.type
-    high, low = 88.72283, -87.33654
     # the constant stands first so that a NaN passes
-    bounded = builder.select(builder.compare("gt", x, high), builder.constant(type, high), x)
-    bounded = builder.select(builder.compare("lt", bounded, low), builder.constant(type, low), bounded)
-    rounded = builder.fma(bounded, builder.constant(type, LOG2_E), builder.constant(type, ROUNDING))
+    bounded = builder.select(builder.compare("gt", x, _HIGH), builder.constant(type, _HIGH), x)
+    bounded = builder.select(builder.compare("lt", bounded, _LOW), builder.constant(type, _LOW), bounded)
+    result = _power(builder, bounded)
+    result = builder.select(builder.compare("lt", x, _LOW), builder.constant(type, 0.0), result)
+    return builder.select(builder.compare("gt", x, _HIGH), builder.constant(type, math.inf), result)
+
+
+def _power(builder: Builder, x: Value) -> Value:
+    """e ** x for _LOW <= x <= _HIGH."""
+    type = x.type
+    rounded = builder.fma(x, builder.constant(type, LOG2_E), builder.constant(type, ROUNDING))
     n = builder.sub(rounded, ROUNDING)
-    r = builder.fma(n, builder.constant(type, -_LN2_HIGH), bounded)
+    r = builder.fma(n, builder.constant(type, -_LN2_HIGH), x)
     r = builder.fma(n, builder.constant(type, -_LN2_LOW), r)
     one = builder.constant(type, 1.0)
     power = builder.fma(builder.fma(polynomial(builder, r, _EXP), r, one), r, one)
-    result = _scaled(builder, power, rounded)
-    result = builder.select(builder.compare("lt", x, low), builder.constant(type, 0.0), result)
-    return builder.select(builder.compare("gt", x, high), builder.constant(type, math.inf), result)
+    return _scaled(builder, power, rounded)
 
 
 def exp2_near(builder: Builder, x: Value, shift: Value, rough: bool = False) -> Value:
@@ -96,8 +102,10 @@ def exp2_integer(builder: Builder, n: Value) -> Value:
 
 
 def silu(builder: Builder, x: Value) -> Value:
-    """x / (1 + e ** -x)."""
-    return builder.div(x, builder.add(exp(builder, builder.neg(x)), 1.0))
+    """x / (1 + e ** -x), and a number of less than 1e-30 where that is less."""
+    bounded = builder.maximum(builder.constant(x.type, _LOW), x)  # in this order a NaN passes
+    bounded = builder.minimum(builder.constant(x.type, -_LOW), bounded)
+    return builder.div(x, builder.add(_power(builder, builder.neg(bounded)), 1.0))
 
 
 def tanh(builder: Builder, x: Value) -> Value:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import DIGIT, ActivationLayout
@@ -11,6 +13,7 @@ _MAGIC = 12582912.0  # 1.5 * 2**23: a sum with it holds the rounded integer in i
 _MAGIC_BITS = 0x4B400000
 _TINY = 1e-30  # below this the scale's inverse would overflow: such a group counts as zero
 _ONES = 0x01010101
+TOGETHER = 4  # tokens whose groups are quantized side by side
 
 
 def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
@@ -22,31 +25,28 @@ def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, colum
     return builder.offset(panel, builder.add(first, builder.mul(builder.rem(column, side), layout.run)))
 
 
-class QuantizedRow:
-    """One token's place in an activation buffer; `lanes` is the width of the vectors to work with."""
+class _Column:
+    """A token's place in an activation buffer: where its column of 4-byte entries and of codes starts."""
 
     def __init__(
-        self,
-        builder: Builder,
-        layout: ActivationLayout,
-        panels: Value,
-        panel_bytes: Value,
-        token: Value,
-        lanes: int,
+        self, builder: Builder, layout: ActivationLayout, panels: Value, panel_bytes: Value, token: Value
     ):
         self.builder = builder
         self.layout = layout
-        self.lanes = lanes
         columns = layout.columns
         number = builder.div(token, columns) if columns > 1 else token
         panel = builder.offset(panels, builder.mul(number, panel_bytes))
-        self.words = self.codes = panel  # where this token's column of 4-byte entries and of codes starts
+        self.words = self.codes = panel
         if columns > 1:
             column = builder.rem(token, columns)
             self.words = builder.offset(panel, builder.mul(column, 4))
             self.codes = column_codes(builder, layout, panel, column)
 
-    def store_plain(self, values: Value, element: Value) -> None:
+
+class PlainRow(_Column):
+    """One token's row of plain numbers."""
+
+    def store(self, values: Value, element: Value) -> None:
         """Write f32 lanes as elements `element`, `element + 1`, ... of a row of plain numbers."""
         builder, group, step = self.builder, self.layout.group, 4 * self.layout.columns
         to = builder.offset(self.words, builder.mul(builder.div(element, group), step))
@@ -62,10 +62,10 @@ class QuantizedRow:
         for lane in range(values.type.lanes):
             builder.store(builder.extract(values, lane), to, lane * step, align=4)
 
-    def finish_plain(self, length: int) -> None:
+    def finish(self, length: int) -> None:
         """Write what a last pair lacks: no number may stand there."""
         if length % self.layout.group:
-            self.store_plain(self.builder.f32(0.0), self.builder.i64(length))
+            self.store(self.builder.f32(0.0), self.builder.i64(length))
 
     def _bf16(self, values: Value) -> Value:
         """The upper halves of f32, rounded half to even, as words; what is no number stays so."""
@@ -77,26 +77,37 @@ class QuantizedRow:
         word = builder.select(number, rounded, builder.constant(bits.type, 0x7FC0))
         return builder.convert(word, "i16")
 
-    def store_group(self, scratch: Value, group: Value) -> None:
-        """Quantize the f32 values at `scratch` as the row's group number `group`."""
+
+class QuantizedRows(_Column):
+    """Rows of one token, or of TOGETHER in a panel, the first of which is a multiple of that.
+
+    What the rows have beside their codes is worked out and stored in vectors with a lane for each.
+    """
+
+    def store_group(self, rows: Sequence[Sequence[Callable[[], Value]]], group: Value) -> None:
+        """Quantize f32 values as group number `group`: of every row, vectors in order.
+
+        A vector is asked for anew each time that it is needed.
+        """
         builder, layout = self.builder, self.layout
         where = builder.mul(group, layout.block_bytes)
         words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
-        largest = self._largest(scratch)
-        scale = builder.div(largest, 127.0)
+        largest = over_lanes(builder, "max", [self._largest(row) for row in rows])
+        scale = builder.mul(largest, 1 / 127)
         builder.store(scale, words, layout.scales, align=4)
-        inverse = builder.div(builder.f32(127.0), largest)
-        inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, builder.f32(0.0))
-        quads: list[Value] = []
-        for piece in range(layout.pieces):
-            quads += self._piece(builder.offset(scratch, 4 * PIECE * piece), inverse, codes, piece)
+        inverse = builder.div(builder.constant(largest.type, 127.0), largest)
+        zero = builder.constant(largest.type, 0.0)
+        inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, zero)
+        quads = [self._store_row(row, number, inverse, codes) for number, row in enumerate(rows)]
         if layout.group == PIECE:
-            self._store_sums([builder.reduce("add", quad) for quad in quads], scale, words)
+            halves = [over_lanes(builder, "add", own) for own in zip(*quads, strict=True)]
+            self._store_sums(halves, scale, words)
             return
-        halves = self._added(self._added(quads))  # 4 sums of 16 elements in each
-        self._store_digits([*halves], codes, layout.digits(16))
-        self._store_digits(self._added(halves), codes, layout.digits(PIECE))
-        sums = [builder.extract(four, lane) for four in halves for lane in range(4)]
+        fours = [self._added(self._added(own)) for own in quads]  # 4 sums of 16 elements in each
+        for number, own in enumerate(fours):
+            self._store_digits([*own], codes, number, layout.digits(16))
+            self._store_digits(self._added(own), codes, number, layout.digits(PIECE))
+        sums = [half for own in zip(*fours, strict=True) for half in by_lane(builder, own)]
         self._store_sums(sums, scale, words)
 
     def _added(self, fours: list[Value]) -> list[Value]:
@@ -107,50 +118,55 @@ class QuantizedRow:
             for left, right in zip(fours[::2], fours[1::2], strict=True)
         ]
 
-    def _store_digits(self, fours: list[Value], codes: Value, element: int) -> None:
+    def _store_digits(self, fours: list[Value], codes: Value, row: int, element: int) -> None:
         """Write sums as codes: high digits, then low ones."""
         builder = self.builder
         digits = [builder.sar(four, DIGIT) for four in fours]
         digits += [builder.bitand(four, (1 << DIGIT) - 1) for four in fours]
         bytes = [builder.convert(digit, "i8") for digit in digits]
         for start in range(0, len(bytes), 4):
-            self._store_codes(self._joined(bytes[start : start + 4]), codes, element + 4 * start)
+            self._store_codes(self._joined(bytes[start : start + 4]), codes, row, element + 4 * start)
 
-    def _largest(self, scratch: Value) -> Value:
-        """The largest magnitude of the group."""
-        builder, vector = self.builder, Type("f32", self.lanes)
-        count = self.layout.group // self.lanes
+    def _largest(self, row: Sequence[Callable[[], Value]]) -> Value:
+        """The largest magnitudes of a row's group, by lane."""
+        builder = self.builder
         chains: list[Value] = []
-        for index in range(count):
-            size = builder.abs(builder.load(vector, scratch, 4 * self.lanes * index, align=4))
+        for index, value in enumerate(row):
+            size = builder.abs(value())
             if index < 4:
                 chains.append(size)
             else:
                 chains[index % 4] = builder.maximum(chains[index % 4], size)
         while len(chains) > 1:
             chains.append(builder.maximum(chains.pop(0), chains.pop(0)))
-        return builder.reduce("max", chains[0])
+        return chains[0]
 
-    def _piece(self, source: Value, inverse: Value, codes: Value, piece: int) -> list[Value]:
-        """Write the codes of 32 elements; return the sums of both halves, each in 4 parts."""
-        builder = self.builder
-        width = min(self.lanes, 16)
-        vector, four = Type("f32", width), Type("i32", 4)
-        factor, magic = builder.splat(inverse, width), builder.constant(vector, _MAGIC)
-        quads = []
-        for half in range(0, PIECE, 16):
-            parts = []
-            for start in range(half, half + 16, width):
-                value = builder.load(vector, source, 4 * start, align=4)
-                rounded = builder.bitcast(builder.fma(value, factor, magic), Type("i32", width))
-                parts.append(builder.convert(builder.sub(rounded, _MAGIC_BITS), "i8"))
+    def _store_row(
+        self, row: Sequence[Callable[[], Value]], number: int, inverse: Value, codes: Value
+    ) -> list[Value]:
+        """Write the codes of a row's group; return the sums of every 16 of them, each in 4 parts."""
+        builder, four = self.builder, Type("i32", 4)
+        factor = builder.extract(inverse, number)
+        quads: list[Value] = []
+        parts: list[Value] = []
+        for read in row:
+            value = read()
+            lanes = value.type.lanes
+            rounded = builder.fma(value, builder.splat(factor, lanes), builder.constant(value.type, _MAGIC))
+            bits = builder.bitcast(rounded, Type("i32", lanes))
+            parts.append(builder.convert(builder.sub(bits, _MAGIC_BITS), "i8"))
+            if len(parts) * lanes < 16:
+                continue
             bytes = self._joined(parts)
-            self._store_codes(bytes, codes, PIECE * piece + half)
-            quad = builder.bitcast(bytes, four)
-            quads.append(builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quad))
+            parts = []
+            for start in range(0, bytes.type.lanes, 16):
+                own = builder.shuffle(bytes, None, range(start, start + 16)) if lanes > 16 else bytes
+                self._store_codes(own, codes, number, 16 * len(quads))
+                quad = builder.bitcast(own, four)
+                quads.append(builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quad))
         return quads
 
-    def _store_sums(self, halves: list[Value], scale: Value, words: Value) -> None:
+    def _store_sums(self, halves: Sequence[Value], scale: Value, words: Value) -> None:
         """Write seeds and sums of the group, from the sums of 16 elements."""
         builder, layout = self.builder, self.layout
         step = 4 * layout.columns
@@ -165,13 +181,13 @@ class QuantizedRow:
                 weighted = builder.mul(scale, weighted)
             builder.store(weighted, words, layout.sums32 + piece * step, align=4)
 
-    def _store_codes(self, bytes: Value, codes: Value, element: int) -> None:
-        """Write 16 codes from `element` on, as many at once as lie side by side."""
+    def _store_codes(self, bytes: Value, codes: Value, row: int, element: int) -> None:
+        """Write 16 codes of a row from `element` on, as many at once as lie side by side."""
         builder, layout = self.builder, self.layout
         run = min(16, layout.run)
         for start in range(0, 16, run):
             part = bytes if run == 16 else builder.shuffle(bytes, None, range(start, start + run))
-            builder.store(part, codes, layout.code(0, element + start), align=4)
+            builder.store(part, codes, layout.code(row, element + start), align=4)
 
     def _joined(self, parts: list[Value]) -> Value:
         while len(parts) > 1:
@@ -181,3 +197,33 @@ class QuantizedRow:
                 for low, high in zip(parts[::2], parts[1::2], strict=True)
             ]
         return parts[0]
+
+
+def over_lanes(builder: Builder, kind: str, vectors: Sequence[Value]) -> Value:
+    """The sum (`add`) or largest (`max`) over each vector's lanes: one number, or a lane for each of 4."""
+    if len(vectors) == 1:
+        return builder.reduce(kind, vectors[0])
+    combine = {"add": builder.add, "max": builder.maximum}[kind]
+
+    def folded(left: Value, right: Value | None, low: range, high: range) -> Value:
+        return combine(builder.shuffle(left, right, low), builder.shuffle(left, right, high))
+
+    found = list(vectors)
+    while (half := found[0].type.lanes // 2) >= 4:
+        found = [folded(vector, None, range(half), range(half, 2 * half)) for vector in found]
+    while len(found) > 1:
+        pairs = zip(found[::2], found[1::2], strict=True)
+        found = [folded(left, right, range(0, 8, 2), range(1, 8, 2)) for left, right in pairs]
+    return found[0]
+
+
+def by_lane(builder: Builder, vectors: Sequence[Value]) -> list[Value]:
+    """What one vector, or each of four, has in its first lane, its second, its third, its fourth."""
+    if len(vectors) == 1:
+        return [builder.extract(vectors[0], lane) for lane in range(4)]
+    first, second, third, fourth = vectors
+    halves = [
+        [builder.shuffle(a, b, mask) for a, b in ((first, second), (third, fourth))]
+        for mask in ((0, 4, 1, 5), (2, 6, 3, 7))
+    ]
+    return [builder.shuffle(a, b, mask) for a, b in halves for mask in ((0, 1, 4, 5), (2, 3, 6, 7))]

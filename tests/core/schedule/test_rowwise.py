@@ -139,8 +139,8 @@ def test_normalized_and_quantized_rows(target: Target, length: int, activation: 
         layout.panel_bytes(length),
         *NO_TABLES,
     )
-    call(*arguments, 0, 2, 0, 0)
-    call(*arguments, 2, tokens, 0, 0)
+    call(*arguments, 0, 4, 0, 0)
+    call(*arguments, 4, tokens, 0, 0)
     np.testing.assert_array_equal(sums, wanted)
     found = unpacked(panels, layout, tokens, length)
     np.testing.assert_allclose(found.scales, quantized.scales, rtol=1e-6)
