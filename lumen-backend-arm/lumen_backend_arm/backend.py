@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from lumen_backend_arm.detect import detect
-from lumen_backend_arm.targets import DOTPROD, I8MM, LINUX, MACHINES, NEON, SVE2_128, SVE_256, SVE_512, V8_4
+from lumen_backend_arm.targets import DOTPROD, I8MM, LINUX, MACHINES, NEON, SVE, SVE2_128, V8_4
 from lumen_core.target import Backend
 
 BACKEND = Backend(
     name="arm",
     machines=MACHINES,
-    targets=(SVE_512, SVE_256, SVE2_128, I8MM, V8_4, DOTPROD, NEON),
+    targets=(*SVE, SVE2_128, I8MM, V8_4, DOTPROD, NEON),
     detect=detect,
     systems={"linux": LINUX, "darwin": "arm64-apple-macosx11.0.0"},
 )

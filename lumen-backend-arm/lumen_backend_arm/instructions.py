@@ -43,15 +43,16 @@ fn lookup16[N](table: u8[16], index: u8[N]) -> u8[N] {
 }
 """
 LOOKUP16_SVE = """
-fn lookup16[N](table: u8[N], index: u8[N]) -> u8[N] {
-    select(index < N, take(table, index), index & 0)
-}
+fn lookup16[N](table: u8[N], index: u8[N]) -> u8[N] {{
+    {found}
+}}
 """
 PUSH = """
 fn push{width}[N](a: u8[N], b: u8[N]) -> u8[N] {{
     (a & {kept}) | (b >> {width})
 }}
 """
+SVE_BYTES = (32, 64, 128, 256)  # of vectors longer than NEON's: the lengths that the architecture allows
 PAUSE = ""  # a hint: it has no value
 
 
@@ -85,23 +86,23 @@ def _sve_dot4(width: int) -> Row:
 def _sve_lookup16(width: int) -> Row:
     types, bytes = (_vector("i8", width),) * 3, "<vscale x 16 x i8>"
     intrinsic = "llvm.aarch64.sve.tbl.nxv16i8"
-    return Row(width, Instruction("lookup16", types, intrinsic, (bytes,) * 3, ("sve",), LOOKUP16_SVE))
+    inside = "select(index < N, take(table, index), index & 0)"
+    meaning = LOOKUP16_SVE.format(found=inside if width < 256 else "take(table, index)")
+    return Row(width, Instruction("lookup16", types, intrinsic, (bytes,) * 3, ("sve",), meaning))
 
 
 ROWS: tuple[Row, ...] = (
     _neon("dot4_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.sdot.v4i32.v16i8", ("dotprod",), DOT4_S8S8),
     # Two rows times two columns, 8 elements each.
     _neon("dot8_s8s8", "i32 i32 i8 i8", "llvm.aarch64.neon.smmla.v4i32.v16i8", ("i8mm",), DOT8_S8S8),
-    _sve_dot4(32),
-    _sve_dot4(64),
+    *map(_sve_dot4, SVE_BYTES),
     _neon("dot2_bf16", "f32 f32 bf16 bf16", "llvm.aarch64.neon.bfdot.v4f32.v8bf16", ("bf16",), DOT2_BF16),
     # Two rows times two columns again: what two products of pairs do one after the other, in the same bits.
     _neon("dot4_bf16", "f32 f32 bf16 bf16", "llvm.aarch64.neon.bfmmla", ("bf16",), DOT4_BF16),
     _neon("widen_pairs", "i32 i16", "llvm.aarch64.neon.saddlp.v4i32.v8i16", ("neon",), WIDEN_PAIRS),
     # A table of 16 bytes; a place beyond it gives 0.
     _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),
-    _sve_lookup16(32),
-    _sve_lookup16(64),
+    *map(_sve_lookup16, SVE_BYTES),
     *map(_push, (1, 2, 4)),
     # Waiting in a loop on another thread: `yield`.
     Row(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import platform
 
-from lumen_backend_arm.instructions import ROWS
+from lumen_backend_arm.instructions import ROWS, SVE_BYTES
 from lumen_core.target import Target, usable_rows
 
 MACHINES = ("aarch64", "arm64")
@@ -64,9 +64,9 @@ def _target(
     )
 
 
-# A64FX and Neoverse V1 (Graviton 3); SVE has dot products of bytes of its own.
-SVE_512 = _target("arm-sve-512", _SVE, 64)
-SVE_256 = _target("arm-sve-256", _SVE, 32)
+# Of every length, the longest first: A64FX has 512 bits, Neoverse V1 (Graviton 3) 256; none has more yet.
+# SVE has dot products of bytes of its own.
+SVE = tuple(_target(f"arm-sve-{8 * length}", _SVE, length) for length in reversed(SVE_BYTES))
 # Neoverse N2 and V2 (Grace, Graviton 4): what NEON has by element or in pairs stays NEON's.
 SVE2_128 = _target("arm-sve2-128", (*_I8MM, "sve", "sve2"))
 # Apple M2 on, and what lacks SVE of the same age.

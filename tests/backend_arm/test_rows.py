@@ -120,7 +120,9 @@ def test_hosts_get_their_best_target_first() -> None:
     newer = ("neon", "lse", "dotprod", "i8mm", "bf16")
     assert names(*newer) == ["arm-i8mm", "arm-dotprod", "arm-neon"]
     assert names(*newer, "sve", "sve2", "sve-128")[0] == "arm-sve2-128"
-    assert names("neon", "lse", "dotprod", "sve", "sve-256")[0] == "arm-sve-256"
+    for bits in (256, 512, 1024, 2048):
+        assert names("neon", "lse", "dotprod", "sve", f"sve-{bits}")[0] == f"arm-sve-{bits}"
+    assert names(*newer, "sve", "sve2", "sve-384")[0] == "arm-i8mm"
     assert BACKEND.usable("x86_64", frozenset({"neon"})) == ()
 
 

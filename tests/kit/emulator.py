@@ -36,6 +36,8 @@ PROCESSORS = {
     "arm-sve2-128": "max,sve-default-vector-length=16",
     "arm-sve-256": "max,sve-default-vector-length=32",
     "arm-sve-512": "max,sve-default-vector-length=64",
+    "arm-sve-1024": "max,sve-default-vector-length=128",
+    "arm-sve-2048": "max,sve-default-vector-length=256",
 }
 
 MISSING = ", ".join(name for name in (GCC, EMULATOR) if shutil.which(name) is None)

@@ -39,8 +39,8 @@ def head_shape(operation: Operation) -> tuple[int, int, int]:
 
 
 def score_tiles(columns: int, target: Target) -> int:
-    """Vectors of cached tokens that are multiplied with so many queries at a time."""
-    return 4 if columns <= (target.registers - 6) // 4 else 2
+    """Vectors of cached tokens, of one page, that are multiplied with so many queries at a time."""
+    return min(4 if columns <= (target.registers - 6) // 4 else 2, PAGE // target.lanes)
 
 
 def block_cache(
