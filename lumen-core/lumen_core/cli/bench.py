@@ -33,7 +33,7 @@ chars/s: the same in characters of Korean, by which models of different vocabula
 
 A list has commas and ranges: 1-4, 128-512+128, 1-64*2.
 
-The last columns say which part of the measured peak (pp) or read bandwidth (tg) that is.
+of peak, of bandwidth: which part that is of what the machine can multiply (pp) or read (tg).
 """
 LONGEST_LIST = 1000
 _RANGE = re.compile(r"(\d+)-(\d+)(?:([+*])(\d+))?")
@@ -180,8 +180,8 @@ def _row(result: Measurement) -> dict[str, Any]:
         "test": result.test,
         "t/s": f"{result.median:.2f} ± {result.spread:.2f}",
         "chars/s": f"{result.characters:.0f}",
-        "of peak": f"{result.of_peak:.1%}",
-        "of bandwidth": f"{result.of_bandwidth:.1%}",
+        "of peak": f"{result.of_peak:.1%}" if result.test.startswith("pp") else "",
+        "of bandwidth": f"{result.of_bandwidth:.1%}" if result.test.startswith("tg") else "",
         "against": f"{result.against:.2f}x",
     }
 

@@ -61,6 +61,8 @@ def choose_target(registry: Registry, name: str | None, run: bool = True) -> Tar
             message = f"no installed backend runs on this machine ({machine})"
             raise TargetError(registry.explained(message, known))
         return usable[0]
+    if not isinstance(name, str):
+        raise TargetError(f"a target is given by its name, found {name!r}")
     for target in usable:
         if target.name == name:
             return target

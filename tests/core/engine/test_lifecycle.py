@@ -215,6 +215,8 @@ def test_contexts_that_cannot_be(path, opened, context) -> None:
 def test_targets_that_cannot_be(path, opened, monkeypatch) -> None:
     with pytest.raises(TargetError, match=r"unknown target pdp11; known: .*x86-avx2"):
         opened(path, target="pdp11")
+    with pytest.raises(TargetError, match="given by its name, found 5"):
+        opened(path, target=5)
     monkeypatch.setenv("LUMEN_TARGET", "vax")
     with pytest.raises(TargetError, match="unknown target vax"):
         opened(path)
