@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -18,41 +19,45 @@ from lumen_core.target import Target
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f"not installed: {MISSING}")
 
-each_target = pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
-# The others are of the same kinds; they run with --slow.
+# The others are of the same kinds; they run with --slow, as do most on vectors that no processor has yet.
 USUAL = ("bf16", "f16", "f32", "q4_0", "q4_1", "q4_k", "q5_k", "q6_k", "q8_0", "iq4_nl", "iq4_xs", "iq3_s")
+FEW, LONG = ("bf16", "q4_0", "q4_1", "q6_k", "iq4_xs"), 64  # bytes of the longest vector that there is
 
 
-def forms(kind: str = "") -> list[object]:
-    names = [name for name in sorted(declarations()) if form(name).kind.startswith(kind)]
-    return [pytest.param(name, marks=[] if name in USUAL else [pytest.mark.slow]) for name in names]
+def each(names: Collection[str], usual: Collection[str] = USUAL) -> pytest.MarkDecorator:
+    """Run a test for each format on each target."""
+
+    def case(name: str, target: Target) -> object:
+        marks = [] if name in (usual if target.vector_bytes <= LONG else FEW) else [pytest.mark.slow]
+        return pytest.param(name, target, marks=marks, id=f"{name}-{target.name}")
+
+    pairs = [(name, target) for name in sorted(names) for target in TARGETS]
+    return pytest.mark.parametrize(("name", "target"), [case(*pair) for pair in pairs])
 
 
-each_form = pytest.mark.parametrize("name", forms())
-each_integer_form = pytest.mark.parametrize("name", forms("integer"))
+INTEGERS = [name for name in declarations() if form(name).kind.startswith("integer")]
 
 SHARED = 35  # tokens of more than two panels
-ROWS = 33  # no multiple of any row group, and an odd number of them
+ROWS = 33  # no multiple of any row group, and an odd number of most
 
 
-@each_target
-@each_form
+@each(declarations())
 def test_matmul(name: str, target: Target) -> None:
     """One token, a panel that is not full, full ones that share codes; rows do not fill the last group."""
+    rows = max(ROWS, target.lanes + 1)
     for length in lengths(form(name)):
-        raw = matrix(form(name), ROWS, length)
+        raw = matrix(form(name), rows, length)
         weights = packed(form(name), target, raw)
         for tokens, columns in ((1, 1), (5, tile_columns(target)), (SHARED, tile_columns(target))):
             activations = random_activations(form(name), tokens, length, tokens)
-            found = multiply(form(name), target, weights, ROWS, activations, columns)
+            found = multiply(form(name), target, weights, rows, activations, columns)
             close(found, name, raw, activations.values)
-    before = np.random.default_rng(3).standard_normal((SHARED, ROWS)).astype(np.float32)
-    found = multiply(form(name), target, weights, ROWS, activations, tile_columns(target), before)
+    before = np.random.default_rng(3).standard_normal((SHARED, rows)).astype(np.float32)
+    found = multiply(form(name), target, weights, rows, activations, tile_columns(target), before)
     close(found, name, raw, activations.values, before)
 
 
-@each_target
-@each_integer_form
+@each(INTEGERS)
 def test_extreme_codes(name: str, target: Target) -> None:
     exact_integers(name, target)
 
@@ -73,7 +78,6 @@ def test_squares_of_bf16_have_the_bits_of_pairs(target: Target) -> None:
     np.testing.assert_array_equal(squares, pairs)
 
 
-@each_target
-@pytest.mark.parametrize("name", WITH_MINIMUMS)
+@each(WITH_MINIMUMS, usual=WITH_MINIMUMS)
 def test_largest_minimums(name: str, target: Target) -> None:
     exact_minimums(name, target)

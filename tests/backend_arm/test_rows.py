@@ -132,6 +132,8 @@ def test_linux_says_what_there_is() -> None:
     found = linux_features(1 << 1 | 1 << 8 | 1 << 20 | 1 << 22, 1 << 1 | 1 << 13 | 1 << 14, 1 << 17 | 16)
     assert found == {"neon", "lse", "dotprod", "sve", "sve2", "i8mm", "bf16", "sve-128"}
     assert linux_features(0x8FF & ~(1 << 8), 0, -22) == {"neon"}
+    for length in (16, 32, 64, 128, 256):  # with the flag that children inherit it
+        assert f"sve-{8 * length}" in linux_features(1 << 1 | 1 << 22, 0, 1 << 17 | length)
 
 
 def test_a_target_is_found_by_what_a_system_has() -> None:
@@ -148,6 +150,10 @@ def test_a_target_is_found_by_what_a_system_has() -> None:
     [
         ("aarch64-linux+abacus", "aarch64-linux has no feature abacus; known: bf16, dotprod, flagm, i8mm"),
         ("aarch64-plan9+dotprod", "a system of aarch64 is linux or darwin, as in aarch64-linux+dotprod"),
+        (
+            "aarch64-linux+sve-384",
+            "aarch64-linux has no feature sve-384; known: bf16, dotprod, flagm, i8mm, lse",
+        ),
         ("aarch64-linux+sve-256+i8mm", "no target has sve-256 and i8mm together"),
         ("arm-i8m", "did you mean arm-i8mm?"),
         ("vax-vms", "or a machine, a system and what it has, as in aarch64-linux+"),

@@ -139,12 +139,13 @@ class PageReader:
         """
         b = self.b
         here = b.offset(self._page_of(operands, first), b.mul(head, operands.head_bytes))
-        fetch = nothing = Fetch(b)
+        spaced = self.target.broadcast_memory
+        fetch = nothing = Fetch(b, spaced)
         if self.block == 1:
             other, page = (self.values, first) if operands is self.keys else (self.keys, later)
             behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
             last = b.compare("eq", b.add(head, 1), self.last_head)
-            fetch = Fetch(b, b.select(last, behind, b.offset(here, operands.head_bytes)))
+            fetch = Fetch(b, spaced, b.select(last, behind, b.offset(here, operands.head_bytes)))
         return operands.place(here, count, fetch), nothing if operands.near else fetch
 
     def _chunks(self, head: Value) -> Iterator[Chunk]:

@@ -119,13 +119,14 @@ class Operands:
 class Fetch:
     """Told which bytes of a page are being read, asks between the products for those that lie so `ahead`.
 
-    ahead  where the page's bytes would begin, or None: other work hides how long memory takes
+    spaced  as FetchAhead takes it
+    ahead   where the page's bytes would begin, or None: other work hides how long memory takes
     """
 
-    def __init__(self, builder: Builder, ahead: Value | None = None):
+    def __init__(self, builder: Builder, spaced: bool, ahead: Value | None = None):
         self.b = builder
         self.ahead = ahead
-        self.lines = FetchAhead(builder)
+        self.lines = FetchAhead(builder, spaced)
 
     def begin(self, offsets: Sequence[Value], bytes: int, products: int) -> None:
         """So many products read `bytes` bytes from each of the offsets on."""

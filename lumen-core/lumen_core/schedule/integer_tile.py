@@ -52,7 +52,7 @@ class IntegerTile:
         self.plan = DotPlan.choose(self.form, target)
         # Shift and mask in one; tiles of more columns have no registers for it, and less to unpack.
         self.reader = WeightReader(builder, layout, self.plan, target, matrices=columns == 1)
-        self.ahead = FetchAhead(builder, once=activation.columns == 1)
+        self.ahead = FetchAhead(builder, target.broadcast_memory, once=activation.columns == 1)
         self.dots = Dots(builder, layout, activation, target, self.ahead)
         self.dotted = minimums_are_dotted(self.form, activation)
         # Something is multiplied with the sum of a sub-block's activations, as floats.
