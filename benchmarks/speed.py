@@ -11,7 +11,7 @@ unless it is newer than --since.
 
     speed     pp512 and tg128 beside llama.cpp, all engines in turn in one process
     long      pp4096, eight sequences at once, prompt look-up
-    contexts  generation behind 16384 and 32768 tokens, kept as f16 and as q8_0
+    contexts  generation behind 16384 and 32000 tokens, kept as f16 and as q8_0
     steps     how long a step takes that generates a token for each of 1 .. 40 sequences
     start     whole processes until the first token, and compiling
     gemm      f32 matrix products beside numpy
@@ -59,7 +59,7 @@ LONG = [
     [Test(generated=64), Test(generated=64, sequences=8)],
     [Test(generated=128), Test(generated=128, lookup=True)],
 ]
-CONTEXTS = [Test(generated=32, depth=16384), Test(generated=32, depth=32768)]
+CONTEXTS = [Test(generated=32, depth=16384), Test(generated=32, depth=32000)]
 CACHES = ("f16", "q8_0")  # as which a long context is kept
 STEPS = [Test(generated=16, sequences=count) for count in page.SEQUENCES]
 GEMM_SIZES = (1024, 2048, 4096)
