@@ -115,7 +115,7 @@ ARITHMETIC = (
     "",
     "The two virtual cores of the machine of 2026-11 share a last cache at times (a line passes from one to",
     "the other in 42 ns, and about 50 GB/s are read) and at times do not (190 ns, about 85 GB/s). Threads",
-    "stay with the same tokens of a prompt, whose speed then differs by 2 to 4% between the two; generation",
+    "stay with the same tokens of a prompt, whose speed then differs by at most 4%; generation",
     "is up to twice as fast in the second, and reaches less of the bandwidth.",
 )
 
