@@ -30,6 +30,7 @@ from lumen_backend_arm.backend import BACKEND
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import choose_blocking, tile_columns
+from lumen_core.schedule.weights import DotPlan
 from lumen_core.target import Target
 
 # Which targets are shown on which cores; LLVM has one model for all of Apple's, that of an older core.
@@ -68,8 +69,9 @@ a scale for every 32 numbers), or one integer multiply-add by the sub-scale; a c
 multiplications for each block of 256; for minimums a sixteenth or so of the dot products, a shift, a
 subtraction and a multiply-add; and the codes of the column, and what a sum or a multiply-add overwrites,
 from memory or from a register. (Registers hold 16 sums and the 8 operands of 32 elements, so a tile has the
-rows of one vector.) One column also has its codes taken apart and its scales converted; this holds for
-codes in planes of 4, 2 and 1 bits, as they are packed, and no further. Its loads are not in the bound.
+rows of one vector.) One column also has its codes taken apart, as they are packed (`quant/layout.py`: at
+least one instruction for each code, 6 for four codes of 6 bits, 14 for eight of 5), and its scales
+converted. Its loads are not in the bound.
 Addresses are in none. So on equal units `sdot` with scales for every 32 numbers on both sides cannot pass 8
 / (8 + 2) = 80 %, and `smmla`, which does twice as much, 4 / (4 + 2) = 67 %: 75 % is just beyond `smmla` in
 iq4_xs on M2 (74.7 %), beyond it in all else, and on N1 beyond `sdot` too, because it takes in too little.
@@ -151,11 +153,24 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> Counter[str]:
         else:
             counts.update({"overwritten": totals})
     if alone:
-        planes = [width for width in (8, 4, 2, 1) if normal.bits & width]
+        layout = WeightLayout(normal, target.lanes, target.depth)
+        apart = taken_apart(layout, DotPlan.choose(normal, target).shift > 0)
+        counts.update({name: count * normal.block // layout.unit for name, count in apart.items()})
         counts.update({"tbl": operands} if normal.table is not None else {})
-        counts.update({} if planes == [8] else {"and": operands // 2, "ushr": operands // 2})
-        counts.update({"and": operands, "sri": operands} if len(planes) > 1 else {})
         counts.update({"ushll": 2 * totals} if normal.activation == "i8g256" else {"fcvtl": totals})
+    return counts
+
+
+def taken_apart(layout: WeightLayout, high: bool) -> Counter[str]:
+    """Instructions that take a unit's codes apart; `high`: each at the top of its byte, else at bit 0."""
+    counts: Counter[str] = Counter()
+    for first, *rest in layout.codes if layout.form.bits < 8 else ():
+        counts["sri"] += len(rest)  # joined at the top, each below those before it
+        counts["ushr"] += sum(field.bit + field.width < 8 for field in rest)
+        below, above = first.bit, 8 - first.bit - first.width  # bits beside it
+        wanted, others = (above, below) if high else (below, above)
+        counts["and" if wanted == 0 else "ushr"] += 1
+        counts["and"] += wanted > 0 and others > 0  # a shift throws out what is on one side
     return counts
 
 

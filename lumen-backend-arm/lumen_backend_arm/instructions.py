@@ -103,7 +103,7 @@ ROWS: tuple[Row, ...] = (
     # A table of 16 bytes; a place beyond it gives 0.
     _neon("lookup16", "i8 i8 i8", "llvm.aarch64.neon.tbl1.v16i8", ("neon",), LOOKUP16),
     *map(_sve_lookup16, SVE_BYTES),
-    *map(_push, (1, 2, 4)),
+    *map(_push, range(1, 7)),
     # Waiting in a loop on another thread: `yield`.
     Row(
         0,

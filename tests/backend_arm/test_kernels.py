@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from core.schedule.matrices import multiply, packed, random_activations
+from core.schedule.test_codes import check_operands
 from core.schedule.test_matmul import WITH_MINIMUMS, close, lengths, matrix
 from core.schedule.test_matmul import test_extreme_codes_give_exact_integers as exact_integers
 from core.schedule.test_matmul import test_largest_minimums_give_exact_integers as exact_minimums
@@ -81,3 +82,15 @@ def test_squares_of_bf16_have_the_bits_of_pairs(target: Target) -> None:
 @each(WITH_MINIMUMS, usual=WITH_MINIMUMS)
 def test_largest_minimums(name: str, target: Target) -> None:
     exact_minimums(name, target)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        pytest.param(target, marks=[] if target.name in ("arm-neon", "arm-i8mm") else [pytest.mark.slow])
+        for target in TARGETS
+    ],
+    ids=lambda target: target.name,
+)
+def test_operands_of_every_width(target: Target) -> None:
+    check_operands(target)

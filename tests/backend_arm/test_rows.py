@@ -30,7 +30,7 @@ SELECTED = {
     "dot4_bf16": "bfmmla",
     "widen_pairs": "saddlp",
     "lookup16": "tbl",
-    **{f"push{width}": "sri" for width in (1, 2, 4)},
+    **{f"push{width}": "sri" for width in range(1, 7)},
     "pause": "yield",
 }
 CASES = [(target, row) for target in BACKEND.targets for row in target.instructions]

@@ -144,12 +144,7 @@ def layout_text(form: NormalForm, rows: int) -> str:
         lines += [f"  scales: {layout.scale_bytes} bytes, before the elements"] if layout.scale_bytes else []
         return "\n".join(lines + [last] * (form.row is not None))
     lines = [head, f"  codes: {layout.code_bytes} bytes, in units of {layout.unit} weights a row"]
-    for plane in layout.planes:
-        which = f"bits {plane.low}..{plane.low + plane.width - 1}" if plane.width > 1 else f"bit {plane.low}"
-        per = 8 // plane.width
-        shared = f"{per} groups of 4 weights in each" if per > 1 else "one group of 4 weights in each"
-        vectors = f"{plane.vectors} vector{'s' if plane.vectors > 1 else ''} of {4 * rows} bytes"
-        lines.append(f"    unit byte {plane.offset}: {which} of every code, {vectors}, {shared}")
+    lines += _code_lines(layout)
     before = "the codes" if layout.span == 1 else f"the codes of {layout.span} blocks, theirs together"
     lines.append(f"  scales: {layout.scale_bytes} bytes, before {before}")
     for field in layout.floats:
@@ -160,3 +155,18 @@ def layout_text(form: NormalForm, rows: int) -> str:
         if scale is not None and scale.integer is not None:
             lines.append(f"    byte {offset}: integer {name}, {scale.integer.count} x {rows} bytes")
     return "\n".join(lines + [last] * (form.row is not None))
+
+
+def _code_lines(layout: WeightLayout) -> Iterator[str]:
+    """What the vectors of a unit hold."""
+    per = 8 // layout.form.bits
+    whole = 4 * per * layout.vectors
+    each = f"{per} whole codes" if per > 1 else "one whole code"
+    vectors = f"{counted(layout.vectors, 'vector')} of {4 * layout.rows} bytes"
+    yield f"    {vectors}, {each} in every byte from bit 0 on: weights 0..{whole - 1}"
+    for group in range(whole // 4, layout.unit // 4):
+        fields = []
+        for vector, bit, width in layout.codes[group]:
+            bits = f"bits {bit}..{bit + width - 1}" if width > 1 else f"bit {bit}"
+            fields.append(f"{bits} of vector {vector}")
+        yield f"    weights {4 * group}..{4 * group + 3}: {', '.join(fields)}"

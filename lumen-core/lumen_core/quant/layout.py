@@ -5,9 +5,11 @@ is read front to back, as one stream, which is what memory is fastest at: of eve
 its codes. What scales it: the float fields (R values each, of every sub-block that has its own), the integer
 sub-scales and sub-offsets (one byte a row, [sub-block][row]). Where that does not fill whole vectors, a span
 of blocks has its scales first and then its codes, so that every load of codes is a whole aligned vector.
-Behind the blocks lies what multiplies whole rows, an f32 each. Codes are cut in planes of 8, 4, 2 and 1 bits.
-A vector holds for each row the 4 codes of a k-group; a plane of w bits keeps 8/w k-groups in one vector,
-at bit shifts 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask.
+Behind the blocks lies what multiplies whole rows, an f32 each.
+An operand holds the 4 codes of a k-group for each row, in bytes. Packed, a byte holds as many whole codes of
+w bits as fit, at bits 0, w, 2w, ..., so that one load yields 8/w operands by shift and mask. Where w does not
+divide 8, the bits left at the top of the bytes make up the remaining codes: of 6 bits four codes lie in three
+bytes, of 5 bits eight in five.
 Where the machine multiplies pairs of rows with pairs of columns, a k-group has 8 codes (the depth): a vector
 holds it for the first half of the rows, the next vector for the second half.
 
@@ -22,6 +24,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from math import gcd
+from typing import NamedTuple
 
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.normal_form import FloatField, NormalForm
@@ -30,14 +33,12 @@ ALIGNMENT = 64
 DIGIT = 6  # bits of the low digit of a sum; the high one is within -64..63
 
 
-@dataclass(frozen=True)
-class Plane:
-    """Bits `low .. low + width` of every code; `offset` is within the unit's bytes."""
+class Field(NamedTuple):
+    """Bits `bit .. bit + width` of every byte of a vector: a code, or a part of it."""
 
+    vector: int
+    bit: int
     width: int
-    low: int
-    offset: int
-    vectors: int
 
 
 @dataclass(frozen=True)
@@ -65,30 +66,42 @@ class WeightLayout:
 
     @cached_property
     def unit(self) -> int:
-        """Elements whose codes are packed together: a sub-block, or more where a plane needs more."""
-        return max(min(self.form.sub, 32), max(32 // width for width, _ in self._widths))
+        """Elements whose codes are packed together: a sub-block, or more where whole bytes need more."""
+        return max(min(self.form.sub, 32), 4 * 8 // gcd(8, self.form.bits))
 
     @cached_property
-    def _widths(self) -> tuple[tuple[int, int], ...]:
-        left, low, widths = self.form.bits, 0, []
-        for width in (8, 4, 2, 1):
-            while left >= width:
-                widths.append((width, low))
-                low, left = low + width, left - width
-        return tuple(widths)
+    def vectors(self) -> int:
+        """Vectors of a unit's codes."""
+        return self.unit // 4 * self.form.bits // 8
 
     @cached_property
-    def planes(self) -> tuple[Plane, ...]:
-        planes, offset = [], 0
-        for width, low in self._widths:
-            vectors = self.unit // 4 * width // 8
-            planes.append(Plane(width, low, offset, vectors))
-            offset += vectors * self.rows * 4
-        return tuple(planes)
+    def codes(self) -> tuple[tuple[Field, ...], ...]:
+        """Where the codes of each operand of a unit lie, from their highest bits down.
+
+        Codes that no byte holds whole take the bits that are left, from the top: as many of a vector as they
+        need, of as few vectors as may be, because every field that is joined to another takes an instruction.
+        """
+        bits = self.form.bits
+        above = 8 // bits * bits
+        slots = [(vector, bit) for bit in range(0, above, bits) for vector in range(self.vectors)]
+        left = [8 - above] * self.vectors
+        rest = range(len(slots), self.unit // 4)
+        return (*((Field(*slot, bits),) for slot in slots), *(self._taken(left, above) for _ in rest))
+
+    def _taken(self, left: list[int], above: int) -> tuple[Field, ...]:
+        """Fields of one more code, taken from what is `left` of every vector's bits from `above` on."""
+        fields, missing = [], self.form.bits
+        while missing:
+            vector = left.index(max(left))
+            width = min(missing, left[vector])
+            left[vector] -= width
+            missing -= width
+            fields.append(Field(vector, above + left[vector], width))
+        return tuple(fields)
 
     @cached_property
     def unit_bytes(self) -> int:
-        return sum(plane.vectors for plane in self.planes) * self.rows * 4
+        return self.vectors * self.rows * 4
 
     @cached_property
     def float_offsets(self) -> dict[str, int]:

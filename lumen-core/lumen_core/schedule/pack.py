@@ -1,13 +1,15 @@
 """The pack program: file blocks -> the layout that the matmul kernels read, derived from the normal form.
 
-It copies float scales, spreads sub-scales to bytes and re-cuts the codes into planes; codes that the
+It copies float scales, spreads sub-scales to bytes and puts codes where the layout has them; those that the
 declaration computes (vectors of a code book, signs, digits) are evaluated here once. Nothing is rounded.
 """
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from math import gcd
+from typing import NamedTuple
 
 import numpy as np
 
@@ -143,10 +145,11 @@ def _pack_codes(
     b: Builder, form: NormalForm, layout: WeightLayout, codes: Value, to: Value, lane: Value
 ) -> None:
     share = layout.rows // layout.parts  # rows of a vector
-    part = b.div(lane, share) if layout.parts > 1 else b.i64(0)
     by_row = b.offset(to, b.mul(b.rem(lane, share) if layout.parts > 1 else lane, layout.depth))
-    for unit in range(form.block // layout.unit):
-        _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes, part)
+    for part in range(layout.parts):
+        with b.when(b.compare("eq", b.div(lane, share), part)) if layout.parts > 1 else nullcontext():
+            for unit in range(form.block // layout.unit):
+                _pack_unit(b, layout, codes, unit * layout.unit, by_row, unit * layout.unit_bytes, part)
 
 
 def _spread(
@@ -161,30 +164,50 @@ def _spread(
 
 
 def _pack_unit(
-    b: Builder, layout: WeightLayout, codes: Value, start: int, to: Value, where: int, part: Value
+    b: Builder, layout: WeightLayout, codes: Value, start: int, to: Value, where: int, part: int
 ) -> None:
-    """Write a unit's codes of one row, which is in vectors `part`, `part + parts`, ... of each plane."""
-    vector_bytes, parts = 4 * layout.rows, layout.parts
-    for plane in layout.planes:
-        words = max(plane.vectors, parts)  # of 4 codes, that share bit positions
-        lanes, step = Type("i32", words), words // plane.vectors * plane.width
-        packed: Value | None = None
-        for slot in range(layout.unit // 4 // words):
-            item = b.load(lanes, codes, start + slot * words * 4, align=4)
-            if plane.width < 8:
-                item = b.bitand(b.shr(item, plane.low), ((1 << plane.width) - 1) * 0x01010101)
-                item = b.shl(item, slot * step)
-            packed = item if packed is None else b.bitor(packed, item)
-        assert packed is not None
-        place = to
-        if plane.vectors < parts:  # a vector for all of them: they share it by bits
-            bits = b.convert(b.mul(part, plane.width), "i32")
-            packed = b.shl(packed, b.splat(bits, words))
-        elif parts > 1:
-            place = b.offset(to, b.mul(part, vector_bytes))
-        for word in range(words):
-            item = b.extract(packed, word) if words > 1 else packed
-            inside = where + plane.offset + word // parts * parts * vector_bytes + word % parts * 4
-            if plane.vectors < parts:  # another row may have been there
-                item = b.bitor(item, b.load(item.type, place, inside))
-            b.store(item, place, inside)
+    """Write a unit's codes of one row; operands `part`, `part + parts`, ... are those that hold it."""
+    parts = layout.parts
+    moves: list[list[_Move]] = [[] for _ in range(layout.vectors)]
+    for group, fields in enumerate(layout.codes):
+        low = layout.form.bits
+        for vector, bit, width in fields:
+            low -= width
+            moves[vector].append(_Move(group, low, bit, width))
+    own = [[move for move in into if move.group % parts == part] for into in moves]
+    # The words, of 4 codes, that the row has in each vector; all take a field of a code at a time.
+    places = [(vector, word) for vector, into in enumerate(own) if into for word in range(parts)]
+    words = b.load(Type("i32", layout.unit // 4), codes, start, align=4)
+    packed: Value | None = None
+    for number in range(max(map(len, own))):
+        taken = [own[vector][number] if number < len(own[vector]) else _NOTHING for vector, _ in places]
+        chosen = [move.group // parts * parts + places[lane][1] for lane, move in enumerate(taken)]
+        item = b.shuffle(words, None, chosen) if len(chosen) > 1 else b.extract(words, chosen[0])
+        if layout.form.bits < 8:
+            item = b.shr(item, _lanes(b, item.type, [move.low for move in taken]))
+            item = b.bitand(item, _lanes(b, item.type, [((1 << m.width) - 1) * 0x01010101 for m in taken]))
+            item = b.shl(item, _lanes(b, item.type, [move.bit for move in taken]))
+        packed = item if packed is None else b.bitor(packed, item)
+    assert packed is not None
+    for lane, (vector, word) in enumerate(places):
+        item, place = b.extract(packed, lane), where + 4 * layout.rows * vector + 4 * word
+        if len(own[vector]) < len(moves[vector]):  # another row may have been there
+            item = b.bitor(item, b.load(item.type, to, place))
+        b.store(item, to, place)
+
+
+class _Move(NamedTuple):
+    """Bits `low .. low + width` of the codes of an operand go to bit `bit` of a vector's bytes."""
+
+    group: int
+    low: int
+    bit: int
+    width: int
+
+
+_NOTHING = _Move(0, 0, 0, 0)
+
+
+def _lanes(b: Builder, type: Type, values: list[int]) -> Value | int:
+    """A number for each lane; one number where they are the same."""
+    return values[0] if len(set(values)) == 1 else b.vector_constant(type, values)

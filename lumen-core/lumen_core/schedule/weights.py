@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import NamedTuple
+from itertools import accumulate
+from typing import NamedTuple, TypeAlias
 
 from lumen_core.errors import LumenBug, UnsupportedFormatError
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import Integers, byte_bias
-from lumen_core.quant.layout import ALIGNMENT, Plane, WeightLayout
+from lumen_core.quant.layout import ALIGNMENT, WeightLayout
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.target import Target
+
+Bits: TypeAlias = tuple[Value, int, int]  # bytes, and the bits of each: the first, how many
 
 
 @dataclass(frozen=True)
@@ -153,54 +157,45 @@ class WeightReader:
 
     def operands(self, unit_base: Value, groups: range) -> list[Value]:
         """Operand vectors (as i32 lanes) of k-groups of the unit that starts at `unit_base`."""
-        b = self.builder
-        loaded: dict[tuple[int, int], Value] = {}
+        b, step = self.builder, 4 * self.layout.rows
+        loaded: dict[int, Value] = {}
         vectors = []
         for group in groups:
-            pieces = []
-            for plane in self.layout.planes:
-                vector, slot = group % plane.vectors, group // plane.vectors
-                key = (plane.offset, vector)
-                if key not in loaded:
-                    where = plane.offset + vector * self.layout.rows * 4
-                    loaded[key] = b.load(self._bytes, unit_base, where, align=4 * self.layout.rows)
-                pieces.append((plane, loaded[key], slot * plane.width))
-            if self.target.byte_shifts and self.plan.shift + self.layout.form.bits == 8:
-                code = self._pushed(pieces)
-            else:
-                code = self._joined(pieces)
+            fields = []
+            for vector, bit, width in self.layout.codes[group]:
+                if vector not in loaded:
+                    loaded[vector] = b.load(self._bytes, unit_base, vector * step, align=step)
+                fields.append((loaded[vector], bit, width))
+            code = self._pushed(fields) if self._pushes(fields) else self._joined(fields)
             if self.plan.table is not None:
                 places = b.bitcast(code, self._bytes)
                 code = b.bitcast(b.lookup16(self.plan.table, places), self.lanes)
             vectors.append(code)
         return vectors
 
-    def _joined(self, pieces: list[tuple[Plane, Value, int]]) -> Value:
-        """A code from a field of every plane, each at some bit of its byte."""
-        fields = [
-            self._field(bytes, bit, plane.width, plane.low + self.plan.shift) for plane, bytes, bit in pieces
-        ]
-        return reduce(self.builder.bitor, fields)
+    def _joined(self, fields: Sequence[Bits]) -> Value:
+        """A code of its fields, each moved to its place and masked."""
+        place, parts = self.plan.shift + self.layout.form.bits, []
+        for bytes, bit, width in fields:
+            place -= width
+            parts.append(self._field(bytes, bit, width, place))
+        return reduce(self.builder.bitor, parts)
 
-    def _pushed(self, pieces: list[tuple[Plane, Value, int]]) -> Value:
-        """The same for codes at their byte's top: from the highest plane on, each is pushed in below.
+    def _pushes(self, fields: Sequence[Bits]) -> bool:
+        """Tell whether there are fields to push in below others, and instructions for it."""
+        above = [*accumulate(width for _, _, width in fields)][:-1]
+        types = (f"<{4 * self.layout.rows} x i8>",) * 3
+        return bool(above) and all(self.target.find(f"push{width}", types) is not None for width in above)
 
-        Only what is left below the lowest is masked.
-        """
-        b, width, code = self.builder, 0, None
-        for plane, bytes, bit in reversed(pieces):
-            top = b.shl(bytes, 8 - plane.width - bit)
-            if code is not None:
-                if self.target.find(f"push{width}", (f"<{4 * self.layout.rows} x i8>",) * 3) is not None:
-                    top = b.instruction(f"push{width}", (code, top), self._bytes)
-                else:
-                    kept = b.bitand(code, (0xFF00 >> width & 0xFF) - 256)
-                    top = b.bitor(kept, b.shr(top, width))
-            code, width = top, width + plane.width
+    def _pushed(self, fields: Sequence[Bits]) -> Value:
+        """A code that is put together at its bytes' top, each field pushed in below those before it."""
+        b, above, code = self.builder, 0, None
+        for bytes, bit, width in fields:
+            top = b.shl(bytes, 8 - width - bit)
+            code = b.instruction(f"push{above}", (code, top), self._bytes) if code is not None else top
+            above += width
         assert code is not None
-        if pieces[0][2] > 0:
-            code = b.bitand(code, -(1 << (8 - width)))
-        return b.bitcast(code, self.lanes)
+        return self._field(code, 8 - above, above, self.plan.shift)
 
     def _field(self, bytes: Value, bit: int, width: int, target_bit: int) -> Value:
         """Bits bit..bit+width of every byte, moved to target_bit; the rest zero."""

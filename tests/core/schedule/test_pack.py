@@ -25,16 +25,14 @@ def stored_codes(layout: WeightLayout, bytes: np.ndarray, blocks: int) -> np.nda
 
 
 def unpacked_codes(layout: WeightLayout, bytes: np.ndarray, blocks: int) -> np.ndarray:
-    """Read the unsigned codes of one row group out of its planes: [row, blocks * block]."""
+    """Read the unsigned codes of one row group: [row, blocks * block]."""
     form, rows = layout.form, layout.rows
-    units = stored_codes(layout, bytes, blocks).reshape(-1, layout.unit_bytes)
+    units = stored_codes(layout, bytes, blocks).reshape(-1, layout.vectors, rows, 4).astype(np.int32)
     codes = np.zeros((len(units), layout.unit // 4, rows, 4), np.int32)
-    for plane in layout.planes:
-        size = plane.vectors * rows * 4
-        vectors = units[:, plane.offset : plane.offset + size].reshape(-1, plane.vectors, rows, 4)
-        for slot in range(8 // plane.width):
-            part = vectors >> (slot * plane.width) & ((1 << plane.width) - 1)
-            codes[:, slot * plane.vectors : (slot + 1) * plane.vectors] |= part.astype(np.int32) << plane.low
+    for group, fields in enumerate(layout.codes):
+        for vector, bit, width in fields:
+            codes[:, group] <<= width
+            codes[:, group] |= units[:, vector] >> bit & (1 << width) - 1
     return codes.transpose(2, 0, 1, 3).reshape(rows, blocks * form.block)
 
 
