@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
@@ -13,7 +14,10 @@ _MAGIC = 12582912.0  # 1.5 * 2**23: a sum with it holds the rounded integer in i
 _MAGIC_BITS = 0x4B400000
 _TINY = 1e-30  # below this the scale's inverse would overflow: such a group counts as zero
 _ONES = 0x01010101
-TOGETHER = 4  # tokens whose groups are quantized side by side
+
+Row: TypeAlias = "Sequence[Callable[[], Value]]"
+Rows: TypeAlias = "Sequence[Row]"
+TOGETHER = 8  # tokens whose groups are quantized side by side
 
 
 def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
@@ -79,55 +83,58 @@ class PlainRow(_Column):
 
 
 class QuantizedRows(_Column):
-    """Rows of one token, or of TOGETHER in a panel, the first of which is a multiple of that.
+    """Rows of some tokens side by side in a panel, the first of which is a multiple of how many there are.
 
-    What the rows have beside their codes is worked out and stored in vectors with a lane for each.
+    What the rows have beside their codes is worked out and stored in vectors with a lane for each. A row's
+    group is given as functions that load its vectors in order.
     """
 
-    def store_group(self, rows: Sequence[Sequence[Callable[[], Value]]], group: Value) -> None:
-        """Quantize f32 values as group number `group`: of every row, vectors in order.
+    def __init__(
+        self,
+        builder: Builder,
+        layout: ActivationLayout,
+        panels: Value,
+        panel_bytes: Value,
+        token: Value,
+        lanes: int,
+    ):
+        """lanes  of the target's vectors"""
+        super().__init__(builder, layout, panels, panel_bytes, token)
+        self.lanes = lanes
 
-        A vector is asked for anew each time that it is needed.
-        """
-        builder, layout = self.builder, self.layout
-        where = builder.mul(group, layout.block_bytes)
-        words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
-        largest = over_lanes(builder, "max", [self._largest(row) for row in rows])
-        scale = builder.mul(largest, 1 / 127)
-        builder.store(scale, words, layout.scales, align=4)
+    def store_scales(self, rows: Rows, group: Value, inverses: Value) -> None:
+        """Write the scales of group number `group`, and what makes codes of its values to `inverses`."""
+        builder = self.builder
+        words = builder.offset(self.words, builder.mul(group, self.layout.block_bytes))
+        found = [self._largest(row) for row in rows]
+        largest = self._joined(over_runs(builder, "max", found, found[0].type.lanes))
+        builder.store(builder.mul(largest, 1 / 127), words, self.layout.scales, align=4)
         inverse = builder.div(builder.constant(largest.type, 127.0), largest)
         zero = builder.constant(largest.type, 0.0)
         inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, zero)
-        quads = [self._store_row(row, number, inverse, codes) for number, row in enumerate(rows)]
-        if layout.group == PIECE:
-            halves = [over_lanes(builder, "add", own) for own in zip(*quads, strict=True)]
-            self._store_sums(halves, scale, words)
-            return
-        fours = [self._added(self._added(own)) for own in quads]  # 4 sums of 16 elements in each
-        for number, own in enumerate(fours):
-            self._store_digits([*own], codes, number, layout.digits(16))
-            self._store_digits(self._added(own), codes, number, layout.digits(PIECE))
-        sums = [half for own in zip(*fours, strict=True) for half in by_lane(builder, own)]
-        self._store_sums(sums, scale, words)
+        builder.store(inverse, inverses, align=4)
 
-    def _added(self, fours: list[Value]) -> list[Value]:
-        """The sums of neighbours among the lanes of all vectors, in half as many vectors."""
-        builder = self.builder
-        return [
-            builder.add(*(builder.shuffle(left, right, range(first, 8, 2)) for first in (0, 1)))
-            for left, right in zip(fours[::2], fours[1::2], strict=True)
-        ]
+    def store_codes(self, rows: Rows, group: Value, inverses: Value) -> None:
+        """Write the codes, seeds and sums of a group whose scales are written."""
+        builder, layout, count = self.builder, self.layout, len(rows)
+        where = builder.mul(group, layout.block_bytes)
+        words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
+        quads: list[Value] = []
+        for element in range(0, layout.group, PIECE):
+            bytes = [self._codes(row, element, inverses, number) for number, row in enumerate(rows)]
+            for first in range(0, count, 2):
+                self._store_codes(self._joined(bytes[first : first + 2]), codes, first, element, PIECE)
+            quads += [self._sums_of_4(vector) for vector in self._in_registers(bytes)]
+        # Of every piece, of every row in it, both halves.
+        halves = self._joined(over_runs(builder, "add", quads, 4))
+        (totals,) = over_runs(builder, "add", [halves], 2)
+        if layout.group > PIECE:
+            self._store_digits(halves, codes, count, layout.digits(16))
+            self._store_digits(totals, codes, count, layout.digits(PIECE))
+        scale = builder.load(Type("f32", count), words, layout.scales, align=4)
+        self._store_sums(halves, totals, scale, words)
 
-    def _store_digits(self, fours: list[Value], codes: Value, row: int, element: int) -> None:
-        """Write sums as codes: high digits, then low ones."""
-        builder = self.builder
-        digits = [builder.sar(four, DIGIT) for four in fours]
-        digits += [builder.bitand(four, (1 << DIGIT) - 1) for four in fours]
-        bytes = [builder.convert(digit, "i8") for digit in digits]
-        for start in range(0, len(bytes), 4):
-            self._store_codes(self._joined(bytes[start : start + 4]), codes, row, element + 4 * start)
-
-    def _largest(self, row: Sequence[Callable[[], Value]]) -> Value:
+    def _largest(self, row: Row) -> Value:
         """The largest magnitudes of a row's group, by lane."""
         builder = self.builder
         chains: list[Value] = []
@@ -139,91 +146,112 @@ class QuantizedRows(_Column):
                 chains[index % 4] = builder.maximum(chains[index % 4], size)
         while len(chains) > 1:
             chains.append(builder.maximum(chains.pop(0), chains.pop(0)))
-        return chains[0]
+        (found,) = chains
+        while (half := found.type.lanes // 2) >= self.lanes:
+            low, high = (builder.shuffle(found, None, range(own, own + half)) for own in (0, half))
+            found = builder.maximum(low, high)
+        return found
 
-    def _store_row(
-        self, row: Sequence[Callable[[], Value]], number: int, inverse: Value, codes: Value
-    ) -> list[Value]:
-        """Write the codes of a row's group; return the sums of every 16 of them, each in 4 parts."""
-        builder, four = self.builder, Type("i32", 4)
-        factor = builder.extract(inverse, number)
-        quads: list[Value] = []
+    def _codes(self, row: Row, element: int, inverses: Value, number: int) -> Value:
+        """The codes of a piece, from `element` on, of row number `number`."""
+        builder = self.builder
+        each = self.layout.group // len(row)
         parts: list[Value] = []
-        for read in row:
+        for read in row[element // each : (element + PIECE) // each]:
             value = read()
-            lanes = value.type.lanes
-            rounded = builder.fma(value, builder.splat(factor, lanes), builder.constant(value.type, _MAGIC))
-            bits = builder.bitcast(rounded, Type("i32", lanes))
+            factor = builder.load_splat(value.type, inverses, 4 * number)
+            rounded = builder.fma(value, factor, builder.constant(value.type, _MAGIC))
+            bits = builder.bitcast(rounded, value.type.of("i32"))
             parts.append(builder.convert(builder.sub(bits, _MAGIC_BITS), "i8"))
-            if len(parts) * lanes < 16:
-                continue
-            bytes = self._joined(parts)
-            parts = []
-            for start in range(0, bytes.type.lanes, 16):
-                own = builder.shuffle(bytes, None, range(start, start + 16)) if lanes > 16 else bytes
-                self._store_codes(own, codes, number, 16 * len(quads))
-                quad = builder.bitcast(own, four)
-                quads.append(builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quad))
-        return quads
+        return self._joined(parts)
 
-    def _store_sums(self, halves: Sequence[Value], scale: Value, words: Value) -> None:
-        """Write seeds and sums of the group, from the sums of 16 elements."""
-        builder, layout = self.builder, self.layout
+    def _in_registers(self, bytes: list[Value]) -> list[Value]:
+        """Rows' bytes, one after the other, in vectors of the target."""
+        builder, width = self.builder, 4 * self.lanes
+        if width >= PIECE:
+            together = min(width // PIECE, len(bytes))
+            return [
+                self._joined(bytes[first : first + together]) for first in range(0, len(bytes), together)
+            ]
+        starts = range(0, PIECE, width)
+        return [builder.shuffle(row, None, range(at, at + width)) for row in bytes for at in starts]
+
+    def _sums_of_4(self, bytes: Value) -> Value:
+        four = Type("i32", bytes.type.lanes // 4)
+        ones = self.builder.constant(four, _ONES)
+        return self.builder.dot4(self.builder.constant(four, 0), ones, self.builder.bitcast(bytes, four))
+
+    def _store_digits(self, sums: Value, codes: Value, count: int, element: int) -> None:
+        """Write sums of every piece, of `count` rows in it, as codes: a row's high digits, then low ones."""
+        builder, lanes = self.builder, sums.type.lanes
+        high = builder.convert(builder.sar(sums, DIGIT), "i8")
+        low = builder.convert(builder.bitand(sums, (1 << DIGIT) - 1), "i8")
+        each = lanes // (self.layout.pieces * count)
+        for first in range(0, count, 2):
+            mask = [
+                digit + (piece * count + row) * each + own
+                for row in range(first, min(first + 2, count))
+                for digit in (0, lanes)
+                for piece in range(self.layout.pieces)
+                for own in range(each)
+            ]
+            self._store_codes(builder.shuffle(high, low, mask), codes, first, element, 2 * lanes // count)
+
+    def _store_sums(self, halves: Value, totals: Value, scale: Value, words: Value) -> None:
+        """Write seeds and sums of the group."""
+        builder, layout, count = self.builder, self.layout, scale.type.lanes
         step = 4 * layout.columns
-        if layout.halves:
-            for half, value in enumerate(halves):
-                builder.store(builder.mul(value, -128), words, layout.seeds16 + half * step, align=4)
-        for piece, pair in enumerate(zip(halves[::2], halves[1::2], strict=True)):
-            total = builder.add(*pair)
+        for piece in range(layout.pieces):
+            rows = range(piece * count, (piece + 1) * count)
+            for half in range(2 if layout.halves else 0):
+                seeds = builder.mul(picked(builder, halves, None, [2 * row + half for row in rows]), -128)
+                builder.store(seeds, words, layout.seeds16 + (2 * piece + half) * step, align=4)
+            total = picked(builder, totals, None, rows)
             builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
             weighted = builder.convert(total, "f32")
             if layout.scaled_sums:
                 weighted = builder.mul(scale, weighted)
             builder.store(weighted, words, layout.sums32 + piece * step, align=4)
 
-    def _store_codes(self, bytes: Value, codes: Value, row: int, element: int) -> None:
-        """Write 16 codes of a row from `element` on, as many at once as lie side by side."""
-        builder, layout = self.builder, self.layout
-        run = min(16, layout.run)
-        for start in range(0, 16, run):
-            part = bytes if run == 16 else builder.shuffle(bytes, None, range(start, start + run))
-            builder.store(part, codes, layout.code(row, element + start), align=4)
+    def _store_codes(self, bytes: Value, codes: Value, first: int, element: int, each: int) -> None:
+        """Write the codes from `element` on, `each` of every row from `first` on, as they lie side by side."""
+        rows = range(first, first + bytes.type.lanes // each)
+        places = [self.layout.code(row, element + own) for row in rows for own in range(each)]
+        order = sorted(range(len(places)), key=places.__getitem__)
+        while order:
+            side = next(
+                (n for n in range(1, len(order)) if places[order[n]] != places[order[0]] + n), len(order)
+            )
+            part = order[:side]
+            whole = part == list(range(bytes.type.lanes))
+            own = bytes if whole else self.builder.shuffle(bytes, None, part)
+            self.builder.store(own, codes, places[part[0]], align=4)
+            order = order[side:]
 
-    def _joined(self, parts: list[Value]) -> Value:
-        while len(parts) > 1:
-            lanes = parts[0].type.lanes
-            parts = [
+    def _joined(self, parts: Sequence[Value]) -> Value:
+        found = list(parts)
+        while len(found) > 1:
+            lanes = found[0].type.lanes
+            found = [
                 self.builder.shuffle(low, high, range(2 * lanes))
-                for low, high in zip(parts[::2], parts[1::2], strict=True)
+                for low, high in zip(found[::2], found[1::2], strict=True)
             ]
-        return parts[0]
+        return found[0]
 
 
-def over_lanes(builder: Builder, kind: str, vectors: Sequence[Value]) -> Value:
-    """The sum (`add`) or largest (`max`) over each vector's lanes: one number, or a lane for each of 4."""
-    if len(vectors) == 1:
-        return builder.reduce(kind, vectors[0])
+def over_runs(builder: Builder, kind: str, vectors: Sequence[Value], run: int) -> list[Value]:
+    """The sum (`add`) or largest (`max`) of every `run` lanes of the vectors, one beside the other."""
     combine = {"add": builder.add, "max": builder.maximum}[kind]
-
-    def folded(left: Value, right: Value | None, low: range, high: range) -> Value:
-        return combine(builder.shuffle(left, right, low), builder.shuffle(left, right, high))
-
     found = list(vectors)
-    while (half := found[0].type.lanes // 2) >= 4:
-        found = [folded(vector, None, range(half), range(half, 2 * half)) for vector in found]
-    while len(found) > 1:
-        pairs = zip(found[::2], found[1::2], strict=True)
-        found = [folded(left, right, range(0, 8, 2), range(1, 8, 2)) for left, right in pairs]
-    return found[0]
+    while run > 1:
+        pairs = list(zip(found[::2], found[1::2], strict=True)) if len(found) > 1 else [(found[0], None)]
+        lanes = found[0].type.lanes * len(found) // len(pairs)
+        masks = range(0, lanes, 2), range(1, lanes, 2)  # neighbours
+        found = [combine(*(picked(builder, *pair, mask) for mask in masks)) for pair in pairs]
+        run //= 2
+    return found
 
 
-def by_lane(builder: Builder, vectors: Sequence[Value]) -> list[Value]:
-    """What one vector, or each of four, has in its first lane, its second, its third, its fourth."""
-    if len(vectors) == 1:
-        return [builder.extract(vectors[0], lane) for lane in range(4)]
-    first, second, third, fourth = vectors
-    halves = [
-        [builder.shuffle(a, b, mask) for a, b in ((first, second), (third, fourth))]
-        for mask in ((0, 4, 1, 5), (2, 6, 3, 7))
-    ]
-    return [builder.shuffle(a, b, mask) for a, b in halves for mask in ((0, 1, 4, 5), (2, 3, 6, 7))]
+def picked(builder: Builder, low: Value, high: Value | None, lanes: Sequence[int]) -> Value:
+    """Lanes of a vector, or of two; one alone is a number."""
+    return builder.extract(low, lanes[0]) if len(lanes) == 1 else builder.shuffle(low, high, lanes)

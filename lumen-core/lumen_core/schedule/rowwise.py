@@ -18,10 +18,11 @@ from lumen_core.ir.kernel import I32, Kernel, Value
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.cache import Append, emit_page, emit_slot
-from lumen_core.schedule.quantize import PlainRow, QuantizedRows
+from lumen_core.schedule.quantize import PIECE, PlainRow, QuantizedRows
 from lumen_core.schedule.row_chunks import Place, Row, RowChunks
 from lumen_core.target import Target
 
+STRIP = 256
 Store: TypeAlias = "tuple[TensorValue, Callable[[Value, Place], None]]"  # of a result, by chunks
 
 
@@ -139,56 +140,49 @@ class _Rowwise(RowChunks):
         quantized: dict[TensorValue, QuantizedRows] = {}
         for value, layout in layouts.items():
             if not layout.plain:
-                quantized[value] = QuantizedRows(b, layout, *self.results[value], rows[0].token)
+                quantized[value] = QuantizedRows(b, layout, *self.results[value], rows[0].token, self.target.lanes)
         stores = [self._plain_stores(row, layouts) for row in rows]
         if not quantized:
             (own,) = stores
             self._places(lambda places, _: self._store_chunks(places, own), [])
             return
         span = max(row.layout.group for row in quantized.values())
-        room = (
-            self.target.lanes * self.target.registers // (4 * len(rows))
-        )  # of a row, that wait in registers
-        near = span <= room
-        scratch = {value: b.stack(4 * span * len(rows)) for value in quantized if not near}
-        count = max(1, min(room, span) // lanes)
-        with b.loop(*self._elements(), span) as group:
-
-            def compute(first: Value, scratch: Mapping[TensorValue, Value]) -> None:
-                """Chunks of all rows from element `first` on, before any is stored: a row may stand twice."""
-                places = [Place(first, lanes * index) for index in range(count)]
-                for self.row in rows:
-                    self.row.chunks = {}
-                    for value in self.results:
-                        for place in places:
-                            self._pull(value, place)
-                for number, (self.row, own) in enumerate(zip(rows, stores, strict=True)):
-                    self._store_chunks(places, own)
-                    for value, pointer in scratch.items():
-                        for place in places:
-                            chunk = self._pull(value, place)
-                            b.store(chunk, pointer, 4 * (span * number + place.offset), align=4)
-
-            if near:
-                compute(group.index, {})
-            else:
-                with b.loop(0, span, count * lanes) as part:
-                    moved = {v: b.offset(pointer, b.mul(part.index, 4)) for v, pointer in scratch.items()}
-                    compute(b.add(group.index, part.index), moved)
+        strip = max(span, STRIP // span * span)
+        scratch = {value: b.stack(4 * strip * len(rows)) for value in quantized}
+        inverse = b.stack(4 * strip // PIECE * len(rows))
+        count = next(count for count in (4, 2, 1) if span % (count * lanes) == 0 and count * len(rows) <= max(4, len(rows)))
+        first, last = self._elements()
+        with b.loop(first, last, strip) as part:
+            end = b.minimum(b.add(part.index, strip), last)
+            with b.loop(part.index, end, count * lanes) as loop:
+                self._make(rows, stores, scratch, [Place(loop.index, lanes * index) for index in range(count)], b.sub(loop.index, part.index), strip)
             for value, panel in quantized.items():
                 size = panel.layout.group
-                for inside in range(0, span, size):
+                for write in (panel.store_scales, panel.store_codes):
+                    with b.loop(part.index, end, size) as loop:
+                        at = b.sub(loop.index, part.index)
+                        where, group = b.offset(scratch[value], b.mul(at, 4)), b.div(loop.index, size)
+                        inverses = b.offset(inverse, b.mul(b.div(at, size), 4 * len(rows)))
 
-                    def read(row: int, at: int, value: TensorValue = value) -> Value:
-                        if near:
-                            return rows[row].chunks[(value, at)]
-                        return b.load(self.vector, scratch[value], 4 * (span * row + at), align=4)
+                        def read(row: int, at: int, where: Value = where) -> Value:
+                            return b.load(self.vector, where, 4 * (strip * row + at), align=4)
 
-                    values = [
-                        [partial(read, row, inside + at) for at in range(0, size, lanes)]
-                        for row in range(len(rows))
-                    ]
-                    panel.store_group(values, b.div(b.add(group.index, inside), size))
+                        values = [[partial(read, row, at) for at in range(0, size, lanes)] for row in range(len(rows))]
+                        write(values, group, inverses)
+
+    def _make(self, rows, stores, scratch, places, at, strip) -> None:
+        """Make chunks of all rows, before any is stored: a row may stand twice."""
+        for self.row in rows:
+            self.row.chunks = {}
+            for value in self.results:
+                for place in places:
+                    self._pull(value, place)
+        for number, (self.row, own) in enumerate(zip(rows, stores, strict=True)):
+            self._store_chunks(places, own)
+            for value, pointer in scratch.items():
+                pointer = self.b.offset(pointer, self.b.mul(at, 4))
+                for place in places:
+                    self.b.store(self._pull(value, place), pointer, 4 * (strip * number + place.offset), align=4)
 
     def _plain_stores(self, row: Row, layouts: Mapping[TensorValue, ActivationLayout]) -> list[Store]:
         """What writes a row's results that are appended (at once) or written as numbers (by chunks)."""
