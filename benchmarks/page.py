@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
+
+from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import analyse
 
 Record = dict[str, Any]
 LUMEN = "lumen"
@@ -41,7 +45,26 @@ class Row:
     @property
     def most(self) -> float:
         """The ratio that the machine's limit leaves room for."""
-        return self.ratio / min(self.share, 1.0)
+        left = left_to_products(self.format) if self.test.startswith("pp") else 1.0
+        return self.ratio * left / min(self.share, 1.0)
+
+
+@cache
+def left_to_products(format: str) -> float:
+    """Share of the peak of byte products that a prompt can reach where multiplications take the same pipes.
+
+    Of a mixture it is that of the format that gave it its name, which leaves the most. Counted for one column
+    and a block of weights: a multiplication and a multiply-add for every sum with a scale on both sides, one
+    where the activations' scale is the block's, which takes one more; minimums meet sums of two digits.
+    """
+    form = analyse(Registry.load().format(format.removesuffix("_m")))
+    if form.kind == "float":
+        return 1.0
+    products, sums = form.block / 4, form.block / min(form.sub, 32)
+    others = sums + 1 if form.activation == "i8g256" else 2 * sums
+    if form.offset is not None:
+        others += 2 * form.block / form.sub / 4 + 1
+    return products / (products + others)
 
 
 def rows(records: dict[str, Record], part: str) -> list[Row]:
@@ -167,8 +190,8 @@ def speeds(found: list[Row]) -> list[str]:
     columns = ("shape", "format", "threads", "test", "Lumen", "of the limit", "llama.cpp", "ratio",
                "at the limit")  # fmt: skip
     return [
-        "`at the limit`: the ratio if Lumen ran at the machine's limit;",
-        "a goal above it asks for more than there is.",
+        "`at the limit`: the ratio if Lumen ran at the machine's limit, for prompts at what multiplications",
+        "of scales leave of the peak (the section above); a goal above it asks for more than there is.",
         "",
         *table(columns, lines),
     ]

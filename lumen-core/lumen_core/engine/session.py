@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
 from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.cache import CacheFormats
+from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Call, Chain, Needs, Number, Phase, Request, Slot
 from lumen_core.schedule.plan import plan
@@ -254,8 +255,8 @@ def compile_model(
     kept = cache_formats(kv_format, registry, model)
     needs, records = Needs(), Records(profile=Profile() if profile else None)
     chunk = chunk_tokens(file) if chunk is None else chunk
-    layer_weights = frozenset(model.layer_weights)
-    steps = plan_steps(lowered, target, formats, kept, layer_weights, threads, chunk, needs, records)
+    conditions = Conditions(target, formats, frozenset(model.layer_weights), kept, threads)
+    steps = plan_steps(lowered, conditions, chunk, needs, records)
     requests = dict(needs.kernels)
     for request in (*steps, *support_kernels(target, formats, needs, bound)):
         requests[request.symbol] = request
@@ -264,25 +265,18 @@ def compile_model(
 
 
 def plan_steps(
-    lowered: Lowered,
-    target: Target,
-    formats: Formats,
-    cache: CacheFormats,
-    layer_weights: frozenset[str],
-    threads: int,
-    chunk: int,
-    needs: Needs,
-    records: Records,
+    lowered: Lowered, conditions: Conditions, chunk: int, needs: Needs, records: Records
 ) -> list[Request]:
-    """Plan every program; return the requests for their step kernels."""
+    """Plan every program, on conditions of one token; return the requests for their step kernels.
 
-    wide = tile_columns(target)
-    kinds = {"one": (1, 1), "few": (wide, FEW), "many": (wide, chunk)}
+    chunk  tokens of a prefill step at most
+    """
+    target = conditions.target
+    wide = replace(conditions, columns=tile_columns(target))
+    kinds = {"one": conditions, "few": replace(wide, capacity=FEW), "many": replace(wide, capacity=chunk)}
 
     def phases(name: str, kind: str, variant: int = 0) -> tuple[Phase, ...]:
-        columns, capacity = kinds[kind]
-        function = lowered.function(name, variant)
-        return plan(function, columns, target, formats, layer_weights, capacity, threads, needs, cache)
+        return plan(lowered.function(name, variant), kinds[kind], needs)
 
     def blocks(kind: str) -> Part:
         return Part(variants=tuple(phases("block", kind, v) for v in range(len(lowered.variants))))

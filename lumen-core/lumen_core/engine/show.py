@@ -36,6 +36,7 @@ from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
 from lumen_core.schedule.blocking import tile_columns
+from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.pack import build_pack
 from lumen_core.schedule.phases import Needs
 from lumen_core.schedule.plan import plan
@@ -125,17 +126,15 @@ class Subject:
             needs = Needs()
             (product,) = run_passes(Module([self._product(name)]))
             for columns, tokens in ((1, 1), (tile_columns(target), PROMPT)):
-                plan(product, columns, target, self.forms, frozenset(), tokens, 1, needs)
+                plan(product, Conditions(target, self.forms, columns=columns, capacity=tokens), needs)
             yield build_pack(self.forms[name], target, f"pack_{name}")
             yield from (request.build() for request in needs.kernels.values())
         for model, bound in self.models:
             needs = Needs()
             lowered = session.lower(self.typed, model, bound, self.forms)
-            layer_weights = frozenset(model.layer_weights)
             kept = cache_formats(None, self.registry, model)
-            steps = session.plan_steps(
-                lowered, target, self.forms, kept, layer_weights, 1, CHUNK, needs, Records()
-            )
+            conditions = Conditions(target, self.forms, frozenset(model.layer_weights), kept)
+            steps = session.plan_steps(lowered, conditions, CHUNK, needs, Records())
             support = session.support_kernels(target, self.forms, needs, bound)
             for request in (*needs.kernels.values(), *steps, *support):
                 yield request.build()

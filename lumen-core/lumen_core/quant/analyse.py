@@ -46,94 +46,72 @@ def analyse(declaration: ast.Format) -> NormalForm:
         raise diagnostics.exception() from None
 
 
+_Key = tuple[tuple[FloatField, ...], Integers | None]  # floats and an integer that scale a term
+_Factors = dict[Integers | None, float]  # codes (None: nothing but one) and their constants
+
+
 class _Analysis(Evaluation):
     def normal_form(self) -> NormalForm:
-        declaration = self.declaration
-        block, where = declaration.length, declaration.value.span
-        value = self.evaluate(declaration.value)
+        value = self.evaluate(self.declaration.value)
         self.every_bit_is_used(value)
         value, row = self.row_apart(value)
         for term in value:
             for field in (*term.integers, *term.floats):
-                if block % field.count:
-                    raise Wrong(f"{field.count} values do not divide the block of {block}", where)
-        if len(value) == 1 and not value[0].integers:
-            stored, scale = self.stored_as_floats(value[0])
-            element = stored.element
-            return NormalForm(
-                declaration.name,
-                block,
-                self.bytes,
-                "float",
-                element,
-                stored=stored,
-                scale=scale,
-                row=row,
-                header_bytes=self.header,
-                ordered=self.ordered,
-            )
-        stored_twice = 0  # elements that share a factor which is too fine to be a scale
-        scales: dict[tuple, dict[Integers | None, float]] = {}
-        for term in value:
-            fine = tuple(node for node in term.integers if not self.is_shared(node))
-            shared = tuple(node for node in term.integers if self.is_shared(node))
-            if len(fine) > 1 and len({node.count for node in fine}) == 1 and all(map(_is_code, fine)):
-                raise Wrong("a weight is one code times one sub-scale at most", where)
-            if len(fine) > 1 and all(map(_is_code, fine)):
-                stored_twice = block // min(node.count for node in fine)
-            factors = scales.setdefault((term.floats, self.product(shared) if shared else None), {})
-            code = self.product(fine) if fine else None
-            factors[code] = factors.get(code, 0.0) + term.constant
-        coded = [key for key, factors in scales.items() if any(code is not None for code in factors)]
-        if len(coded) != 1 or len(scales) > 2:
-            raise Wrong(
-                "the value is not scale * code + offset",
-                where,
-                "one term holds the codes of all weights, at most one other is added to it",
-            )
-        (floats, shared_integer), factors = coded[0], scales[coded[0]]
-        codes = [code for code in factors if code is not None]
-        if len(codes) != 1:
-            raise Wrong("two different codes are added for one weight", where)
-        if codes[0].count != block:
-            raise Wrong(f"{codes[0].count} codes for a block of {block}", where)
-        step, start = factors[codes[0]], factors.get(None, 0.0)
-        if isinstance(codes[0], BitField) and codes[0].width > 8:
-            raise Wrong(
-                f"a code of {codes[0].width} bits; codes have at most 8",
-                where,
-                "cut it into planes with `bits`, or make it the index of a table",
-            )
-        if not (math.isfinite(step) and math.isfinite(start)) or step == 0:
-            raise Wrong(f"the codes are multiplied by {step:g} and {start:g} is added", where)
+                if self.block % field.count:
+                    raise Wrong(f"{field.count} values do not divide the block of {self.block}", self.where)
+        floats = len(value) == 1 and not value[0].integers
+        form = self.float_form(value[0]) if floats else self.integer_form(value)
+        form = replace(form, row=row, header_bytes=self.header, ordered=self.ordered)
+        if not floats:
+            self.check_offset(form)
+            self.no_overflow(form)
+        return form
+
+    @property
+    def block(self) -> int:
+        return self.declaration.length
+
+    @property
+    def where(self) -> Span:
+        return self.declaration.value.span
+
+    @property
+    def ordered(self) -> bool:
+        return any(field.dtype == GROUP for field in self.declaration.fields)
+
+    def float_form(self, term: Term) -> NormalForm:
+        stored, scale = self.stored_as_floats(term)
+        return NormalForm(
+            self.declaration.name, self.block, self.bytes, "float", stored.element, stored=stored, scale=scale
+        )
+
+    def integer_form(self, value: Value) -> NormalForm:
+        scales = self.by_scale(value)
+        key = self.key_of_codes(scales)
+        code, step, start = self.code(scales[key])
         shift: Integers | None = None
         if len(scales) == 1:
-            codes[0], shift = self.shift_apart(codes[0])
+            code, shift = self.shift_apart(code)
         multiplier, zero = self.zero_point(step, start)
         try:
-            coding = choose_coding(codes[0], multiplier, zero)
+            coding = choose_coding(code, multiplier, zero)
         except NoCoding as reason:
-            if stored_twice:
-                raise Wrong(*_odd_sub_block(block, stored_twice, where)) from None
-            raise Wrong(str(reason), where, reason.help) from None
-        scale = _scale(step / multiplier, floats, shared_integer)
+            if sub := self.sub_block_of_two_codes(value):
+                raise Wrong(*_odd_sub_block(self.block, sub, self.where)) from None
+            raise Wrong(str(reason), self.where, reason.help) from None
+        floats, integer = key
         offset: Scale | None = None
         if shift is not None:
             shift, times = _halved(shift)  # before the product, which must fit in a byte
-            shifted = shift if shared_integer is None else self.product((shared_integer, shift))
+            shifted = shift if integer is None else self.product((integer, shift))
             offset = _scale(step * times, floats, shifted)
-        for key, others in scales.items():
-            if key != coded[0]:
-                offset = _scale(others[None], *key)
-        if offset is not None and row is None and not offset.floats and offset.integer is None:
-            raise Wrong(
-                f"{offset.constant:g} is added to every weight, whatever its scale",
-                where,
-                "put a zero point in parentheses with the codes: d * (codes - 8)",
-            )
-        form = NormalForm(
-            declaration.name,
-            block,
+        for other, factors in scales.items():
+            if other != key:
+                offset = _scale(factors[None], *other)
+        scale = _scale(step / multiplier, floats, integer)
+        return NormalForm(
+            self.declaration.name,
+            self.block,
             self.bytes,
             "integer",
             code=coding.code,
@@ -143,12 +121,71 @@ class _Analysis(Evaluation):
             sub=self.sub_block(scale, offset),
             scale=scale,
             offset=offset,
-            row=row,
-            header_bytes=self.header,
-            ordered=self.ordered,
         )
-        self.no_overflow(form)
-        return form
+
+    def by_scale(self, value: Value) -> dict[_Key, _Factors]:
+        """The terms by what scales whole sub-blocks of them."""
+        scales: dict[_Key, _Factors] = {}
+        for term in value:
+            fine = self.fine(term)
+            shared = tuple(node for node in term.integers if self.is_shared(node))
+            if len(fine) > 1 and len({node.count for node in fine}) == 1 and all(map(_is_code, fine)):
+                raise Wrong("a weight is one code times one sub-scale at most", self.where)
+            factors = scales.setdefault((term.floats, self.product(shared) if shared else None), {})
+            code = self.product(fine) if fine else None
+            factors[code] = factors.get(code, 0.0) + term.constant
+        return scales
+
+    def fine(self, term: Term) -> tuple[Integers, ...]:
+        """The integers of a term that are too many to be scales."""
+        return tuple(node for node in term.integers if not self.is_shared(node))
+
+    def sub_block_of_two_codes(self, value: Value) -> int:
+        """Weights that share one of two codes of a term, rather meant as a scale; 0: no term has two."""
+        counts = [
+            min(node.count for node in fine)
+            for fine in map(self.fine, value)
+            if len(fine) > 1 and all(map(_is_code, fine))
+        ]
+        return self.block // counts[-1] if counts else 0
+
+    def key_of_codes(self, scales: dict[_Key, _Factors]) -> _Key:
+        coded = [key for key, factors in scales.items() if any(code is not None for code in factors)]
+        if len(coded) != 1 or len(scales) > 2:
+            raise Wrong(
+                "the value is not scale * code + offset",
+                self.where,
+                "one term holds the codes of all weights, at most one other is added to it",
+            )
+        return coded[0]
+
+    def code(self, factors: _Factors) -> tuple[Integers, float, float]:
+        """The codes of the weights, what multiplies them, and what is added."""
+        codes = [code for code in factors if code is not None]
+        if len(codes) != 1:
+            raise Wrong("two different codes are added for one weight", self.where)
+        (code,) = codes
+        if code.count != self.block:
+            raise Wrong(f"{code.count} codes for a block of {self.block}", self.where)
+        if isinstance(code, BitField) and code.width > 8:
+            raise Wrong(
+                f"a code of {code.width} bits; codes have at most 8",
+                self.where,
+                "cut it into planes with `bits`, or make it the index of a table",
+            )
+        step, start = factors[code], factors.get(None, 0.0)
+        if not (math.isfinite(step) and math.isfinite(start)) or step == 0:
+            raise Wrong(f"the codes are multiplied by {step:g} and {start:g} is added", self.where)
+        return code, step, start
+
+    def check_offset(self, form: NormalForm) -> None:
+        offset = form.offset
+        if offset is not None and form.row is None and not offset.floats and offset.integer is None:
+            raise Wrong(
+                f"{offset.constant:g} is added to every weight, whatever its scale",
+                self.where,
+                "put a zero point in parentheses with the codes: d * (codes - 8)",
+            )
 
     def no_overflow(self, form: NormalForm) -> None:
         """Prove that sums of products stay within 32 bits; what can be too large is a sub-block's integer."""
@@ -170,10 +207,6 @@ class _Analysis(Evaluation):
         sources = set(bit_sources(integer))
         return next(field for bits, field in self.fields if not sources.isdisjoint(bits))
 
-    @property
-    def ordered(self) -> bool:
-        return any(field.dtype == GROUP for field in self.declaration.fields)
-
     def row_apart(self, value: Value) -> tuple[Value, Scale | None]:
         """Take out the floats of the row that multiply every weight."""
         common = tuple(
@@ -187,24 +220,23 @@ class _Analysis(Evaluation):
         )
         if any(field.inverse for term in rest for field in term.floats):
             help = "a float that divides must divide the whole value"
-            raise Wrong("not every weight is divided by the same", self.declaration.value.span, help)
+            raise Wrong("not every weight is divided by the same", self.where, help)
         return rest, Scale(1.0, common) if common else None
 
     def stored_as_floats(self, term: Term) -> tuple[FloatField, Scale | None]:
         """The floats that the weights are, and what scales a block of them."""
-        where, block = self.declaration.value.span, self.declaration.length
-        weights = [field for field in term.floats if field.count == block]
+        weights = [field for field in term.floats if field.count == self.block]
         if not weights:
             raise Wrong(
                 "the value is not scale * code + offset",
-                where,
+                self.where,
                 "one term holds the codes of all weights, at most one other is added to it",
             )
         stored, others = weights[0], tuple(field for field in term.floats if field is not weights[0])
         if is_small(stored.element) and stored.element not in WEIGHTS_OF_ONE_BYTE:
-            raise Wrong(f"weights stored as {stored.element} are not understood", where)
+            raise Wrong(f"weights stored as {stored.element} are not understood", self.where)
         if any(field.count != 1 for field in others) or not stored.whole:
-            raise Wrong("weights that are floats have one scale a block", where)
+            raise Wrong("weights that are floats have one scale a block", self.where)
         if not others and term.constant == 1:
             return stored, None
         return stored, _scale(term.constant, others, None)
@@ -219,22 +251,21 @@ class _Analysis(Evaluation):
 
     def sub_block(self, scale: Scale, offset: Scale | None) -> int:
         finest = [s.count for s in (scale, offset) if s is not None and s.count > 1]
-        where = self.declaration.value.span
         if len(set(finest)) > 1:
             raise Wrong(
                 "scales and offsets have different sub-blocks",
-                where,
+                self.where,
                 f"store as many offsets as scales; found {' and '.join(map(str, finest))}",
             )
-        if self.declaration.length % 32:
+        if self.block % 32:
             raise Wrong(
-                f"a block of {self.declaration.length} is no multiple of 32",
+                f"a block of {self.block} is no multiple of 32",
                 self.declaration.span,
                 "activations come in groups of 32: let a block hold 32, 64, ... weights",
             )
-        sub = self.declaration.length // (finest[0] if finest else 1)
+        sub = self.block // (finest[0] if finest else 1)
         if sub != 16 and sub % 32:
-            raise Wrong(*_odd_sub_block(self.declaration.length, sub, where))
+            raise Wrong(*_odd_sub_block(self.block, sub, self.where))
         for one in (scale, offset):
             if one is None:
                 continue
@@ -242,7 +273,7 @@ class _Analysis(Evaluation):
             if any(count not in (1, one.count) for count in counts):
                 raise Wrong(
                     "the factors of a scale have different sub-blocks",
-                    where,
+                    self.where,
                     f"each factor has one value for the block or {one.count}, one for each sub-block",
                 )
             integer = one.integer
@@ -259,10 +290,10 @@ class _Analysis(Evaluation):
         for multiplier in range(1, _LARGEST_MULTIPLIER + 1):
             zero = -start / step * multiplier
             if abs(zero) > _LARGEST_ZERO:
-                raise Wrong("the zero point is too far from the codes", self.declaration.value.span)
+                raise Wrong("the zero point is too far from the codes", self.where)
             if abs(zero - round(zero)) < 1e-9:  # 2 * code - 15, divided by 3, stays what it is
                 return multiplier, round(zero)
-        raise Wrong("the zero point is not a whole number of steps", self.declaration.value.span)
+        raise Wrong("the zero point is not a whole number of steps", self.where)
 
     def every_bit_is_used(self, value: Value) -> None:
         """A bit of the block that nothing reads is a mistake of the declaration."""

@@ -16,7 +16,7 @@ from lumen_core.quant import stored_floats
 from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.choices import Choice, choice
 from lumen_core.quant.encode_floats import FloatEncoder
-from lumen_core.quant.fit import round_integers, solve
+from lumen_core.quant.fit import TINY, inverse, round_integers, solve
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BitField, Combined, bit_sources
 from lumen_core.quant.normal_form import NormalForm, Scale
@@ -221,6 +221,7 @@ class Encoder:
         wanted = search.scales(self.signed, effort)
         block, whole = round_integers(wanted, search.trial(wanted).vv, integer)
         rough = self._round(self.scale, block, unit)
+        whole = _fitting(whole, wanted, block, rough, integer)
         block, _ = solve(search.trial(rough * whole), rough, whole, None)
         kept = self._store(self.scale, block, unit, stored)
         whole, block = _fitting(whole, wanted, block, kept, integer), kept
@@ -263,16 +264,20 @@ class Encoder:
             base, least = round_integers(offset, np.ones_like(scale), minimum)
         if integer is not None or minimum is not None:
             rough, rough_base = self._round(self.scale, block, unit), self._round(self.offset, base, unit)
+            whole = _fitting(whole, scale, block, rough, integer)
+            least = _fitting(least, offset, base, rough_base, minimum)
             block, other = solve(search.trial(rough * whole, rough_base * least), rough, whole, least)
             assert other is not None
             base = np.where(other * sign < 0, base, other) if sign is not None else other
         kept, kept_base = (
             self._store(self.scale, block, unit, stored), self._store(self.offset, base, unit, stored)
         )  # fmt: skip
-        if integer is not None:
-            whole = _fitting(whole, scale, block, kept, integer)
-        if minimum is not None:
-            least = _fitting(least, offset, base, kept_base, minimum)
+        whole = _fitting(whole, scale, block, kept, integer)
+        least = _fitting(least, offset, base, kept_base, minimum)
+        if minimum is not None and not (kept * whole).all():  # all values of a sub-block are its offset
+            sums = search.trial(np.zeros_like(scale), offset)
+            mean = sums.x / np.maximum(sums.one, np.float32(TINY))
+            least = np.where(kept * whole == 0, minimum.nearest(mean * inverse(np, kept_base)), least)
         whole, least = self._polished(search, kept, kept_base, whole, least)
         if integer is not None:
             integer.store(whole, stored)
@@ -373,9 +378,11 @@ def _is_optional(form: NormalForm) -> bool:
 
 
 def _fitting(
-    whole: np.ndarray, wanted: np.ndarray, block: np.ndarray, kept: np.ndarray, numbers: Choice
+    whole: np.ndarray, wanted: np.ndarray, block: np.ndarray, kept: np.ndarray, numbers: Choice | None
 ) -> np.ndarray:
-    """The sub-block integers, chosen again where the block's float could not be kept as it was."""
+    """The sub-block integers, if any, chosen again where the block's float could not be kept as it was."""
+    if numbers is None:
+        return whole
     moved = np.abs(kept - block) > np.float32(0.01) * np.abs(block)
     usable = np.where(kept == 0, 1, kept)
     again = np.where(kept == 0, 0, wanted / usable)

@@ -151,7 +151,7 @@ def _factors(ends: Ends, effort: str) -> list[float]:
 def solve(
     sums: Sums, block: np.ndarray, integers: np.ndarray, minimums: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """The best block scale (and offset scale) [n] for the values of a trial; `block` where any will do."""
+    """The best block scale (and offset scale) [n] for the values of a trial; `block` where none is better."""
     top, square = (integers * sums.xv).sum(0), (integers * integers * sums.vv).sum(0)
     alone = top / np.maximum(square, np.float32(TINY))
     if minimums is None:
@@ -162,7 +162,7 @@ def solve(
     determinant = square * ones - cross * cross
     solvable = determinant > np.float32(1e-6) * square * ones
     both = (top * ones - x * cross) / np.where(solvable, determinant, 1)
-    scale = np.where(solvable, both, np.where(ones > 0, block, alone))
+    scale = np.where(solvable & (both > 0), both, np.where(ones > 0, block, alone))
     return scale, (x - scale * cross) / np.where(ones > 0, ones, 1)
 
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
+from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.phases import Argument, Bound, Moved, Needs, Private, Slot
 from lumen_core.schedule.sampling import padded
-from lumen_core.target import Target
 
 
 @dataclass
@@ -56,23 +56,13 @@ def token_stride(elements: int) -> int:
 class Places:
     """The places of one function's values, `of[value]`; its arguments have theirs from the beginning."""
 
-    def __init__(
-        self,
-        function: Function,
-        target: Target,
-        needs: Needs,
-        columns: int,
-        layer_weights: frozenset[str],
-        capacity: int,
-        threads: int,
-    ):
+    def __init__(self, function: Function, conditions: Conditions, needs: Needs):
         self.function = function
-        self.target = target
         self.needs = needs
-        self.columns = columns
-        self.layer_weights = layer_weights
-        self.capacity = capacity
-        self.threads = threads
+        self.columns = conditions.columns
+        self.layer_weights = conditions.layer_weights
+        self.capacity = conditions.capacity
+        self.threads = conditions.threads
         self.of: dict[Value, Stored] = {}
         self.roles = self._cache_roles()
         self.by_choice = rows_by_choice(function)
@@ -92,7 +82,7 @@ class Places:
                 slot = Slot("head_x" if function.name == "head" else "x")
                 self.of[argument] = Stored(slot, self.stride(argument), "x")
             else:
-                layer = name.removesuffix(".order") in layer_weights
+                layer = name.removesuffix(".order") in self.layer_weights
                 self.of[argument] = Stored(Slot(name, layer=layer), 0, name)
 
     def _cache_roles(self) -> dict[str, str]:

@@ -13,17 +13,16 @@ phase of its own, split by tokens.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
 from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.model import SCALING
 from lumen_core.ir.printer import print_operation
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import WeightLayout
-from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.attention import attention_block, attention_items, build_attention, partial_bytes
 from lumen_core.schedule.blocking import choose_unit
-from lumen_core.schedule.cache import CacheFormats, block_cache
+from lumen_core.schedule.cache import block_cache
+from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.phases import TOKEN_CHUNK, Argument, Bound, Call, Needs, Number, Phase, Rotary, Slot
 from lumen_core.schedule.places import Stored
@@ -34,29 +33,14 @@ from lumen_core.schedule.returns import build_returns
 from lumen_core.schedule.rows import build_rows
 from lumen_core.schedule.rowwise import build_rowwise
 from lumen_core.schedule.segments import DIRECT
-from lumen_core.target import Target
 
 
-def plan(
-    function: Function,
-    columns: int,
-    target: Target,
-    formats: Mapping[str, NormalForm],
-    layer_weights: frozenset[str],
-    capacity: int,
-    threads: int,
-    needs: Needs,
-    cache: CacheFormats | None = None,
-) -> tuple[Phase, ...]:
+def plan(function: Function, conditions: Conditions, needs: Needs) -> tuple[Phase, ...]:
     """Return the phases of a fused function and add what they need to `needs`.
 
-    `columns` is the width of activation panels, `capacity` the most tokens of a step; arguments of the
-    function are frame slots of the same name, those named in `layer_weights` are slots of the layer's record.
-    A function with attention needs to know how its `cache` is kept.
+    Arguments of the function are slots of the same name.
     """
-    return _Planner(
-        function, columns, target, formats, layer_weights, capacity, threads, needs, cache
-    ).phases()
+    return _Planner(function, conditions, needs).phases()
 
 
 class _Planner(ExpertPlanner):

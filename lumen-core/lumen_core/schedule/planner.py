@@ -2,49 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.printer import Names
-from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import TURNS
-from lumen_core.schedule.cache import CacheFormats
+from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.parts import TokenParts
 from lumen_core.schedule.phases import TOKEN_CHUNK, Call, Chain, Needs, Number, Phase, Slot
 from lumen_core.schedule.pieces import Pieces
 from lumen_core.schedule.places import Places
-from lumen_core.target import Target
 
 
 class Planner:
     """Goes through a function's operations; `plan_<name>` of a subclass plans one kind."""
 
-    def __init__(
-        self,
-        function: Function,
-        columns: int,
-        target: Target,
-        formats: Mapping[str, NormalForm],
-        layer_weights: frozenset[str],
-        capacity: int,
-        threads: int,
-        needs: Needs,
-        cache: CacheFormats | None = None,
-    ):
+    def __init__(self, function: Function, conditions: Conditions, needs: Needs):
         self.function = function
-        self.cache = cache
-        self.capacity = capacity
-        self.decode = columns == 1
-        self.target = target
-        self.formats = formats
+        self.target = conditions.target
+        self.formats = conditions.formats
+        self.cache = conditions.cache
+        self.columns = conditions.columns
+        self.capacity = conditions.capacity
+        self.decode = self.columns == 1
         self.needs = needs
-        self.columns = columns
         self.tokens: Slot | Number = Number(1) if self.decode else Slot("tokens")
-        self.parts = TokenParts(function, self.tokens, columns, capacity, threads)
-        self.places = Places(function, target, needs, self.columns, layer_weights, capacity, threads)
-        self.pieces = Pieces(function, columns, target.lanes, TURNS * threads)
+        self.parts = TokenParts(function, self.tokens, self.columns, self.capacity, conditions.threads)
+        self.places = Places(function, conditions, needs)
+        self.pieces = Pieces(function, self.columns, self.target.lanes, TURNS * conditions.threads)
         self.done: list[Phase] = []
         self.prologue: list[Call] = []
         self.chains: list[tuple[list[Call], dict[str, Any]]] = []

@@ -65,12 +65,27 @@ def test_nothing_was_measured(page: ModuleType) -> None:
     assert text.count("Not measured yet.") == 6
 
 
+@pytest.mark.parametrize(
+    ("format", "products", "others"),
+    [
+        ("bf16", 1, 0),
+        ("q4_0", 8, 2),
+        ("iq4_xs", 64, 8 + 1),
+        ("q4_k_m", 64, 8 + 1 + 4 + 1),
+        ("q6_k", 64, 16 + 1),
+    ],
+)
+def test_multiplications_take_the_place_of_products(
+    page: ModuleType, format: str, products: int, others: int
+) -> None:
+    assert page.left_to_products(format) == products / (products + others)
+
+
 def test_every_figure_stands_beside_what_was_asked(page: ModuleType) -> None:
     text = page.page(records())
     assert "2026-01-02 to 2026-01-02" in text and "a processor, 2 cores" in text and "rival 1, built" in text
     assert (
-        "| qwen2.5-0.5b | q4_0 | 2 | pp512 | 1200 ± 1 | 70% of 2000 GOPS | 600 ± 1 (repacked) | **2.00x** |"
-        in text
+        "| q4_0 | 2 | pp512 | 1200 ± 1 | 70% of 2000 GOPS | 600 ± 1 (repacked) | **2.00x** | 2.29x |" in text
     )
     assert (
         "| tg128, of the read bandwidth, 0.5B | ≥ 88% | 50% | 50% | qwen2.5-0.5b q4_0, 2 threads | 0 of 1 |"

@@ -126,6 +126,15 @@ def test_any_finite_weights(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", FORMS)
+def test_steps_too_small_for_the_scale(name: str) -> None:
+    """Where a block's scale would be less than its float can hold, no weight is worse off than as zero."""
+    form = FORMS[name]
+    rows = np.full((1, max(form.block, 32)), 1e-6, np.float32)
+    rows[0, 0] = -5e-7
+    assert np.abs(form.decode(encode(form, rows)) - rows).max() <= 1e-6 + 1e-7
+
+
+@pytest.mark.parametrize("name", FORMS)
 def test_numbers_that_cannot_be_held(name: str) -> None:
     form = FORMS[name]
     rows = np.zeros((3, max(form.block, 32)), np.float32)
