@@ -25,13 +25,6 @@ _EXP = (
     0.008368710055947304,
     0.001381461275741458,
 )
-_EXP_SHORT = (
-    0.9999997019767761,
-    0.4999915063381195,
-    0.1666763722896576,
-    0.0418979749083519,
-    0.0082903066650033,
-)
 _EXP2 = (
     0.6931471824645996,
     0.24022647738456726,
@@ -77,17 +70,13 @@ def exp(builder: Builder, x: Value) -> Value:
     return builder.select(builder.compare("gt", x, _HIGH), builder.constant(type, math.inf), result)
 
 
-def _remainder(builder: Builder, x: Value, n: Value) -> Value:
-    """x - n * ln 2."""
-    r = builder.fma(n, builder.constant(x.type, -_LN2_HIGH), x)
-    return builder.fma(n, builder.constant(x.type, -_LN2_LOW), r)
-
-
 def _power(builder: Builder, x: Value) -> Value:
     """e ** x for _LOW <= x <= _HIGH."""
     type = x.type
     rounded = builder.fma(x, builder.constant(type, LOG2_E), builder.constant(type, ROUNDING))
-    r = _remainder(builder, x, builder.sub(rounded, ROUNDING))
+    n = builder.sub(rounded, ROUNDING)
+    r = builder.fma(n, builder.constant(type, -_LN2_HIGH), x)
+    r = builder.fma(n, builder.constant(type, -_LN2_LOW), r)
     one = builder.constant(type, 1.0)
     power = builder.fma(builder.fma(polynomial(builder, r, _EXP), r, one), r, one)
     return _scaled(builder, power, rounded)
@@ -115,14 +104,8 @@ def exp2_integer(builder: Builder, n: Value) -> Value:
 def silu(builder: Builder, x: Value) -> Value:
     """x / (1 + e ** -x), and a number of less than 1e-30 where that is less."""
     bounded = builder.maximum(builder.constant(x.type, _LOW), x)  # in this order a NaN passes
-    bounded = builder.neg(builder.minimum(builder.constant(x.type, -_LOW), bounded))
-    shift = ROUNDING + 127  # so the low bits are an exponent, and what they are is a power of two
-    rounded = builder.fma(bounded, builder.constant(x.type, LOG2_E), builder.constant(x.type, shift))
-    r = _remainder(builder, bounded, builder.sub(rounded, shift))
-    one = builder.constant(x.type, 1.0)
-    power = builder.fma(polynomial(builder, r, _EXP_SHORT), r, one)
-    scale = builder.bitcast(builder.shl(builder.bitcast(rounded, x.type.of("i32")), 23), x.type)
-    return builder.div(x, builder.fma(power, scale, one))
+    bounded = builder.minimum(builder.constant(x.type, -_LOW), bounded)
+    return builder.div(x, builder.add(_power(builder, builder.neg(bounded)), 1.0))
 
 
 def tanh(builder: Builder, x: Value) -> Value:

@@ -8,6 +8,7 @@ from typing import TypeAlias
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import DIGIT, ActivationLayout
+from lumen_core.schedule.trees import joined
 
 PIECE = 32
 _MAGIC = 12582912.0  # 1.5 * 2**23: a sum with it holds the rounded integer in its low bits
@@ -15,9 +16,9 @@ _MAGIC_BITS = 0x4B400000
 _TINY = 1e-30  # below this the scale's inverse would overflow: such a group counts as zero
 _ONES = 0x01010101
 
-Row: TypeAlias = "Sequence[Callable[[], Value]]"
-Rows: TypeAlias = "Sequence[Row]"
-TOGETHER = 8  # tokens whose groups are quantized side by side
+Read: TypeAlias = "Callable[[int, int], Value]"  # a vector of a row of a group, from an element on
+TOGETHER = 8  # tokens whose groups are quantized side by side, at most
+STRAIGHT = 1024  # elements that are quantized without a loop, at most: more is more to compile, and no faster
 
 
 def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
@@ -83,10 +84,12 @@ class PlainRow(_Column):
 
 
 class QuantizedRows(_Column):
-    """Rows of some tokens side by side in a panel, the first of which is a multiple of how many there are.
+    """`count` rows side by side in a panel, of the tokens from `token` on, a multiple of `count`.
 
-    What the rows have beside their codes is worked out and stored in vectors with a lane for each. A row's
-    group is given as functions that load its vectors in order.
+    What the rows have beside their codes is worked out and stored in vectors with a lane for each. Values are
+    read anew each time that they are needed.
+
+    lanes  of the target's vectors
     """
 
     def __init__(
@@ -96,54 +99,55 @@ class QuantizedRows(_Column):
         panels: Value,
         panel_bytes: Value,
         token: Value,
+        count: int,
         lanes: int,
     ):
-        """lanes  of the target's vectors"""
         super().__init__(builder, layout, panels, panel_bytes, token)
+        self.rows = range(count)
         self.lanes = lanes
 
-    def store_scales(self, rows: Rows, group: Value, inverses: Value) -> None:
+    def store_scales(self, read: Read, group: Value, inverses: Value) -> None:
         """Write the scales of group number `group`, and what makes codes of its values to `inverses`."""
         builder = self.builder
         words = builder.offset(self.words, builder.mul(group, self.layout.block_bytes))
-        found = [self._largest(row) for row in rows]
-        largest = self._joined(over_runs(builder, "max", found, found[0].type.lanes))
+        found = [self._largest(read, row) for row in self.rows]
+        largest = joined(builder, over_runs(builder, "max", found, found[0].type.lanes))
         builder.store(builder.mul(largest, 1 / 127), words, self.layout.scales, align=4)
         inverse = builder.div(builder.constant(largest.type, 127.0), largest)
         zero = builder.constant(largest.type, 0.0)
         inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, zero)
         builder.store(inverse, inverses, align=4)
 
-    def store_codes(self, rows: Rows, group: Value, inverses: Value) -> None:
+    def store_codes(self, read: Read, group: Value, inverses: Value) -> None:
         """Write the codes, seeds and sums of a group whose scales are written."""
-        builder, layout, count = self.builder, self.layout, len(rows)
+        builder, layout = self.builder, self.layout
         where = builder.mul(group, layout.block_bytes)
         words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
         quads: list[Value] = []
         for element in range(0, layout.group, PIECE):
-            bytes = [self._codes(row, element, inverses, number) for number, row in enumerate(rows)]
-            for first in range(0, count, 2):
-                self._store_codes(self._joined(bytes[first : first + 2]), codes, first, element, PIECE)
+            bytes = [self._codes(read, row, element, inverses) for row in self.rows]
+            for first in self.rows[::2]:
+                self._store_codes(joined(builder, bytes[first : first + 2]), codes, first, element)
             quads += [self._sums_of_4(vector) for vector in self._in_registers(bytes)]
-        # Of every piece, of every row in it, both halves.
-        halves = self._joined(over_runs(builder, "add", quads, 4))
+        # of every piece and of every row in it: both halves, then the whole
+        halves = joined(builder, over_runs(builder, "add", quads, 4))
         (totals,) = over_runs(builder, "add", [halves], 2)
-        if layout.group > PIECE:
-            self._store_digits(halves, codes, count, layout.digits(16))
-            self._store_digits(totals, codes, count, layout.digits(PIECE))
-        scale = builder.load(Type("f32", count), words, layout.scales, align=4)
-        self._store_sums(halves, totals, scale, words)
+        if layout.has_digits:
+            self._store_digits(halves, codes, layout.digits(16))
+            self._store_digits(totals, codes, layout.digits(PIECE))
+        self._store_sums(halves, totals, words)
 
-    def _largest(self, row: Row) -> Value:
+    def _largest(self, read: Read, row: int) -> Value:
         """The largest magnitudes of a row's group, by lane."""
-        builder = self.builder
-        chains: list[Value] = []
-        for index, value in enumerate(row):
-            size = builder.abs(value())
-            if index < 4:
+        builder, group = self.builder, self.layout.group
+        chains = [builder.abs(read(row, 0))]
+        lanes = chains[0].type.lanes
+        for number, element in enumerate(range(lanes, group, lanes), 1):
+            size = builder.abs(read(row, element))
+            if number < 4:
                 chains.append(size)
             else:
-                chains[index % 4] = builder.maximum(chains[index % 4], size)
+                chains[number % 4] = builder.maximum(chains[number % 4], size)
         while len(chains) > 1:
             chains.append(builder.maximum(chains.pop(0), chains.pop(0)))
         (found,) = chains
@@ -152,91 +156,78 @@ class QuantizedRows(_Column):
             found = builder.maximum(low, high)
         return found
 
-    def _codes(self, row: Row, element: int, inverses: Value, number: int) -> Value:
-        """The codes of a piece, from `element` on, of row number `number`."""
+    def _codes(self, read: Read, row: int, element: int, inverses: Value) -> Value:
+        """The codes of a row's piece from `element` on."""
         builder = self.builder
-        each = self.layout.group // len(row)
         parts: list[Value] = []
-        for read in row[element // each : (element + PIECE) // each]:
-            value = read()
-            factor = builder.load_splat(value.type, inverses, 4 * number)
+        while (done := sum(part.type.lanes for part in parts)) < PIECE:
+            value = read(row, element + done)
+            factor = builder.load_splat(value.type, inverses, 4 * row)
             rounded = builder.fma(value, factor, builder.constant(value.type, _MAGIC))
             bits = builder.bitcast(rounded, value.type.of("i32"))
             parts.append(builder.convert(builder.sub(bits, _MAGIC_BITS), "i8"))
-        return self._joined(parts)
+        return joined(builder, parts)
 
     def _in_registers(self, bytes: list[Value]) -> list[Value]:
-        """Rows' bytes, one after the other, in vectors of the target."""
+        """The rows' codes of a piece, one row after the other, in vectors of the target."""
         builder, width = self.builder, 4 * self.lanes
-        if width >= PIECE:
-            together = min(width // PIECE, len(bytes))
-            return [
-                self._joined(bytes[first : first + together]) for first in range(0, len(bytes), together)
-            ]
-        starts = range(0, PIECE, width)
-        return [builder.shuffle(row, None, range(at, at + width)) for row in bytes for at in starts]
+        if width < PIECE:
+            parts = [range(at, at + width) for at in range(0, PIECE, width)]
+            return [builder.shuffle(row, None, part) for row in bytes for part in parts]
+        count = min(width // PIECE, len(bytes))
+        return [joined(builder, bytes[row : row + count]) for row in self.rows[::count]]
 
     def _sums_of_4(self, bytes: Value) -> Value:
-        four = Type("i32", bytes.type.lanes // 4)
-        ones = self.builder.constant(four, _ONES)
-        return self.builder.dot4(self.builder.constant(four, 0), ones, self.builder.bitcast(bytes, four))
+        builder, four = self.builder, Type("i32", bytes.type.lanes // 4)
+        return builder.dot4(
+            builder.constant(four, 0), builder.constant(four, _ONES), builder.bitcast(bytes, four)
+        )
 
-    def _store_digits(self, sums: Value, codes: Value, count: int, element: int) -> None:
-        """Write sums of every piece, of `count` rows in it, as codes: a row's high digits, then low ones."""
-        builder, lanes = self.builder, sums.type.lanes
+    def _store_digits(self, sums: Value, codes: Value, element: int) -> None:
+        """Write sums as codes: a row's high digits, then low ones."""
+        builder, pieces, rows = self.builder, range(self.layout.pieces), self.rows
         high = builder.convert(builder.sar(sums, DIGIT), "i8")
         low = builder.convert(builder.bitand(sums, (1 << DIGIT) - 1), "i8")
-        each = lanes // (self.layout.pieces * count)
-        for first in range(0, count, 2):
-            mask = [
-                digit + (piece * count + row) * each + own
-                for row in range(first, min(first + 2, count))
-                for digit in (0, lanes)
-                for piece in range(self.layout.pieces)
+        each = sums.type.lanes // (len(pieces) * len(rows))
+        for first in rows[::2]:
+            places = [
+                digit + (piece * len(rows) + row) * each + own
+                for row in rows[first : first + 2]
+                for digit in (0, sums.type.lanes)
+                for piece in pieces
                 for own in range(each)
             ]
-            self._store_codes(builder.shuffle(high, low, mask), codes, first, element, 2 * lanes // count)
+            self._store_codes(builder.shuffle(high, low, places), codes, first, element)
 
-    def _store_sums(self, halves: Value, totals: Value, scale: Value, words: Value) -> None:
+    def _store_sums(self, halves: Value, totals: Value, words: Value) -> None:
         """Write seeds and sums of the group."""
-        builder, layout, count = self.builder, self.layout, scale.type.lanes
+        builder, layout, count = self.builder, self.layout, len(self.rows)
         step = 4 * layout.columns
+        scale = builder.load(Type("f32", count), words, layout.scales, align=4)
         for piece in range(layout.pieces):
-            rows = range(piece * count, (piece + 1) * count)
+            places = range(piece * count, (piece + 1) * count)
             for half in range(2 if layout.halves else 0):
-                seeds = builder.mul(picked(builder, halves, None, [2 * row + half for row in rows]), -128)
-                builder.store(seeds, words, layout.seeds16 + (2 * piece + half) * step, align=4)
-            total = picked(builder, totals, None, rows)
+                sums = picked(builder, halves, None, [2 * place + half for place in places])
+                where = layout.seeds16 + (2 * piece + half) * step
+                builder.store(builder.mul(sums, -128), words, where, align=4)
+            total = picked(builder, totals, None, places)
             builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
             weighted = builder.convert(total, "f32")
             if layout.scaled_sums:
                 weighted = builder.mul(scale, weighted)
             builder.store(weighted, words, layout.sums32 + piece * step, align=4)
 
-    def _store_codes(self, bytes: Value, codes: Value, first: int, element: int, each: int) -> None:
-        """Write the codes from `element` on, `each` of every row from `first` on, as they lie side by side."""
-        rows = range(first, first + bytes.type.lanes // each)
+    def _store_codes(self, bytes: Value, codes: Value, first: int, element: int) -> None:
+        """Write the codes of one or two rows from `first` on, as many at once as lie side by side."""
+        rows = self.rows[first : first + 2]
+        each = bytes.type.lanes // len(rows)
         places = [self.layout.code(row, element + own) for row in rows for own in range(each)]
-        order = sorted(range(len(places)), key=places.__getitem__)
-        while order:
-            side = next(
-                (n for n in range(1, len(order)) if places[order[n]] != places[order[0]] + n), len(order)
-            )
-            part = order[:side]
-            whole = part == list(range(bytes.type.lanes))
-            own = bytes if whole else self.builder.shuffle(bytes, None, part)
-            self.builder.store(own, codes, places[part[0]], align=4)
-            order = order[side:]
-
-    def _joined(self, parts: Sequence[Value]) -> Value:
-        found = list(parts)
-        while len(found) > 1:
-            lanes = found[0].type.lanes
-            found = [
-                self.builder.shuffle(low, high, range(2 * lanes))
-                for low, high in zip(found[::2], found[1::2], strict=True)
-            ]
-        return found[0]
+        left = sorted(range(len(places)), key=places.__getitem__)
+        while left:
+            start = places[left[0]]
+            side = [lane for number, lane in enumerate(left) if places[lane] == start + number]
+            self.builder.store(self.builder.shuffle(bytes, None, side), codes, start, align=4)
+            left = left[len(side) :]
 
 
 def over_runs(builder: Builder, kind: str, vectors: Sequence[Value], run: int) -> list[Value]:
@@ -244,10 +235,14 @@ def over_runs(builder: Builder, kind: str, vectors: Sequence[Value], run: int) -
     combine = {"add": builder.add, "max": builder.maximum}[kind]
     found = list(vectors)
     while run > 1:
-        pairs = list(zip(found[::2], found[1::2], strict=True)) if len(found) > 1 else [(found[0], None)]
-        lanes = found[0].type.lanes * len(found) // len(pairs)
-        masks = range(0, lanes, 2), range(1, lanes, 2)  # neighbours
-        found = [combine(*(picked(builder, *pair, mask) for mask in masks)) for pair in pairs]
+        single = len(found) == 1
+        pairs = [(found[0], None)] if single else list(zip(found[::2], found[1::2], strict=True))
+        lanes = found[0].type.lanes * (1 if single else 2)
+        left, right = range(0, lanes, 2), range(1, lanes, 2)
+        found = [
+            combine(picked(builder, low, high, left), picked(builder, low, high, right))
+            for low, high in pairs
+        ]
         run //= 2
     return found
 
