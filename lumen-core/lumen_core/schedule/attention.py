@@ -60,8 +60,7 @@ class _Attention(PageReader):
         columns = self.heads if self.block == 1 else self.columns
         self.queries = b.stack(columns * self.keys.query_bytes)
         self.total_sums, self.total = b.stack(columns * self.softmax.sums), b.stack(columns * STATE)
-        if self.block > 1:
-            self.sums, self.state = b.stack(columns * self.softmax.sums), b.stack(columns * STATE)
+        own = b.stack(columns * self.softmax.sums) if self.block > 1 else self.total_sums
         share = (given["segments"], given["segment_count"], items, given["first"], given["last"])
         with share_of_items(b, *share) as (segment, record, item):
             self.position = b.load(I64, record, POSITION, align=8)
@@ -83,17 +82,34 @@ class _Attention(PageReader):
             self._begin()
             self.begin = self._first_token()
             if self.block > 1:
-                self._clear(self.total, self.total_sums)
-                start = b.mul(b.div(self.begin, PART), PART)
-                with b.loop(start, self.seen, PART) as loop:
-                    self._part(loop.index)
-                    self._merge(self.state, self.sums)
-                self._finish(self.total_sums)
+                self._every_part(own)
             else:
                 self._one_of_several(first, b.rem(item.index, parts), first_part, parts)
         return self.kernel
 
     # -------------------------------------------------------------------- parts
+
+    def _every_part(self, own: Value) -> None:
+        """Compute all parts, one after the other: the first in the total, the others beside it.
+
+        They follow the references of those before: short of underflow that changes no bit of what `_merge`
+        would make.
+        """
+        b, softmax = self.b, self.softmax
+        self.state = self.total
+        self._clear_states(self.state)
+        start = b.mul(b.div(self.begin, PART), PART)
+        with b.loop(start, self.seen, PART) as part:
+            first = b.compare("eq", part.index, start)
+            self.sums = b.select(first, self.total_sums, own)
+            self.before = b.select(first, own, self.total_sums)
+            self._part(part.index)
+            with b.when(b.bitxor(first, 1)), b.loop(self.low, self.high) as column:
+                here, there = (b.offset(x, b.mul(column.index, softmax.sums)) for x in (own, self.total_sums))
+                for at in range(0, softmax.sums, self.part.bytes):
+                    sum = b.add(*(b.load(self.part, pointer, at, align=4) for pointer in (here, there)))
+                    b.store(sum, there, at, align=4)
+        self._finish(self.total_sums)
 
     def _one_of_several(self, token: Value, part: Value, first: Value, parts: Value) -> None:
         """Compute a part of what a token sees; the last of its heads' parts to be done merges them all."""
@@ -102,6 +118,7 @@ class _Attention(PageReader):
         begin = b.offset(given["partials"], b.mul(b.mul(token, given["parts"]), bytes))
         self.sums = b.offset(begin, b.mul(part, bytes))
         self.state = b.offset(self.sums, self.heads * self.softmax.sums)
+        self._clear_states(self.state)
         self._part(b.mul(b.add(part, first), PART))
         with b.when(b.compare("eq", parts, 1)):
             self._finish(self.sums)
@@ -111,7 +128,8 @@ class _Attention(PageReader):
             arrived = b.atomic("add", arrivals, b.i64(1))
             with b.when(b.compare("eq", b.add(arrived, 1), parts)):
                 b.store(b.i64(0), arrivals, align=8)
-                self._clear(self.total, self.total_sums)
+                self._clear_states(self.total)
+                self._clear_sums(self.total_sums)
                 with b.loop(0, parts) as other:
                     sums = b.offset(begin, b.mul(other.index, bytes))
                     self._merge(b.offset(sums, self.heads * self.softmax.sums), sums)
@@ -120,7 +138,7 @@ class _Attention(PageReader):
     def _part(self, first: Value) -> None:
         """Gather the part that begins with cached token `first`."""
         b = self.b
-        self._clear(self.state, self.sums)
+        self._clear_sums(self.sums)
         start = b.mul(b.div(b.maximum(first, self.begin), PAGE), PAGE)
         with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
             self._take_page(page.index)
@@ -132,13 +150,17 @@ class _Attention(PageReader):
             return b.i64(0)
         return b.maximum(b.sub(b.add(b.add(self.position, self.start), 1), self.window), 0)
 
-    def _clear(self, state: Value, sums: Value) -> None:
+    def _clear_sums(self, sums: Value) -> None:
         b = self.b
         with b.loop(self.low, self.high) as column:
             here = b.offset(sums, b.mul(column.index, self.softmax.sums))
             for at in range(0, self.softmax.sums, self.part.bytes):
                 b.store(b.constant(self.part, 0.0), here, at, align=4)
-            b.store(b.f32(LOWEST), b.offset(state, b.mul(column.index, STATE)), align=4)
+
+    def _clear_states(self, states: Value) -> None:
+        b = self.b
+        with b.loop(self.low, self.high) as column:
+            b.store(b.f32(LOWEST), b.offset(states, b.mul(column.index, STATE)), align=4)
 
     def _merge(self, state: Value, sums: Value) -> None:
         """Add a part to the total; the first becomes it to the bit, and one that saw nothing adds nothing."""

@@ -33,6 +33,7 @@ class PageReader:
 
     queries       [column], as the keys take them
     state, sums   of the part at hand: what `Chunk` says
+    before        sums of the parts before it that have the same references, or None
     low, high     the item's columns: those of its tokens, or the query heads of some key heads
     seen          the cached tokens that the item's queries see
     """
@@ -40,6 +41,7 @@ class PageReader:
     queries: Value
     state: Value
     sums: Value
+    before: Value | None = None
     position: Value
     start: Value
     first_head: Value
@@ -164,8 +166,9 @@ class PageReader:
         queries = b.offset(self.queries, b.mul(column, self.keys.query_bytes))
         state = b.offset(self.state, b.mul(column, STATE))
         sums = b.offset(self.sums, b.mul(column, softmax.sums))
+        before = None if self.before is None else b.offset(self.before, b.mul(column, softmax.sums))
         scores = b.offset(self.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
-        return Chunk(size, column, queries, state, scores, sums)
+        return Chunk(size, column, queries, state, scores, sums, before)
 
     def _seen(self, first: Value, column: Value) -> tuple[Value, Value | None]:
         """Where the cached tokens that a column sees end and begin, counted from token `first`."""

@@ -18,6 +18,7 @@ from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
+WIDTH = 4  # vectors of dimensions of values that are taken together, if a head has so many
 _BYTES = 4  # of a lane
 
 
@@ -39,8 +40,22 @@ class Operands:
         self.head_bytes = layout.key_head_bytes if keys else layout.value_head_bytes
         plain = self.form.kind == "float" and self.form.element == ("bf16" if self.group == 2 else "f32")
         self.near = often and not plain
+        self.subs, self.shifted = 1, False  # sub-blocks that have weights of their own, and offsets
         if self.near:
             self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
+
+    def widths(self, vectors: int, most: int) -> tuple[int, int]:
+        """Vectors of values that a pass takes, at most so many of a head's, and how many are one block."""
+        width = min(WIDTH, vectors)
+        return width, width
+
+    def sub_block(self, lane: Value) -> Value:
+        """The number of the sub-block of values that has lane number `lane`."""
+        return self.b.i64(0)
+
+    def factors(self, vector: Type, token: Value) -> tuple[Sequence[Value | None], Sequence[Value]]:
+        """What multiplies the weights of tokens from `token` on in every sub-block; their offsets, if any."""
+        return [None], []
 
     @property
     def type(self) -> Type:

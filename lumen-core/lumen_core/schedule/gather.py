@@ -2,7 +2,8 @@
 
 Some columns times some vectors of dimensions are a pass over the page; their sums fill half of the registers.
 The others are for what makes weights of the scores (softmax.py) of some tokens while the tokens before meet
-their values. Where values have scales, a pass covers the dimensions of one, and the scales multiply weights.
+their values in the first pass; the passes behind it find them. Where values have scales, a pass covers
+dimensions of one, and there are as many weights of a token, each multiplied by its scale.
 """
 
 from __future__ import annotations
@@ -15,10 +16,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.cache_read import Fetch, Operands
 from lumen_core.schedule.softmax import STATE, Chunk, Softmax
-from lumen_core.schedule.value_codes import ValueCodes
 from lumen_core.target import Target
-
-WIDTH = 4  # vectors of dimensions of a pass, if a head has so many
 
 
 def even(count: int, limit: int) -> list[tuple[int, int]]:
@@ -41,15 +39,12 @@ class Gather:
         self.part = softmax.part
         self.vectors = size // self.part.lanes  # of a head
         half = target.registers // 2
-        self.width = min(WIDTH, self.vectors)
-        if isinstance(values, ValueCodes):
-            self.width = values.form.sub // self.part.lanes
-            while self.width > half:
-                self.width //= 2
+        self.width, self.span = values.widths(self.vectors, half)
         self.columns = half // self.width
         self.row = 4 * PAGE // values.group  # bytes of the weights of a column
-        self.weights = b.stack(self.columns * self.row)
-        self.aside = b.stack(self.columns * softmax.sums)  # sums of weights that nobody asks for
+        self.rows = self.columns * self.row  # and of all columns, for one sub-block
+        self.weights = b.stack(values.subs * self.rows)
+        self.offsets = b.stack(values.subs * self.columns * self.vector.bytes) if values.shifted else None
 
     def take(self, place: Value, chunk: Chunk, count: Value, fetch: Fetch) -> None:
         """Add the first `count` tokens' values to the sums, and their weights to the sums of weights."""
@@ -75,24 +70,21 @@ class Gather:
     def _all_dimensions(self, place: Value, chunk: Chunk, count: Value, fetch: Fetch, turn: Value,
                         passes: int) -> None:  # fmt: skip
         """The same for columns whose sums fit the registers."""
-        b, width = self.b, self.width
+        b, width, span = self.b, self.width, self.span
         mine = b.mul(turn, math.ceil(self.vectors / width))
-        if isinstance(self.values, ValueCodes):
-            block = self.values.form.block // self.part.lanes
-            with b.loop(0, self.vectors, block) as first:
-                before = b.add(mine, b.div(first.index, width))
-                for inside in range(0, block, width):
-                    which = b.add(before, inside // width)
-                    one = _Pass(self, place, chunk, first.index, width, fetch, which, passes, inside)
-                    one.emit(count, weigh=True)
-            return
-        _Pass(self, place, chunk, b.i64(0), width, fetch, mine, passes).emit(count, weigh=True)
-        done = width
-        for number, size in even(self.vectors - width, width):
+
+        def block(first: Value, number: Value, size: int, weigh: bool = False) -> None:
+            for inside in range(0, size, width):
+                which = b.add(number, inside // width)
+                one = _Pass(self, place, chunk, first, min(width, size), fetch, which, passes, inside)
+                one.emit(count, weigh and inside == 0)
+
+        block(b.i64(0), mine, span, weigh=True)
+        done = span
+        for number, size in even(self.vectors - span, span):
             with b.loop(done, done + number * size, size) as first:
-                which = b.add(mine, b.add(b.div(b.sub(first.index, done), size), done // width))
-                one = _Pass(self, place, chunk, first.index, size, fetch, which, passes)
-                one.emit(count, weigh=False)
+                before = b.div(b.sub(first.index, done), min(width, size))
+                block(first.index, b.add(mine, b.add(before, done // width)), size)
             done += number * size
 
 
@@ -120,10 +112,7 @@ class _Pass:
         softmax = gather.softmax
         self.columns = range(chunk.size)
         self.sums_at = b.offset(chunk.sums, b.mul(first, gather.part.bytes))
-        self.scale = self.offset = None
-        if isinstance(self.values, ValueCodes):
-            lane = b.mul(b.add(first, inside), gather.part.lanes)
-            self.scale, self.offset = self.values.factors(lane)
+        self.sub = self.values.sub_block(b.mul(b.add(first, inside), gather.part.lanes))
         self.totals = [column * softmax.sums + softmax.lanes for column in self.columns]
         self.where = [
             column * softmax.sums + (inside + part) * gather.part.bytes
@@ -137,54 +126,60 @@ class _Pass:
         sums: Sequence[Value] = [b.load(gather.part, self.sums_at, at, align=4) for at in self.where]
         begin, many = b.i64(0), len(self.where)
         if weigh:
-            total = self.chunk.sums
-            if isinstance(self.values, ValueCodes):  # the first pass counts
-                start = b.compare("eq", b.add(self.first, self.inside), 0)
-                total = b.select(start, self.chunk.sums, gather.aside)
-            before = [b.load(gather.vector, total, at, align=4) for at in self.totals]
-            if self.offset is not None:
-                before += [b.constant(gather.vector, 0.0)] * len(self.totals)
+            self._clear_offsets()
+            before = [b.load(gather.vector, self.chunk.sums, at, align=4) for at in self.totals]
             begin = b.mul(b.div(b.sub(count, 1), lanes), lanes)
             with b.loop(0, begin, lanes, [*sums, *self._weigh(b.i64(0), before)]) as block:
                 later = b.add(block.index, lanes)
                 before = self._weigh(later, block.values[many:])
                 block.next(*self._gather(block.index, later, block.values[:many]), *before)
-            sums, more = block.results[:many], block.results[many:]
-            for value, at in zip(more, self.totals, strict=False):
-                b.store(value, total, at, align=4)
-            added = [b.splat(b.reduce("add", value), gather.part.lanes) for value in more[len(self.totals) :]]
+            sums = block.results[:many]
+            for value, at in zip(block.results[many:], self.totals, strict=True):
+                b.store(value, self.chunk.sums, at, align=4)
         sums = self._gather(begin, count, sums)
-        if self.offset is not None:
+        if gather.offsets is not None:
+            mine = b.offset(gather.offsets, b.mul(self.sub, gather.vector.bytes))
+            stride = self.values.subs * gather.vector.bytes
+            found = [b.load(gather.vector, mine, column * stride, align=64) for column in self.columns]
+            added = [b.splat(b.reduce("add", value), gather.part.lanes) for value in found]
             sums = [b.add(sum, added[number // self.width]) for number, sum in enumerate(sums)]
         for sum, at in zip(sums, self.where, strict=True):
             b.store(sum, self.sums_at, at, align=4)
 
+    def _clear_offsets(self) -> None:
+        b, gather = self.b, self.gather
+        if gather.offsets is not None:
+            for place in range(self.values.subs * len(self.columns)):
+                b.store(b.constant(gather.vector, 0.0), gather.offsets, place * gather.vector.bytes, align=64)
+
     def _weigh(self, token: Value, totals: Sequence[Value]) -> list[Value]:
-        """Make the weights of the tokens from `token` on; return the totals with them."""
-        b, gather, found, offsets = self.b, self.gather, [], []
-        to, place = b.offset(gather.weights, b.mul(token, 4 // self.values.group)), b.mul(token, 4)
-        if self.scale is not None:
-            scale = b.load(gather.vector, b.offset(self.scale, place), align=4)
-        if self.offset is not None:
-            offset = b.load(gather.vector, b.offset(self.offset, place), align=4)
-        for column in self.columns:
+        """Make the weights of the tokens from `token` on, for all sub-blocks; return the totals with them."""
+        b, gather, values, found = self.b, self.gather, self.values, []
+        to = b.offset(gather.weights, b.mul(token, 4 // values.group))
+        scales, offsets = values.factors(gather.vector, token)
+        for column, total in zip(self.columns, totals, strict=True):
             weight = gather.softmax.weight(self.chunk, column, token)
-            found.append(b.add(totals[column], weight))
-            if self.offset is not None:
-                offsets.append(b.fma(weight, offset, totals[len(self.columns) + column]))
-            weight = b.mul(weight, scale) if self.scale is not None else weight
-            kept = b.convert(weight, "f32" if self.values.group == 1 else "bf16")
-            b.store(kept, to, column * gather.row, align=4 // self.values.group)
-        return found + offsets
+            found.append(b.add(total, weight))
+            for sub, offset in enumerate(offsets):
+                assert gather.offsets is not None
+                place = (column * values.subs + sub) * gather.vector.bytes
+                sum = b.fma(weight, offset, b.load(gather.vector, gather.offsets, place, align=64))
+                b.store(sum, gather.offsets, place, align=64)
+            for sub, scale in enumerate(scales):
+                scaled = weight if scale is None else b.mul(weight, scale)
+                kept = b.convert(scaled, "f32" if values.group == 1 else "bf16")
+                b.store(kept, to, sub * gather.rows + column * gather.row, align=4 // values.group)
+        return found
 
     def _gather(self, begin: Value, end: Value, sums: Sequence[Value]) -> Sequence[Value]:
         """The sums with the values of the tokens from `begin` to `end`."""
         b, values, group = self.b, self.values, self.values.group
         lanes = self.gather.part.lanes
         place = values.at(self.place, b.mul(self.first, lanes))
+        own = b.offset(self.gather.weights, b.mul(self.sub, self.gather.rows))
         with b.loop(b.div(begin, group), b.div(b.add(end, group - 1), group), 1, sums) as token:
             here = b.offset(place, b.mul(token.index, values.row_bytes))
-            weights = b.offset(self.gather.weights, b.mul(token.index, 4))
+            weights = b.offset(own, b.mul(token.index, 4))
             self.fetch.begin([b.add(self.ahead, b.mul(token.index, self.share))], self.share, len(sums))
             operands = values.some(here, self.inside * lanes, self.width)
             new: list[Value] = []

@@ -1,8 +1,9 @@
 """The weights of cached tokens: 2 to the power of a score less its column's reference.
 
-The reference is an integer near the largest score that the column has met. It moves only where a weight would
-pass 2**SLACK; then what the column has gathered is multiplied by a power of two, which loses no bit. So the
-usual way of a page has no sum over lanes and no branch that depends on a column. The scores of a page are
+The reference is an integer near the largest score that the column has met, an even one: which one it is
+changes nothing but the exponents of weights, as halves are rounded to even. It moves only where a weight
+would pass 2**SLACK; then what the column has gathered is multiplied by a power of two, which loses no bit. So
+the usual way of a page has no sum over lanes and no branch that depends on a column. The scores of a page are
 kept, and become weights where the values are read: the exponentials run beside the products.
 """
 
@@ -28,6 +29,7 @@ class Chunk(NamedTuple):
     state   [column] shift
     scores  [column][token of the page], f32
     sums    [column][dimension, then lane] sums of weighted values, then sums of weights
+    before  other such sums that have the same references, or None
     """
 
     size: int
@@ -36,6 +38,7 @@ class Chunk(NamedTuple):
     state: Value
     scores: Value
     sums: Value
+    before: Value | None
 
 
 class Softmax:
@@ -57,15 +60,17 @@ class Softmax:
         Returns the largest of `excess` and how far they are above their references, in every lane.
         """
         b, tiles = self.b, len(scores) // chunk.size
-        to = b.offset(chunk.scores, b.mul(first, 4))
+        to, above = b.offset(chunk.scores, b.mul(first, 4)), []
         for column in range(chunk.size):
             own = scores[column * tiles : (column + 1) * tiles]
             for tile, score in enumerate(own):
                 b.store(score, to, column * self.row + tile * self.vector.bytes, align=64)
             shift = b.load_splat(self.vector, chunk.state, column * STATE)
             # what is no number, behind the text, is not taken
-            excess = b.maximum(b.add(self._largest(own), shift), excess)
-        return excess
+            above.append(b.add(self._largest(own), shift))
+        while len(above) > 1:
+            above = [self._largest(above[at : at + 2]) for at in range(0, len(above), 2)]
+        return b.maximum(above[0], excess)
 
     def settle(self, chunk: Chunk, count: Value, excess: Value, partly: Value,
                seen: Callable[[Value], tuple[Value, Value | None]]) -> None:  # fmt: skip
@@ -107,12 +112,15 @@ class Softmax:
         state = b.offset(chunk.state, b.mul(column, STATE))
         before = b.load(F32, state, align=4)
         with b.when(b.compare("gt", b.add(top, before), ROUNDING + SLACK)):
-            shift = b.sub(b.f32(ROUNDING), b.rint(top))
+            shift = b.sub(b.f32(ROUNDING), b.mul(b.rint(b.mul(top, 0.5)), 2.0))
             b.store(shift, state, align=4)
             factor = b.splat(exp2_integer(b, b.sub(shift, before)), self.part.lanes)
-            sums = b.offset(chunk.sums, b.mul(column, self.sums))
-            for at in range(0, self.sums, self.part.bytes):
-                b.store(b.mul(b.load(self.part, sums, at, align=4), factor), sums, at, align=4)
+            for base in (chunk.sums, chunk.before):
+                if base is None:
+                    continue
+                sums = b.offset(base, b.mul(column, self.sums))
+                for at in range(0, self.sums, self.part.bytes):
+                    b.store(b.mul(b.load(self.part, sums, at, align=4), factor), sums, at, align=4)
 
     def weight(self, chunk: Chunk, column: int, first: Value) -> Value:
         """The weights of a column's tokens from place `first` on."""

@@ -7,6 +7,8 @@ adds up over the tokens and is added to every dimension of the sub-block once.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
@@ -28,9 +30,9 @@ class ValueCodes(Operands):
         form = self.form
         self.looks_up = looks_up_bytes(target)
         self.row = 4 * layout.page  # bytes of a sub-block's scales
-        self.subs = layout.size // form.sub
+        self.subs, self.shifted = layout.size // form.sub, form.offset is not None
         self.scales = builder.stack(self.subs * self.row)
-        self.offsets = builder.stack(self.subs * self.row) if form.offset is not None else None
+        self.offsets = builder.stack(self.subs * self.row) if self.shifted else None
         self.one = builder.stack(4 * max(16, form.block))  # the factors of a block
 
     def place(self, page: Value, count: Value, fetch: Fetch) -> Value:
@@ -72,11 +74,21 @@ class ValueCodes(Operands):
                     for part, value in enumerate(self._codes(source, start)):
                         b.store(value, there, 4 * (start + part * self.lanes), align=4)
 
-    def factors(self, lane: Value) -> tuple[Value, Value | None]:
-        """Where the scales and perhaps offsets of the sub-block with lane number `lane` lie."""
-        own = self.b.mul(self.b.div(lane, self.form.sub), self.row)
-        offsets = self.offsets
-        return self.b.offset(self.scales, own), None if offsets is None else self.b.offset(offsets, own)
+    def widths(self, vectors: int, most: int) -> tuple[int, int]:
+        width = self.form.sub // self.lanes
+        while width > most:
+            width //= 2
+        return width, self.form.block // self.lanes
+
+    def sub_block(self, lane: Value) -> Value:
+        return self.b.div(lane, self.form.sub)
+
+    def factors(self, vector: Type, token: Value) -> tuple[Sequence[Value | None], Sequence[Value]]:
+        def of_all(base: Value) -> list[Value]:
+            here = self.b.offset(base, self.b.mul(token, 4))
+            return [self.b.load(vector, here, sub * self.row, align=4) for sub in range(self.subs)]
+
+        return of_all(self.scales), of_all(self.offsets) if self.offsets is not None else []
 
     @property
     def row_bytes(self) -> int:
@@ -113,9 +125,9 @@ class ValueCodes(Operands):
                 for token in range(self.group)]  # fmt: skip
         codes = [b.convert(decoded_codes(b, self.form, self.looks_up, row, start), "f32") for row in rows]
         value = codes[0]
-        if self.group == 2:  # exact, so that nothing is to be rounded
+        if self.group == 2:  # exact, so that the lower half of each is 0
             low, high = (b.bitcast(code, Type("i32", CHUNK)) for code in codes)
-            value = b.bitcast(b.bitor(b.shr(low, 16), b.bitand(high, -65536)), Type("bf16", 2 * CHUNK))
+            value = b.bitcast(b.bitor(b.shr(low, 16), high), Type("bf16", 2 * CHUNK))
         lanes = self.group * self.lanes
         starts = range(0, self.group * CHUNK, lanes)
         return [b.shuffle(value, None, range(start, start + lanes)) for start in starts]
