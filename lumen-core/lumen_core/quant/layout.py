@@ -237,9 +237,14 @@ class ActivationLayout:
         return self.group == 32
 
     @property
+    def has_digits(self) -> bool:
+        """Tell whether there are sums as codes."""
+        return self.group == 256
+
+    @property
     def codes(self) -> int:
         """Bytes of a column's codes and digits."""
-        return self.group + 64 if self.group == 256 else self.group
+        return self.group + 64 if self.has_digits else self.group
 
     def digits(self, sub: int) -> int:
         """The place, counted as an element, of the digits of the sums of `sub` elements."""

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import DIGIT, ActivationLayout
+from lumen_core.schedule.trees import joined
 
 PIECE = 32
 _MAGIC = 12582912.0  # 1.5 * 2**23: a sum with it holds the rounded integer in its low bits
 _MAGIC_BITS = 0x4B400000
 _TINY = 1e-30  # below this the scale's inverse would overflow: such a group counts as zero
 _ONES = 0x01010101
-TOGETHER = 4  # tokens whose groups are quantized side by side
+
+Read: TypeAlias = "Callable[[int, int], Value]"  # a vector of a row of a group, from an element on
+TOGETHER = 8  # tokens whose groups are quantized side by side, at most
+STRAIGHT = 1024  # elements that are quantized without a loop, at most: more is more to compile, and no faster
 
 
 def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
@@ -79,151 +84,169 @@ class PlainRow(_Column):
 
 
 class QuantizedRows(_Column):
-    """Rows of one token, or of TOGETHER in a panel, the first of which is a multiple of that.
+    """`count` rows side by side in a panel, of the tokens from `token` on, a multiple of `count`.
 
-    What the rows have beside their codes is worked out and stored in vectors with a lane for each.
+    What the rows have beside their codes is worked out and stored in vectors with a lane for each. Values are
+    read anew each time that they are needed.
+
+    lanes  of the target's vectors
     """
 
-    def store_group(self, rows: Sequence[Sequence[Callable[[], Value]]], group: Value) -> None:
-        """Quantize f32 values as group number `group`: of every row, vectors in order.
+    def __init__(
+        self,
+        builder: Builder,
+        layout: ActivationLayout,
+        panels: Value,
+        panel_bytes: Value,
+        token: Value,
+        count: int,
+        lanes: int,
+    ):
+        super().__init__(builder, layout, panels, panel_bytes, token)
+        self.rows = range(count)
+        self.lanes = lanes
 
-        A vector is asked for anew each time that it is needed.
-        """
-        builder, layout = self.builder, self.layout
-        where = builder.mul(group, layout.block_bytes)
-        words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
-        largest = over_lanes(builder, "max", [self._largest(row) for row in rows])
-        scale = builder.mul(largest, 1 / 127)
-        builder.store(scale, words, layout.scales, align=4)
+    def store_scales(self, read: Read, group: Value, inverses: Value) -> None:
+        """Write the scales of group number `group`, and what makes codes of its values to `inverses`."""
+        builder = self.builder
+        words = builder.offset(self.words, builder.mul(group, self.layout.block_bytes))
+        found = [self._largest(read, row) for row in self.rows]
+        largest = joined(builder, over_runs(builder, "max", found, found[0].type.lanes))
+        builder.store(builder.mul(largest, 1 / 127), words, self.layout.scales, align=4)
         inverse = builder.div(builder.constant(largest.type, 127.0), largest)
         zero = builder.constant(largest.type, 0.0)
         inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, zero)
-        quads = [self._store_row(row, number, inverse, codes) for number, row in enumerate(rows)]
-        if layout.group == PIECE:
-            halves = [over_lanes(builder, "add", own) for own in zip(*quads, strict=True)]
-            self._store_sums(halves, scale, words)
-            return
-        fours = [self._added(self._added(own)) for own in quads]  # 4 sums of 16 elements in each
-        for number, own in enumerate(fours):
-            self._store_digits([*own], codes, number, layout.digits(16))
-            self._store_digits(self._added(own), codes, number, layout.digits(PIECE))
-        sums = [half for own in zip(*fours, strict=True) for half in by_lane(builder, own)]
-        self._store_sums(sums, scale, words)
+        builder.store(inverse, inverses, align=4)
 
-    def _added(self, fours: list[Value]) -> list[Value]:
-        """The sums of neighbours among the lanes of all vectors, in half as many vectors."""
-        builder = self.builder
-        return [
-            builder.add(*(builder.shuffle(left, right, range(first, 8, 2)) for first in (0, 1)))
-            for left, right in zip(fours[::2], fours[1::2], strict=True)
-        ]
+    def store_codes(self, read: Read, group: Value, inverses: Value) -> None:
+        """Write the codes, seeds and sums of a group whose scales are written."""
+        builder, layout = self.builder, self.layout
+        where = builder.mul(group, layout.block_bytes)
+        words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
+        quads: list[Value] = []
+        for element in range(0, layout.group, PIECE):
+            bytes = [self._codes(read, row, element, inverses) for row in self.rows]
+            for first in self.rows[::2]:
+                self._store_codes(joined(builder, bytes[first : first + 2]), codes, first, element)
+            quads += [self._sums_of_4(vector) for vector in self._in_registers(bytes)]
+        # of every piece and of every row in it: both halves, then the whole
+        halves = joined(builder, over_runs(builder, "add", quads, 4))
+        (totals,) = over_runs(builder, "add", [halves], 2)
+        if layout.has_digits:
+            self._store_digits(halves, codes, layout.digits(16))
+            self._store_digits(totals, codes, layout.digits(PIECE))
+        self._store_sums(halves, totals, words)
 
-    def _store_digits(self, fours: list[Value], codes: Value, row: int, element: int) -> None:
-        """Write sums as codes: high digits, then low ones."""
-        builder = self.builder
-        digits = [builder.sar(four, DIGIT) for four in fours]
-        digits += [builder.bitand(four, (1 << DIGIT) - 1) for four in fours]
-        bytes = [builder.convert(digit, "i8") for digit in digits]
-        for start in range(0, len(bytes), 4):
-            self._store_codes(self._joined(bytes[start : start + 4]), codes, row, element + 4 * start)
-
-    def _largest(self, row: Sequence[Callable[[], Value]]) -> Value:
+    def _largest(self, read: Read, row: int) -> Value:
         """The largest magnitudes of a row's group, by lane."""
-        builder = self.builder
-        chains: list[Value] = []
-        for index, value in enumerate(row):
-            size = builder.abs(value())
-            if index < 4:
+        builder, group = self.builder, self.layout.group
+        chains = [builder.abs(read(row, 0))]
+        lanes = chains[0].type.lanes
+        for number, element in enumerate(range(lanes, group, lanes), 1):
+            size = builder.abs(read(row, element))
+            if number < 4:
                 chains.append(size)
             else:
-                chains[index % 4] = builder.maximum(chains[index % 4], size)
+                chains[number % 4] = builder.maximum(chains[number % 4], size)
         while len(chains) > 1:
             chains.append(builder.maximum(chains.pop(0), chains.pop(0)))
-        return chains[0]
+        (found,) = chains
+        while (half := found.type.lanes // 2) >= self.lanes:
+            low, high = (builder.shuffle(found, None, range(own, own + half)) for own in (0, half))
+            found = builder.maximum(low, high)
+        return found
 
-    def _store_row(
-        self, row: Sequence[Callable[[], Value]], number: int, inverse: Value, codes: Value
-    ) -> list[Value]:
-        """Write the codes of a row's group; return the sums of every 16 of them, each in 4 parts."""
-        builder, four = self.builder, Type("i32", 4)
-        factor = builder.extract(inverse, number)
-        quads: list[Value] = []
+    def _codes(self, read: Read, row: int, element: int, inverses: Value) -> Value:
+        """The codes of a row's piece from `element` on."""
+        builder = self.builder
         parts: list[Value] = []
-        for read in row:
-            value = read()
-            lanes = value.type.lanes
-            rounded = builder.fma(value, builder.splat(factor, lanes), builder.constant(value.type, _MAGIC))
-            bits = builder.bitcast(rounded, Type("i32", lanes))
+        while (done := sum(part.type.lanes for part in parts)) < PIECE:
+            value = read(row, element + done)
+            factor = builder.load_splat(value.type, inverses, 4 * row)
+            rounded = builder.fma(value, factor, builder.constant(value.type, _MAGIC))
+            bits = builder.bitcast(rounded, value.type.of("i32"))
             parts.append(builder.convert(builder.sub(bits, _MAGIC_BITS), "i8"))
-            if len(parts) * lanes < 16:
-                continue
-            bytes = self._joined(parts)
-            parts = []
-            for start in range(0, bytes.type.lanes, 16):
-                own = builder.shuffle(bytes, None, range(start, start + 16)) if lanes > 16 else bytes
-                self._store_codes(own, codes, number, 16 * len(quads))
-                quad = builder.bitcast(own, four)
-                quads.append(builder.dot4(builder.constant(four, 0), builder.constant(four, _ONES), quad))
-        return quads
+        return joined(builder, parts)
 
-    def _store_sums(self, halves: Sequence[Value], scale: Value, words: Value) -> None:
-        """Write seeds and sums of the group, from the sums of 16 elements."""
-        builder, layout = self.builder, self.layout
+    def _in_registers(self, bytes: list[Value]) -> list[Value]:
+        """The rows' codes of a piece, one row after the other, in vectors of the target."""
+        builder, width = self.builder, 4 * self.lanes
+        if width < PIECE:
+            parts = [range(at, at + width) for at in range(0, PIECE, width)]
+            return [builder.shuffle(row, None, part) for row in bytes for part in parts]
+        count = min(width // PIECE, len(bytes))
+        return [joined(builder, bytes[row : row + count]) for row in self.rows[::count]]
+
+    def _sums_of_4(self, bytes: Value) -> Value:
+        builder, four = self.builder, Type("i32", bytes.type.lanes // 4)
+        return builder.dot4(
+            builder.constant(four, 0), builder.constant(four, _ONES), builder.bitcast(bytes, four)
+        )
+
+    def _store_digits(self, sums: Value, codes: Value, element: int) -> None:
+        """Write sums as codes: a row's high digits, then low ones."""
+        builder, pieces, rows = self.builder, range(self.layout.pieces), self.rows
+        high = builder.convert(builder.sar(sums, DIGIT), "i8")
+        low = builder.convert(builder.bitand(sums, (1 << DIGIT) - 1), "i8")
+        each = sums.type.lanes // (len(pieces) * len(rows))
+        for first in rows[::2]:
+            places = [
+                digit + (piece * len(rows) + row) * each + own
+                for row in rows[first : first + 2]
+                for digit in (0, sums.type.lanes)
+                for piece in pieces
+                for own in range(each)
+            ]
+            self._store_codes(builder.shuffle(high, low, places), codes, first, element)
+
+    def _store_sums(self, halves: Value, totals: Value, words: Value) -> None:
+        """Write seeds and sums of the group."""
+        builder, layout, count = self.builder, self.layout, len(self.rows)
         step = 4 * layout.columns
-        if layout.halves:
-            for half, value in enumerate(halves):
-                builder.store(builder.mul(value, -128), words, layout.seeds16 + half * step, align=4)
-        for piece, pair in enumerate(zip(halves[::2], halves[1::2], strict=True)):
-            total = builder.add(*pair)
+        scale = builder.load(Type("f32", count), words, layout.scales, align=4)
+        for piece in range(layout.pieces):
+            places = range(piece * count, (piece + 1) * count)
+            for half in range(2 if layout.halves else 0):
+                sums = picked(builder, halves, None, [2 * place + half for place in places])
+                where = layout.seeds16 + (2 * piece + half) * step
+                builder.store(builder.mul(sums, -128), words, where, align=4)
+            total = picked(builder, totals, None, places)
             builder.store(builder.mul(total, -128), words, layout.seeds32 + piece * step, align=4)
             weighted = builder.convert(total, "f32")
             if layout.scaled_sums:
                 weighted = builder.mul(scale, weighted)
             builder.store(weighted, words, layout.sums32 + piece * step, align=4)
 
-    def _store_codes(self, bytes: Value, codes: Value, row: int, element: int) -> None:
-        """Write 16 codes of a row from `element` on, as many at once as lie side by side."""
-        builder, layout = self.builder, self.layout
-        run = min(16, layout.run)
-        for start in range(0, 16, run):
-            part = bytes if run == 16 else builder.shuffle(bytes, None, range(start, start + run))
-            builder.store(part, codes, layout.code(row, element + start), align=4)
-
-    def _joined(self, parts: list[Value]) -> Value:
-        while len(parts) > 1:
-            lanes = parts[0].type.lanes
-            parts = [
-                self.builder.shuffle(low, high, range(2 * lanes))
-                for low, high in zip(parts[::2], parts[1::2], strict=True)
-            ]
-        return parts[0]
+    def _store_codes(self, bytes: Value, codes: Value, first: int, element: int) -> None:
+        """Write the codes of one or two rows from `first` on, as many at once as lie side by side."""
+        rows = self.rows[first : first + 2]
+        each = bytes.type.lanes // len(rows)
+        places = [self.layout.code(row, element + own) for row in rows for own in range(each)]
+        left = sorted(range(len(places)), key=places.__getitem__)
+        while left:
+            start = places[left[0]]
+            side = [lane for number, lane in enumerate(left) if places[lane] == start + number]
+            self.builder.store(self.builder.shuffle(bytes, None, side), codes, start, align=4)
+            left = left[len(side) :]
 
 
-def over_lanes(builder: Builder, kind: str, vectors: Sequence[Value]) -> Value:
-    """The sum (`add`) or largest (`max`) over each vector's lanes: one number, or a lane for each of 4."""
-    if len(vectors) == 1:
-        return builder.reduce(kind, vectors[0])
+def over_runs(builder: Builder, kind: str, vectors: Sequence[Value], run: int) -> list[Value]:
+    """The sum (`add`) or largest (`max`) of every `run` lanes of the vectors, one beside the other."""
     combine = {"add": builder.add, "max": builder.maximum}[kind]
-
-    def folded(left: Value, right: Value | None, low: range, high: range) -> Value:
-        return combine(builder.shuffle(left, right, low), builder.shuffle(left, right, high))
-
     found = list(vectors)
-    while (half := found[0].type.lanes // 2) >= 4:
-        found = [folded(vector, None, range(half), range(half, 2 * half)) for vector in found]
-    while len(found) > 1:
-        pairs = zip(found[::2], found[1::2], strict=True)
-        found = [folded(left, right, range(0, 8, 2), range(1, 8, 2)) for left, right in pairs]
-    return found[0]
+    while run > 1:
+        single = len(found) == 1
+        pairs = [(found[0], None)] if single else list(zip(found[::2], found[1::2], strict=True))
+        lanes = found[0].type.lanes * (1 if single else 2)
+        left, right = range(0, lanes, 2), range(1, lanes, 2)
+        found = [
+            combine(picked(builder, low, high, left), picked(builder, low, high, right))
+            for low, high in pairs
+        ]
+        run //= 2
+    return found
 
 
-def by_lane(builder: Builder, vectors: Sequence[Value]) -> list[Value]:
-    """What one vector, or each of four, has in its first lane, its second, its third, its fourth."""
-    if len(vectors) == 1:
-        return [builder.extract(vectors[0], lane) for lane in range(4)]
-    first, second, third, fourth = vectors
-    halves = [
-        [builder.shuffle(a, b, mask) for a, b in ((first, second), (third, fourth))]
-        for mask in ((0, 4, 1, 5), (2, 6, 3, 7))
-    ]
-    return [builder.shuffle(a, b, mask) for a, b in halves for mask in ((0, 1, 4, 5), (2, 3, 6, 7))]
+def picked(builder: Builder, low: Value, high: Value | None, lanes: Sequence[int]) -> Value:
+    """Lanes of a vector, or of two; one alone is a number."""
+    return builder.extract(low, lanes[0]) if len(lanes) == 1 else builder.shuffle(low, high, lanes)

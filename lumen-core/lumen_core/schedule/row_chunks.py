@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import gcd
 
 from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Operation
@@ -16,7 +17,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.elementwise import emit_elementwise
-from lumen_core.schedule.quantize import TOGETHER
+from lumen_core.schedule.quantize import PIECE, STRAIGHT, TOGETHER
 from lumen_core.target import Target
 
 
@@ -67,9 +68,9 @@ class RowChunks:
         self.operands = {value: (given.pop(0), given.pop(0)) for value in self.region.arguments}
         self.results = {value: (given.pop(0), given.pop(0)) for value in self.region.results}
         self.rest = {value.name: value for value in given}
-        # Of a panel's tokens TOGETHER are quantized side by side: half of the work is the same for all.
-        many = any(not panel.plain for panel in self.panels) and columns % TOGETHER == 0
-        self.together = TOGETHER if many else 1
+        # Of a panel's tokens some are quantized side by side: half of the work is the same for all.
+        group = max((panel.group for panel in self.panels if not panel.plain), default=0)
+        self.together = gcd(columns, min(TOGETHER, STRAIGHT // group)) if group else 1
         self.levels: dict[TensorValue, int] = {}
         for op in self.region.operations:
             before = max((self.levels.get(value, 0) for value in op.operands), default=0)
@@ -101,7 +102,7 @@ class RowChunks:
         """Lanes of a chunk: of long rows two registers', whose chains of operations take turns."""
         lanes = self.target.lanes if self.by_head else 2 * self.target.lanes
         sizes = [self.length, *([self.piece] if self.piece else [])]
-        sizes += [panel.group for panel in self.panels if not panel.plain]
+        sizes += [PIECE for panel in self.panels if not panel.plain]
         for rope in self.ropes:  # a vector holds one half of pairs, or whole pairs
             sizes.append(self._half(rope) * (1 if rope.attributes["pairs"] == "half" else 2))
         while any(size % lanes for size in sizes):

@@ -18,10 +18,11 @@ from lumen_core.ir.kernel import I32, Kernel, Value
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.cache import Append, emit_page, emit_slot
-from lumen_core.schedule.quantize import PlainRow, QuantizedRows
+from lumen_core.schedule.quantize import PIECE, PlainRow, QuantizedRows
 from lumen_core.schedule.row_chunks import Place, Row, RowChunks
 from lumen_core.target import Target
 
+STRIP = 256  # elements of a row that are made before they are quantized
 Store: TypeAlias = "tuple[TensorValue, Callable[[Value, Place], None]]"  # of a result, by chunks
 
 
@@ -36,7 +37,8 @@ def build_rowwise(
 ) -> Kernel:
     """Build the kernel of a region; `schedule/__init__.py` says how it is called.
 
-    Where rows are quantized for panels, the first token is a multiple of `quantize.TOGETHER`.
+    Where rows are quantized for panels, the first token is a multiple of `quantize.TOGETHER`, or of fewer
+    columns.
 
     columns   token columns of the panels that results of `quantize` are written to
     caches    what each appended cache is, in the order of the results: "keys" or "values"
@@ -134,61 +136,78 @@ class _Rowwise(RowChunks):
     # ----------------------------------------------------------------- results
 
     def _store(self, rows: list[Row]) -> None:
-        b, lanes = self.b, self.vector.lanes
         layouts = {value: self._panels(value) for value in self.results if self._maker(value) == "quantize"}
-        quantized: dict[TensorValue, QuantizedRows] = {}
-        for value, layout in layouts.items():
-            if not layout.plain:
-                quantized[value] = QuantizedRows(b, layout, *self.results[value], rows[0].token)
+        quantized = {
+            value: QuantizedRows(
+                self.b, layout, *self.results[value], rows[0].token, len(rows), self.target.lanes
+            )
+            for value, layout in layouts.items()
+            if not layout.plain
+        }
         stores = [self._plain_stores(row, layouts) for row in rows]
-        if not quantized:
+        if quantized:
+            self._quantize(rows, stores, quantized)
+        else:
             (own,) = stores
             self._places(lambda places, _: self._store_chunks(places, own), [])
-            return
-        span = max(row.layout.group for row in quantized.values())
-        room = (
-            self.target.lanes * self.target.registers // (4 * len(rows))
-        )  # of a row, that wait in registers
-        near = span <= room
-        scratch = {value: b.stack(4 * span * len(rows)) for value in quantized if not near}
-        count = max(1, min(room, span) // lanes)
-        with b.loop(*self._elements(), span) as group:
 
-            def compute(first: Value, scratch: Mapping[TensorValue, Value]) -> None:
-                """Chunks of all rows from element `first` on, before any is stored: a row may stand twice."""
-                places = [Place(first, lanes * index) for index in range(count)]
-                for self.row in rows:
-                    self.row.chunks = {}
-                    for value in self.results:
-                        for place in places:
-                            self._pull(value, place)
-                for number, (self.row, own) in enumerate(zip(rows, stores, strict=True)):
-                    self._store_chunks(places, own)
-                    for value, pointer in scratch.items():
-                        for place in places:
-                            chunk = self._pull(value, place)
-                            b.store(chunk, pointer, 4 * (span * number + place.offset), align=4)
+    def _quantize(
+        self, rows: list[Row], stores: list[list[Store]], quantized: Mapping[TensorValue, QuantizedRows]
+    ) -> None:
+        """Make a strip of all rows, then the scales of its groups, then their codes.
 
-            if near:
-                compute(group.index, {})
-            else:
-                with b.loop(0, span, count * lanes) as part:
-                    moved = {v: b.offset(pointer, b.mul(part.index, 4)) for v, pointer in scratch.items()}
-                    compute(b.add(group.index, part.index), moved)
+        Each is a loop of its own over memory that stays near. In one loop values would not leave registers,
+        but each turn is a long chain of operations, and a core holds too few of them to begin the next turns.
+        """
+        b, lanes = self.b, self.vector.lanes
+        span = max(panel.layout.group for panel in quantized.values())
+        strip = max(span, STRIP // span * span)
+        scratch = {value: b.stack(4 * strip * len(rows)) for value in quantized}
+        inverses = b.stack(4 * strip // PIECE * len(rows))
+        count = max(1, min(span // lanes, 4 // len(rows)))
+        first, last = self._elements()
+        with b.loop(first, last, strip) as part:
+            end = b.minimum(b.add(part.index, strip), last)
+            with b.loop(part.index, end, count * lanes) as loop:
+                at = b.mul(b.sub(loop.index, part.index), 4)
+                moved = {value: b.offset(pointer, at) for value, pointer in scratch.items()}
+                self._make(
+                    [Place(loop.index, lanes * index) for index in range(count)], rows, stores, moved, strip
+                )
             for value, panel in quantized.items():
                 size = panel.layout.group
-                for inside in range(0, span, size):
+                for write in (panel.store_scales, panel.store_codes):
+                    with b.loop(part.index, end, size) as loop:
+                        at = b.sub(loop.index, part.index)
+                        where = b.offset(scratch[value], b.mul(at, 4))
+                        own = b.offset(inverses, b.mul(b.div(at, size), 4 * len(rows)))
+                        read = partial(self._read, where, strip)
+                        write(read, b.div(loop.index, size), own)
 
-                    def read(row: int, at: int, value: TensorValue = value) -> Value:
-                        if near:
-                            return rows[row].chunks[(value, at)]
-                        return b.load(self.vector, scratch[value], 4 * (span * row + at), align=4)
+    def _make(
+        self,
+        places: list[Place],
+        rows: list[Row],
+        stores: list[list[Store]],
+        scratch: Mapping[TensorValue, Value],
+        strip: int,
+    ) -> None:
+        """Chunks of all rows, before any is stored: a row may stand twice."""
+        for self.row in rows:
+            self.row.chunks = {}
+            for value in self.results:
+                for place in places:
+                    self._pull(value, place)
+        for number, (self.row, own) in enumerate(zip(rows, stores, strict=True)):
+            self._store_chunks(places, own)
+            for value, pointer in scratch.items():
+                for place in places:
+                    where = 4 * (strip * number + place.offset)
+                    self.b.store(self._pull(value, place), pointer, where, align=4)
 
-                    values = [
-                        [partial(read, row, inside + at) for at in range(0, size, lanes)]
-                        for row in range(len(rows))
-                    ]
-                    panel.store_group(values, b.div(b.add(group.index, inside), size))
+    def _read(self, strips: Value, strip: int, row: int, element: int) -> Value:
+        """What `_make` left of a row from an element on."""
+        return self.b.load(self.vector, strips, 4 * (strip * row + element), align=4)
 
     def _plain_stores(self, row: Row, layouts: Mapping[TensorValue, ActivationLayout]) -> list[Store]:
         """What writes a row's results that are appended (at once) or written as numbers (by chunks)."""
