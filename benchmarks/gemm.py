@@ -4,7 +4,7 @@
 
 Out: a line of JSON with the operations a second of both, and the peak of fused multiply-adds that was
 measured between them. Ours reads weights and activations packed, and writes to aligned memory, by the threads
-that run a model's steps; numpy packs its own.
+that run a model's steps; numpy packs its own, on as many threads (`pip install threadpoolctl` sets them).
 """
 
 from __future__ import annotations
