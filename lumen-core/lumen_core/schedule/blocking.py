@@ -1,7 +1,7 @@
 """How a product of many columns is cut for a target: its tile, what stays near, and parts of the rows.
 
 A tile is some row groups times some columns of a panel; its sums live in registers. Of the two operands one
-stays in the nearest cache while the other comes by from the next:
+stays near (in the nearest cache, or in the second where more of a row is summed so) while the other comes by:
 
     for a share of what comes by, as much as half of the second cache holds
         for a part of the rows' elements
@@ -114,9 +114,11 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
     """Return the cut for a format's weights and panels of an activation format.
 
     Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
-    group times a panel, over the whole rows. Of floats the tile is the one that takes the fewest cycles, and
-    of those the fewest loads; what has fewer bytes comes by, unless the weights have to be unpacked, and a
-    part of a row is what fits there.
+    group times a panel, over the whole rows. Of floats the tile is one that takes the fewest cycles, of those
+    with the fewest loads; what has fewer bytes comes by, unless the weights have to be unpacked. Where a
+    panel comes by, the tile is the one for which the fewest bytes are brought near, and a part of a row is as
+    long as two thirds of the nearest cache hold of the panel, so that sums are seldom read and written: the
+    tile's own weights stay in the second cache. Those that are unpacked stay beside the panel.
     """
     if layout.form.kind == "integer":
         if target.spare_units:
@@ -124,16 +126,28 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
         shared = max(layout.form.block, SHARED if activation.group <= 32 else 0)
         near = target.cache_bytes[0] * 3 // 4 // activation.panel_bytes(shared)
         return Blocking(1, activation.columns, shared=shared, panels=max(2, min(near, PANELS)))
-    groups, columns = min(
-        _tiles(activation.columns, target), key=lambda tile: _cost(tile[0], tile[1], target)
-    )
-    element = 4 * layout.rows * groups // layout.run
+    tiles = list(_tiles(activation.columns, target))
+    groups, columns = min(tiles, key=lambda tile: _cost(tile[0], tile[1], target))
     panel = 4 * activation.columns // layout.run
-    if layout.ready and element < panel:
+    if layout.ready and _element(layout, groups) < panel:
         return Blocking(groups, groups * columns)
+
+    def cost(tile: tuple[int, int]) -> tuple[float, float]:
+        cycles, _ = _cost(tile[0], tile[1], target)
+        return cycles, (_element(layout, tile[0]) + panel) / (tile[0] * tile[1])
+
+    groups, columns = min(tiles, key=cost)
+    element = _element(layout, groups)
+    near = target.cache_bytes[0]
+    fits = near * 2 // 3 // panel if layout.ready else near // (element + panel)
     step = max(STEP, layout.form.block)
-    part = max(target.cache_bytes[0] // (element + panel) // step * step, step)
+    part = max(fits // step * step, step)
     return Blocking(groups, groups * columns, part, 0 if layout.ready else part * element)
+
+
+def _element(layout: WeightLayout, groups: int) -> int:
+    """Bytes of an element of some row groups, as products take it."""
+    return 4 * layout.rows * groups // layout.run
 
 
 def _tiles(columns: int, target: Target) -> Iterator[tuple[int, int]]:
