@@ -114,11 +114,11 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
     """Return the cut for a format's weights and panels of an activation format.
 
     Codes bring so many products a byte that neither operand keeps the multiplier waiting: a tile is one row
-    group times a panel, over the whole rows. Of floats the tile is one that takes the fewest cycles, of those
-    with the fewest loads; what has fewer bytes comes by, unless the weights have to be unpacked. Where a
-    panel comes by, the tile is the one for which the fewest bytes are brought near, and a part of a row is as
-    long as two thirds of the nearest cache hold of the panel, so that sums are seldom read and written: the
-    tile's own weights stay in the second cache. Those that are unpacked stay beside the panel.
+    group times a panel, over the whole rows. Of floats the tile is one that takes the fewest cycles: with the
+    fewest loads if its weights have fewer bytes than the panel, else the one for which the fewest bytes are
+    brought near. What has fewer bytes comes by, unless the weights have to be unpacked. Where a panel comes
+    by, a part of a row is as long as two thirds of the nearest cache hold of it, so that sums are seldom read
+    and written: the tile's weights stay in the second cache. Those that are unpacked stay beside the panel.
     """
     if layout.form.kind == "integer":
         if target.spare_units:
@@ -129,14 +129,15 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
     tiles = list(_tiles(activation.columns, target))
     groups, columns = min(tiles, key=lambda tile: _cost(tile[0], tile[1], target))
     panel = 4 * activation.columns // layout.run
-    if layout.ready and _element(layout, groups) < panel:
+    if _element(layout, groups) >= panel:
+
+        def cost(tile: tuple[int, int]) -> tuple[float, float]:
+            cycles, _ = _cost(tile[0], tile[1], target)
+            return cycles, (_element(layout, tile[0]) + panel) / (tile[0] * tile[1])
+
+        groups, columns = min(tiles, key=cost)
+    elif layout.ready:
         return Blocking(groups, groups * columns)
-
-    def cost(tile: tuple[int, int]) -> tuple[float, float]:
-        cycles, _ = _cost(tile[0], tile[1], target)
-        return cycles, (_element(layout, tile[0]) + panel) / (tile[0] * tile[1])
-
-    groups, columns = min(tiles, key=cost)
     element = _element(layout, groups)
     near = target.cache_bytes[0]
     fits = near * 2 // 3 // panel if layout.ready else near // (element + panel)

@@ -193,12 +193,13 @@ class _Rowwise(RowChunks):
         strip: int,
     ) -> None:
         """Chunks of all rows, before any is stored: a row may stand twice."""
-        for self.row in rows:
-            self.row.chunks = {}
+        for row in rows:
+            self.row, row.chunks = row, {}
             for value in self.results:
                 for place in places:
                     self._pull(value, place)
-        for number, (self.row, own) in enumerate(zip(rows, stores, strict=True)):
+        for number, (row, own) in enumerate(zip(rows, stores, strict=True)):
+            self.row = row
             self._store_chunks(places, own)
             for value, pointer in scratch.items():
                 for place in places:
