@@ -139,9 +139,10 @@ class _Attention(PageReader):
         """Gather the part that begins with cached token `first`."""
         b = self.b
         self._clear_sums(self.sums)
-        start = b.mul(b.div(b.maximum(first, self.begin), PAGE), PAGE)
-        with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
-            self._take_page(page.index)
+        stretch = self.stretch
+        start = b.mul(b.div(b.maximum(first, self.begin), stretch), stretch)
+        with b.loop(start, b.minimum(b.add(first, PART), self.seen), stretch) as loop:
+            self._take_stretch(loop.index)
 
     def _first_token(self) -> Value:
         """The first cached token that the block's first query sees."""

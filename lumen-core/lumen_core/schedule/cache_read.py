@@ -26,9 +26,10 @@ class Operands:
     """The keys or the values of a page: `place` in memory, then `load`s of operands by their first lane."""
 
     def __init__(
-        self, builder: Builder, layout: CacheLayout, target: Target, kind: str, lanes: int, often: bool
-    ):
-        """often: every operand is read several times"""
+        self, builder: Builder, layout: CacheLayout, target: Target, kind: str, lanes: int, often: bool,
+        scratch: Value | None = None,
+    ):  # fmt: skip
+        """often: every operand is read several times; scratch: for operands, if it is there already"""
         self.b = builder
         self.layout = layout
         self.target = target
@@ -41,7 +42,8 @@ class Operands:
         plain = self.form.kind == "float" and self.form.element == ("bf16" if self.group == 2 else "f32")
         self.near = often and not plain
         self.subs, self.shifted = 1, False  # sub-blocks that have weights of their own, and offsets
-        if self.near:
+        self.scratch = scratch
+        if self.near and scratch is None:
             self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
 
     def widths(self, vectors: int, most: int) -> tuple[int, int]:

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from lumen_core.ir.kernel import F32, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.math import ROUNDING, exp2_integer, exp2_near
 
 STATE = 4  # bytes of a column's reference, as the shift that `exp2_near` takes
@@ -44,15 +43,15 @@ class Chunk(NamedTuple):
 class Softmax:
     """Keeps the scores of a page, and makes weights of them."""
 
-    def __init__(self, b: Builder, vector: Type, part: Type, size: int, rough: bool):
-        """part: vectors of the `size` dimensions; rough: weights become bf16."""
+    def __init__(self, b: Builder, vector: Type, part: Type, size: int, tokens: int, rough: bool):
+        """part: vectors of the `size` dimensions; tokens: of a stretch; rough: weights become bf16."""
         self.b = b
         self.vector = vector
         self.part = part
         self.lanes = 4 * size  # bytes of a column's sums before those of its weights
         self.sums = self.lanes + vector.bytes  # bytes of a column's sums
         self.rough = rough
-        self.row = 4 * PAGE  # bytes of a column's scores
+        self.row = 4 * tokens  # bytes of a column's scores
 
     def keep(self, chunk: Chunk, first: Value, scores: Sequence[Value], excess: Value) -> Value:
         """Keep the scores, [column][vector], of the tokens from place `first` of the page on.
