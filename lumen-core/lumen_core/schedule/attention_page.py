@@ -127,6 +127,8 @@ class PageReader:
             with b.loop(self.first_head, self.last_head) as head:
                 place, fetch = self._place(operands, first, later, head.index, most)
                 for chunk in self._chunks(head.index):
+                    if self.block > 1 and operands is self.keys:
+                        fetch = self._fetch(chunk, first, later)
                     count, partly = self._count(chunk, first, most)
                     with b.when(b.compare("gt", count, 0)):
                         if operands is self.values:
@@ -164,8 +166,18 @@ class PageReader:
             other, page = (self.values, first) if operands is self.keys else (self.keys, later)
             behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
             last = b.compare("eq", b.add(head, 1), self.last_head)
-            fetch = Fetch(b, spaced, b.select(last, behind, b.offset(here, operands.head_bytes)))
+            fetch = Fetch(b, spaced, [b.select(last, behind, b.offset(here, operands.head_bytes))])
         return operands.place(here, count, fetch), nothing if operands.near else fetch
+
+    def _fetch(self, chunk: Chunk, first: Value, later: Value) -> Fetch:
+        """What fetches the values of a stretch and the keys of the next between products with its keys."""
+        b, turns = self.b, sum(number for number, _ in self.chunks)
+        turn = b.div(b.mul(chunk.column, turns), self.columns)
+        ahead = [
+            b.offset(self._page_of(operands, token), b.mul(self.first_head, operands.head_bytes))
+            for operands, token in ((self.values, first), (self.keys, later))
+        ]
+        return Fetch(b, self.target.broadcast_memory, ahead, turn, turns)
 
     def _chunks(self, head: Value) -> Iterator[Chunk]:
         """The columns of a key head: the code that follows each chunk is in a loop over those of its size."""
