@@ -30,7 +30,7 @@ _Kept = Operands | KeyFloats | KeyCodes
 
 
 class PageReader:
-    """The values that the pages of an item are taken into; the subclass sets what is about the item.
+    """The values that the stretches of an item are taken into; the subclass sets what is about the item.
 
     queries       [column], as the keys take them
     state, sums   of the part at hand: what `Chunk` says
@@ -156,15 +156,15 @@ class PageReader:
         """Where a key head's operands lie from cached token `first` on, and what fetches others.
 
         Memory, not arithmetic, is what a single token waits for: what lies behind them is fetched, in the end
-        the other kind's in the page of `later`.
+        the other kind's in the stretch of `later`.
         """
         b = self.b
-        here = b.offset(self._page_of(operands, first), b.mul(head, operands.head_bytes))
+        here = b.offset(self._all_heads(operands, first), b.mul(head, operands.head_bytes))
         spaced = self.target.broadcast_memory
         fetch = nothing = Fetch(b, spaced)
         if self.block == 1:
             other, page = (self.values, first) if operands is self.keys else (self.keys, later)
-            behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
+            behind = b.offset(self._all_heads(other, page), b.mul(self.first_head, other.head_bytes))
             last = b.compare("eq", b.add(head, 1), self.last_head)
             fetch = Fetch(b, spaced, [b.select(last, behind, b.offset(here, operands.head_bytes))])
         return operands.place(here, count, fetch), nothing if operands.near else fetch
@@ -174,7 +174,7 @@ class PageReader:
         b, turns = self.b, sum(number for number, _ in self.chunks)
         turn = b.div(b.mul(chunk.column, turns), self.columns)
         ahead = [
-            b.offset(self._page_of(operands, token), b.mul(self.first_head, operands.head_bytes))
+            b.offset(self._all_heads(operands, token), b.mul(self.first_head, operands.head_bytes))
             for operands, token in ((self.values, first), (self.keys, later))
         ]
         return Fetch(b, self.target.broadcast_memory, ahead, turn, turns)
@@ -206,14 +206,15 @@ class PageReader:
         end = b.sub(b.add(b.add(self.position, token), 1), first)
         return end, b.sub(end, self.window) if self.window else None
 
-    def _page_of(self, operands: _Kept, first: Value) -> Value:
+    def _all_heads(self, operands: _Kept, first: Value) -> Value:
         """Pointer to where the keys or values of cached token `first` lie, those of the first head."""
         b, layout = self.b, self.layout
         number = b.load(I32, self.pages, b.mul(b.div(first, PAGE), 4), align=4)
         cache, staging = self.given["cache"], self.given["staging"]
         page = emit_page(b, layout, cache, staging, b.convert(number, "i64"))
-        inside, values = b.rem(first, PAGE), operands is self.values
+        values = operands is self.values
         if self.stretch < PAGE:
+            inside = b.rem(first, PAGE)
             bytes, tokens = (layout.value_token_bytes, 1) if values else (layout.key_tile_bytes, layout.rows)
             page = b.offset(page, b.mul(b.div(inside, tokens), bytes))
         return b.offset(page, layout.value_offset if values else 0)

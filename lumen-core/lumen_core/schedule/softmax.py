@@ -26,7 +26,7 @@ class Chunk(NamedTuple):
     """Columns that are taken through a page together, and what the first of them has.
 
     state   [column] shift
-    scores  [column][token of the page], f32
+    scores  [column][token of the stretch], f32
     sums    [column][dimension, then lane] sums of weighted values, then sums of weights
     before  other such sums that have the same references, or None
     """
@@ -41,7 +41,7 @@ class Chunk(NamedTuple):
 
 
 class Softmax:
-    """Keeps the scores of a page, and makes weights of them."""
+    """Keeps the scores of a stretch, and makes weights of them."""
 
     def __init__(self, b: Builder, vector: Type, part: Type, size: int, tokens: int, rough: bool):
         """part: vectors of the `size` dimensions; tokens: of a stretch; rough: weights become bf16."""
@@ -54,7 +54,7 @@ class Softmax:
         self.row = 4 * tokens  # bytes of a column's scores
 
     def keep(self, chunk: Chunk, first: Value, scores: Sequence[Value], excess: Value) -> Value:
-        """Keep the scores, [column][vector], of the tokens from place `first` of the page on.
+        """Keep the scores, [column][vector], of the tokens from place `first` of the stretch on.
 
         Returns the largest of `excess` and how far they are above their references, in every lane.
         """
@@ -73,10 +73,10 @@ class Softmax:
 
     def settle(self, chunk: Chunk, count: Value, excess: Value, partly: Value,
                seen: Callable[[Value], tuple[Value, Value | None]]) -> None:  # fmt: skip
-        """Hide what a column does not see of the page's first `count` tokens, and move references.
+        """Hide what a column does not see of the stretch's first `count` tokens, and move references.
 
         partly  some of these tokens are not for every column to see, and some may be no numbers
-        seen    gives where, counted from the page's first token, the tokens that a column sees end and begin
+        seen    gives where, counted from the stretch's first token, the tokens that a column sees end and begin
         """
         b = self.b
         with b.when(partly), b.loop(0, chunk.size) as each:
