@@ -125,14 +125,14 @@ def _format(cursor: Cursor) -> ast.Format:
         else:
             fields.append(_field(cursor))
 
+    failures = cursor.failures
     end = cursor.braces(entry, f"the format `{name.text}`")
-    if not values:
+    if not values and cursor.failures == failures:
         help = "end it with `value = ...`, its elements"
         cursor.complain(f"format `{name.text}` has no value", name, help)
-        values.append(ast.Number(0, span=name.span))
-    span = start.to(end.span)
-    entries = (tuple(fields), tuple(lets), values[0])
-    return ast.Format(name.text, block, *entries, doc, tuple(generics), span=span)
+    value = values[0] if values else ast.Number(0, span=name.span)
+    entries = (tuple(fields), tuple(lets), value)
+    return ast.Format(name.text, block, *entries, doc, tuple(generics), span=start.to(end.span))
 
 
 def _field(cursor: Cursor) -> ast.Field:

@@ -6,7 +6,9 @@ In: a declaration. Out: its value as a sum of terms, each a constant times store
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -117,12 +119,14 @@ class Evaluation:
                 return tuple(term.times(-1) for term in self.evaluate(operand))
             case ast.Binary(operator="+" | "-"):
                 return self.sum(node)
-            case ast.Binary(operator="*", left=left, right=right):
-                return self.multiplied(self.evaluate(left), self.evaluate(right))
+            case ast.Binary(operator="*"):
+                # What decides single weights first: it is one integer, which others then scale.
+                factors = sorted(map(self.evaluate, _factors(node)), key=lambda v: not self.is_fine(v))
+                return reduce(self.multiplied, factors)
             case ast.Binary(operator="/", left=left, right=ast.Name(name=name)) if name in self.wide:
                 return self.multiplied(self.evaluate(left), self.inverse(name, node))
             case ast.Binary(operator="/", left=left, right=right):
-                divisor = self.constant(right)
+                divisor = self.constant(right, "store the inverse, and multiply by it")
                 if divisor == 0:
                     raise Wrong("division by zero", right.span)
                 return tuple(Term(t.constant / divisor, t.floats, t.integers) for t in self.evaluate(left))
@@ -164,9 +168,9 @@ class Evaluation:
 
     def multiplied(self, left: Value, right: Value) -> Value:
         # A sum of whole numbers that multiplies codes is one integer: distributed, it would be two codes.
-        if any(not self.is_shared(node) for term in left for node in term.integers):
+        if self.is_fine(left):
             right = self.gathered(right)
-        if any(not self.is_shared(node) for term in right for node in term.integers):
+        if self.is_fine(right):
             left = self.gathered(left)
         return tuple(
             Term(a.constant * b.constant, a.floats + b.floats, a.integers + b.integers)
@@ -186,6 +190,10 @@ class Evaluation:
     def is_shared(self, node: Integers) -> bool:
         """Tell whether a node has so few integers that it can scale sub-blocks."""
         return node.count * FINEST <= self.declaration.length
+
+    def is_fine(self, value: Value) -> bool:
+        """Tell whether integers that are too many to be scales are part of a value."""
+        return any(not self.is_shared(node) for term in value for node in term.integers)
 
     @staticmethod
     def product(integers: tuple[Integers, ...]) -> Integers:
@@ -228,7 +236,8 @@ class Evaluation:
     def stored(self, node: ast.Expression) -> BitField:
         found = self.field(node)
         if not isinstance(found, BitField):
-            raise Wrong("expected bits of the block, found a computed integer", node.span)
+            help = "take and cut what is stored, and compute with the parts"
+            raise Wrong("expected bits of the block, found a computed integer", node.span, help)
         return found
 
     def float_bits(self, node: ast.Expression, element: str) -> BitField:
@@ -268,14 +277,14 @@ class Evaluation:
             )
         return Lookup(table, index)
 
-    def constant(self, node: ast.Expression) -> float:
+    def constant(self, node: ast.Expression, help: str | None = None) -> float:
         value = self.evaluate(node)
         if any(term.floats or term.integers for term in value):
-            raise Wrong("expected a constant", node.span)
+            raise Wrong("expected a constant, found what the block stores", node.span, help)
         return sum(term.constant for term in value)
 
     def whole(self, node: ast.Expression, help: str | None = None) -> int:
-        value = self.constant(node)
+        value = self.constant(node, help)
         if value != int(value):
             raise Wrong(f"expected a whole number, found {value:g}", node.span, help)
         return int(value)
@@ -318,10 +327,7 @@ class Evaluation:
                     )
                 count = self.whole(parts_node) if parts_node is not None else None
                 return bits.spread(self.stored(field), self.whole(width), self.whole(run), count)
-            case ast.Call(function=name):
-                known = "known: bits, concat, reinterpret"
-                raise Wrong(f"unknown function {name}, or wrong arguments", node.span, known)
-        raise Wrong("this operator is not understood on the bits of a block", node.span)
+        raise AssertionError("the check lets no other operation through")
 
     def bitwise(self, symbol: str, left: Integers, right: ast.Expression) -> Integers:
         if isinstance(left, BitField):
@@ -339,6 +345,15 @@ class Evaluation:
         other = self.evaluate(right)
         constant = len(other) == 1 and not other[0].integers
         return Combined(symbol, left, self.whole(right) if constant else self.field(right))
+
+
+def _factors(node: ast.Expression) -> Iterator[ast.Expression]:
+    """What a chain of `*` multiplies, in order."""
+    if isinstance(node, ast.Binary) and node.operator == "*":
+        yield from _factors(node.left)
+        yield from _factors(node.right)
+    else:
+        yield node
 
 
 def _plus(node: Integers, added: int) -> Integers:
