@@ -93,7 +93,7 @@ def _table(cursor: Cursor) -> ast.Table:
     name = cursor.name("the table's name")
     cursor.expect(":", "after the table's name", help=f"write `table {name.text}: i8[16]`")
     dtype = cursor.name("the table's element type")
-    sizes = list(cursor.listed("[", "]", lambda: cursor.integer("a size of the table")))
+    sizes = cursor.listed("[", "]", lambda: cursor.integer("a size of the table"), "and the table's sizes")
     if len(sizes) not in (1, 2):
         cursor.complain("a table has one or two sizes", name, help=f"write `table {name.text}: i8[256, 8]`")
     return ast.Table(name.text, dtype.text, tuple(sizes), doc, span=start.to(cursor.previous.span))
@@ -169,8 +169,8 @@ def _count(cursor: Cursor, what: str) -> ast.Size:
 def _origin(cursor: Cursor) -> ast.Origin:
     start = cursor.advance().span
     tensor = cursor.name("the name of a tensor beside the weight's")
-    axes = tuple(cursor.listed("[", "]", lambda: parse_expression(cursor)))
-    return ast.Origin(tensor.text, axes, span=start.to(cursor.previous.span))
+    axes = cursor.listed("[", "]", lambda: parse_expression(cursor), "and how many of its elements there are")
+    return ast.Origin(tensor.text, tuple(axes), span=start.to(cursor.previous.span))
 
 
 # Functions
@@ -192,9 +192,7 @@ def _function(cursor: Cursor) -> ast.Function:
     doc, start = cursor.doc(), cursor.advance().span
     name = cursor.name("the function's name")
     generics = tuple(cursor.listed("[", "]", lambda: _generic(cursor))) if cursor.token.text == "[" else ()
-    if cursor.token.text != "(":
-        cursor.fail(f"expected `(` after the function's name, found {cursor.token}")
-    parameters = tuple(cursor.listed("(", ")", lambda: _parameter(cursor)))
+    parameters = tuple(cursor.listed("(", ")", lambda: _parameter(cursor), "after the function's name"))
     cursor.expect("->", "and the type of the result")
     if cursor.token.text == "(":
         results = tuple(cursor.listed("(", ")", lambda: _type(cursor)))

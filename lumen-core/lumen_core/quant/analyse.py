@@ -20,7 +20,7 @@ from lumen_core.quant.bounds import LARGEST_SUM, largest_sum, reach, summed
 from lumen_core.quant.coding import TABLE, NoCoding, choose_coding
 from lumen_core.quant.evaluate import Evaluation, Term, Value, Wrong
 from lumen_core.quant.floats import is_small
-from lumen_core.quant.integers import BitField, Combined, Integers, TooManyValues, bit_sources, values
+from lumen_core.quant.integers import BeyondLimits, BitField, Combined, Integers, bit_sources, values
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 from lumen_core.source import Diagnostics, Span
 
@@ -37,9 +37,8 @@ def analyse(declaration: ast.Format) -> NormalForm:
     notes = (f"in format {declaration.name}",)
     try:
         return _Analysis(declaration).normal_form()
-    except TooManyValues:
-        span = declaration.value.span
-        diagnostics.error("an integer takes too many different values", span, notes=notes)
+    except BeyondLimits as reason:
+        diagnostics.error(str(reason), declaration.value.span, notes=notes)
     except Wrong as wrong:
         diagnostics.error(str(wrong), wrong.span, notes=notes, help=wrong.help)
     raise diagnostics.exception()

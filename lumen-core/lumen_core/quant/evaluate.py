@@ -6,6 +6,7 @@ In: a declaration. Out: its value as a sum of terms, each a constant times store
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -21,6 +22,7 @@ from lumen_core.quant.normal_form import FloatField
 from lumen_core.source import Span
 
 FINEST = 16  # the least elements that share a scale
+_LARGEST = (1 << 32) - 1  # of constants that integers are computed with
 INTEGERS = {  # bytes, signed
     "u8": (1, False), "i8": (1, True),
     "u16": (2, False), "i16": (2, True),
@@ -39,7 +41,7 @@ class Term:
 
     @property
     def whole(self) -> bool:
-        return not self.floats and self.constant == int(self.constant)
+        return not self.floats and self.constant.is_integer() and abs(self.constant) <= _LARGEST
 
     def times(self, factor: float) -> Term:
         return Term(self.constant * factor, self.floats, self.integers)
@@ -76,15 +78,15 @@ class Evaluation:
                 self.wide.add(field.name)
             if bits_each is not None:
                 narrow = bits.narrow(offset, count, bits_each)
-                self.names[field.name] = (Term(1, (), (narrow,)),)
+                self.names[field.name] = (Term(1.0, (), (narrow,)),)
                 offset += -(-count * bits_each // 8)
             elif field.dtype in FLOAT_BYTES:
                 source = bits.of_bytes(offset, count, FLOAT_BYTES[field.dtype], False)
-                self.names[field.name] = (Term(1, (FloatField(field.name, field.dtype, source),)),)
+                self.names[field.name] = (Term(1.0, (FloatField(field.name, field.dtype, source),)),)
                 offset += FLOAT_BYTES[field.dtype] * count
             elif field.dtype in INTEGERS:
                 size, signed = INTEGERS[field.dtype]
-                self.names[field.name] = (Term(1, (), (bits.of_bytes(offset, count, size, signed),)),)
+                self.names[field.name] = (Term(1.0, (), (bits.of_bytes(offset, count, size, signed),)),)
                 offset += size * count
             else:
                 known = ", ".join([*FLOAT_BYTES, *INTEGERS])
@@ -102,7 +104,7 @@ class Evaluation:
                 continue
             value = self.evaluate(let.value)
             if isinstance(let.value, ast.Call) and let.value.function == "reinterpret":
-                value = (Term(1, (replace(value[0].floats[0], name=let.names[0]),)),)
+                value = (Term(1.0, (replace(value[0].floats[0], name=let.names[0]),)),)
             self.names[let.names[0]] = value
 
     # --------------------------------------------------------------- evaluation
@@ -131,10 +133,10 @@ class Evaluation:
                     raise Wrong("division by zero", right.span)
                 return tuple(Term(t.constant / divisor, t.floats, t.integers) for t in self.evaluate(left))
             case ast.Call(function="reinterpret", arguments=(stored, ast.Name(name=element))):
-                return (Term(1, (FloatField(element, element, self.float_bits(stored, element)),)),)
+                return (Term(1.0, (FloatField(element, element, self.float_bits(stored, element)),)),)
             case ast.Binary() | ast.Slice() | ast.Index() | ast.Call():
                 try:
-                    return (Term(1, (), (self.bit_operation(node),)),)
+                    return (Term(1.0, (), (self.bit_operation(node),)),)
                 except bits.NotBits as reason:
                     raise Wrong(str(reason), node.span, reason.help) from None
         raise Wrong("this expression is not understood in a format", node.span)
@@ -144,7 +146,7 @@ class Evaluation:
         (term,) = self.names[name]
         if len(term.floats) != 1 or term.integers:
             raise Wrong("only a float divides", node.span)
-        return (Term(1, (replace(term.floats[0], inverse=True),)),)
+        return (Term(1.0, (replace(term.floats[0], inverse=True),)),)
 
     def sum(self, node: ast.Binary) -> Value:
         left, right = self.evaluate(node.left), self.evaluate(node.right)
@@ -154,9 +156,8 @@ class Evaluation:
             field = self.single(one)
             if not isinstance(field, BitField) or len(other) != 1 or other[0].floats or other[0].integers:
                 continue
-            added = other[0].constant
-            if added == int(added):
-                return (Term(1, (), (BitField(field.sources, field.signed, field.add + int(added)),)),)
+            if other[0].whole:
+                return (Term(1.0, (), (_plus(field, int(other[0].constant)),)),)
         both = left + right
         varying = [term for term in both if term.integers]
         if not varying or not all(term.whole for term in both):
@@ -185,7 +186,9 @@ class Evaluation:
             return value
         total = self.integer(varying)
         assert total is not None
-        return (Term(1, (), (_plus(total, sum(int(term.constant) for term in value if not term.integers)),)),)
+        return (
+            Term(1.0, (), (_plus(total, sum(int(term.constant) for term in value if not term.integers)),)),
+        )
 
     def is_shared(self, node: Integers) -> bool:
         """Tell whether a node has so few integers that it can scale sub-blocks."""
@@ -281,12 +284,13 @@ class Evaluation:
         value = self.evaluate(node)
         if any(term.floats or term.integers for term in value):
             raise Wrong("expected a constant, found what the block stores", node.span, help)
-        return sum(term.constant for term in value)
+        return sum((term.constant for term in value), 0.0)
 
     def whole(self, node: ast.Expression, help: str | None = None) -> int:
         value = self.constant(node, help)
-        if value != int(value):
-            raise Wrong(f"expected a whole number, found {value:g}", node.span, help)
+        if not value.is_integer() or abs(value) > _LARGEST:
+            size = " of at most 32 bits" if value.is_integer() or math.isinf(value) else ""
+            raise Wrong(f"expected a whole number{size}, found {value:g}", node.span, help)
         return int(value)
 
     def shift(self, node: ast.Expression) -> int:

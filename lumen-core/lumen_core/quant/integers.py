@@ -25,8 +25,8 @@ OPERATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }  # fmt: skip
 
 
-class TooManyValues(Exception):
-    """A node that can give more than MOST_VALUES different integers."""
+class BeyondLimits(Exception):
+    """A node with too many different integers, or with larger ones than 32 bits hold; str() says which."""
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def repeated(array: np.ndarray, count: int) -> np.ndarray:
 
 @cache
 def values(node: Integers) -> tuple[int, ...]:
-    """Every integer that a node can give, ascending; raises TooManyValues."""
+    """Every integer that a node can give, ascending; raises BeyondLimits."""
     found: np.ndarray
     match node:
         case BitField():
@@ -230,6 +230,8 @@ def values(node: Integers) -> tuple[int, ...]:
             found = np.asarray(pairs).reshape(-1)
     found = np.unique(found)
     _check(len(found))
+    if not -(1 << 31) <= found[0] <= found[-1] < 1 << 31:
+        raise BeyondLimits(f"integers go from {found[0]} to {found[-1]}, which 32 bits do not hold")
     return tuple(int(value) for value in found)
 
 
@@ -241,7 +243,7 @@ def byte_bias(node: Integers) -> int:
 
 def _check(count: int) -> None:
     if count > MOST_VALUES:
-        raise TooManyValues
+        raise BeyondLimits(f"an integer takes more than {MOST_VALUES} different values")
 
 
 def bit_sources(node: Integers | int) -> Iterator[int]:
