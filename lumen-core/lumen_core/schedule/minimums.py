@@ -6,12 +6,13 @@ and the products with the high ones are shifted by what these stand for before t
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.quant.layout import DIGIT, ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.totals import Kept, integers_as_floats
+from lumen_core.schedule.totals import LARGE, LARGE_BITS, Kept, Places, is_short, kept
 from lumen_core.schedule.weights import DotPlan
 
 if TYPE_CHECKING:
@@ -42,22 +43,27 @@ class Minimums:
         self.tile = tile
         self.offset = offset
         self.integer = offset.integer
-        start: Value = b.constant(tile.lanes, 0)
-        self.excess: Value | None = None
         # Where conversion is slow, a total's bits are a float all along (`totals.py`), once it was shifted.
-        if not tile.target.fast_conversion and tile.form.block * 127 * self.integer.high < 1 << 22:
-            large, self.excess = integers_as_floats(b, tile.lanes)
-            assert isinstance(large.literal, int) and large.literal % (1 << DIGIT) == 0
-            start = b.constant(tile.lanes, large.literal >> DIGIT)
+        small = tile.form.block * 127 * self.integer.high < 1 << 22 and is_short(offset, alone=True)
+        self.large = small and not tile.target.fast_conversion
+        start = b.constant(tile.lanes, LARGE_BITS >> DIGIT if self.large else 0)
         self.start = Kept(b, start, tile.target, tile.m)
+        in_memory = self.large and tile.m > 1 and tile.target.cheap_loads
+        self.taken = Places(b, tile.vector, tile.layout.parts if in_memory else 0)
 
-    def add(self, base: Value, quants: Value, sums: list[Value]) -> list[Value]:
-        """Add what the minimums of the block at `base` give, for activations at `quants`, to the sums."""
+    def of_block(
+        self, base: Value, quants: Value, sums: Sequence[Value], scales: Sequence[Value]
+    ) -> Iterator[Value]:
+        """Sums of the block at `base` as floats, with what its minimums give for activations at `quants`.
+
+        `scales` are what scales the whole block, by part of the rows.
+        """
         tile, b, count = self.tile, self.tile.builder, self.integer.count
         first = tile.activation.digits(tile.form.sub)
         plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
         operands = _operands(tile, base, count)
         factors = tile.parts(tile.reader.factor(self.offset, tile.reader.floats(base), 1.0))
+        taken = [self.taken.held(b.mul(own, -LARGE), part) for part, own in enumerate(factors) if self.large]
         for start in range(0, tile.m, tile.abreast):
             columns = range(start, min(start + tile.abreast, tile.m))
             totals = {column: self.start.read() for column in columns}
@@ -65,15 +71,14 @@ class Minimums:
             totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
             tile.dots.add(totals, columns, operands, quants, first + count, plan)
             for column, total in totals.items():
-                factor = factors[column % tile.side]
-                sums[column] = b.fma(self.as_float(total), factor, sums[column])
-        return sums
-
-    def as_float(self, total: Value) -> Value:
-        b, tile = self.tile.builder, self.tile
-        if self.excess is None:
-            return b.convert(total, "f32")
-        return b.sub(b.bitcast(total, tile.vector), self.excess)
+                part = column % tile.side
+                sum, scale, factor = sums[column], scales[part], factors[part]
+                if self.large:
+                    less = kept(b, tile.vector, taken[part])
+                    given = b.fma(b.bitcast(total, tile.vector), factor, less)
+                    yield tile.totals.of_block(sum, scale, given)
+                else:
+                    yield b.fma(b.convert(total, "f32"), factor, tile.totals.of_block(sum, scale))
 
 
 def _operands(tile: IntegerTile, base: Value, count: int) -> list[Value]:

@@ -15,7 +15,7 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import GROUPS, Blocking
 from lumen_core.schedule.dots import PIECE
 from lumen_core.schedule.fetch import fetch_ahead
-from lumen_core.schedule.integer_tile import IntegerTile
+from lumen_core.schedule.integer_tile import IntegerTile, Metadata
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
 from lumen_core.schedule.weights import emit_block
 from lumen_core.target import Target
@@ -61,7 +61,8 @@ class SharedTile:
             block = emit_block(b, self.tile.layout, group, b.add(first, b.div(piece.index, self.own)))
             inside = b.rem(piece.index, self.own)
             fetch_ahead(b, self.tile.place(block, inside), self.tile.share)
-            self.piece(piece.index).write(PackedPiece(self.tile, block, inside))
+            where = b.offset(self.buffer, b.mul(piece.index, self.piece_bytes))
+            UnpackedPiece(self.tile, where).write(PackedPiece(self.tile, block, inside))
 
     def pieces(self, blocks: Range) -> Value:
         """How many pieces some blocks have."""
@@ -69,22 +70,22 @@ class SharedTile:
             return self.builder.i64(self.own)
         return self.builder.mul(self.builder.sub(blocks[1], blocks[0]), self.own)
 
-    def piece(self, index: Value) -> UnpackedPiece:
-        where = self.builder.offset(self.buffer, self.builder.mul(index, self.piece_bytes))
-        return UnpackedPiece(self.tile, where)
-
     def add(self, group: Value, panel: Value, blocks: Range, waiting: Value) -> None:
-        """Add the products of the unpacked blocks with a panel to the sums that wait."""
-        b, tile, first = self.builder, self.tile, blocks[0]
-        where = b.offset(panel, b.mul(first, tile.stride))
+        """Add the products of the unpacked blocks to the sums that wait; a panel has its share at `panel`."""
+        b, tile = self.builder, self.tile
         before = tile.zeros if tile.waits else tile.load(waiting)
-        with b.loop(0, self.pieces(blocks), 1, before) as piece:
-            piece.next(*tile.piece([self.piece], where, where, piece.index, list(piece.values)))
+        with b.loop(0, self.pieces(blocks), 1, [self.buffer, panel, *before]) as loop:
+            codes, quants, *sums = loop.values
+            metadata = Metadata(tile, panel if tile.waits else quants, loop.index)
+            sums = tile.of_group(UnpackedPiece(tile, codes), quants, metadata, sums)
+            after = b.offset(codes, self.piece_bytes), b.offset(quants, tile.activation.piece_bytes)
+            loop.next(*after, *sums)
+        sums = list(loop.results[2:])
         if tile.waits:
-            block = emit_block(b, tile.layout, group, first)
-            tile.add_block([block], where, where, list(piece.results), waiting)
+            block = emit_block(b, tile.layout, group, blocks[0])
+            tile.add_block([block], panel, panel, sums, waiting)
         else:
-            tile.store(piece.results, waiting)
+            tile.store(sums, waiting)
 
     def finished(self, waiting: Value) -> list[Value]:
         """Sums that waited, as they are stored."""
