@@ -14,7 +14,7 @@ from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
-from lumen_core.schedule.dots import PIECE, Dots
+from lumen_core.schedule.dots import PIECE, Dots, PanelCodes
 from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
@@ -134,12 +134,13 @@ class IntegerTile:
     ) -> None:
         """Add a block's sums, of each row group, to those that wait in memory."""
         b = self.builder
+        codes = PanelCodes(self.activation, quants)
         by = self.spread(self.vector, words, self.activation.scales)
         for group, place in enumerate(meeting):
             factors = self.parts(self.factor(place.scales))
             own = sums[group * self.m : (group + 1) * self.m]
             if self.minimums is not None:
-                finished = self.minimums.of_block(place.scales, quants, own, factors)
+                finished = self.minimums.of_block(place.scales, codes, own, factors)
             else:
                 finished = (self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own))
             for number, sum in enumerate(finished):  # one after the other: registers are scarce
@@ -186,17 +187,17 @@ class IntegerTile:
         """Add the dot products of 32 elements (piece `index`), of each row group, to the sums."""
         b, act = self.builder, self.activation
         where = b.mul(index, act.piece_bytes)
-        quants = b.offset(quants, where)
+        codes = PanelCodes(act, b.offset(quants, where))
         if act.group == PIECE:
             words = b.offset(words, where)
         metadata = Metadata(self, words, index)
         for group, block in enumerate(weights):
             own = slice(group * self.m, (group + 1) * self.m)
-            sums[own] = self.of_group(PackedPiece(self, block, index), quants, metadata, sums[own])
+            sums[own] = self.of_group(PackedPiece(self, block, index), codes, metadata, sums[own])
         return sums
 
     def of_group(
-        self, piece: PackedPiece | UnpackedPiece, quants: Value, metadata: Metadata, sums: list[Value]
+        self, piece: PackedPiece | UnpackedPiece, codes: PanelCodes, metadata: Metadata, sums: list[Value]
     ) -> list[Value]:
         """The same for the codes of one row group."""
         sub = min(self.form.sub, PIECE)
@@ -213,17 +214,22 @@ class IntegerTile:
             for left in range(0, self.m, self.abreast):
                 columns = range(left, min(left + self.abreast, self.m))
                 if begins:
-                    for column in columns:
-                        totals[column] = self.totals.start(self.seed(metadata, first, sub, column))
+                    for number in self.dots.numbers(columns):
+                        totals[number] = self.totals.start(self.seed(metadata, first, sub, number))
                 for start in range(first, first + portion, step):
                     own = operands[(start - first) // 4 : (start + step - first) // 4]
-                    self.dots.add(totals, columns, own, quants, start, self.plan)
+                    self.dots.add(totals, columns, own, codes, start, self.plan)
                     if (start + step) % sub:
                         continue
                     done = start + step - sub
                     for column in columns:  # at once: a finished total must not hold a register
                         sums[column] = self.with_total(
-                            sums[column], totals[column], factors[done], metadata, done, column
+                            sums[column],
+                            self.dots.total(totals, column),
+                            factors[done],
+                            metadata,
+                            done,
+                            column,
                         )
         return sums
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.quant.layout import DIGIT, ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.dots import PanelCodes
 from lumen_core.schedule.totals import LARGE, LARGE_BITS, Kept, Places, is_short, kept
 from lumen_core.schedule.weights import DotPlan
 
@@ -43,18 +44,18 @@ class Minimums:
         self.tile = tile
         self.offset = offset
         self.integer = offset.integer
-        # Where conversion is slow, a total's bits are a float all along (`totals.py`), once it was shifted.
+        # Where many are converted slowly, their bits are floats all along (`totals.py`), once they are shifted.
         small = tile.form.block * 127 * self.integer.high < 1 << 22 and is_short(offset, alone=True)
-        self.large = small and not tile.target.fast_conversion
+        self.large = small and tile.m > 1 and not tile.target.fast_conversion
         start = b.constant(tile.lanes, LARGE_BITS >> DIGIT if self.large else 0)
-        self.start = Kept(b, start, tile.target, tile.m)
-        in_memory = self.large and tile.m > 1 and tile.target.cheap_loads
+        self.start = Kept(b, start, tile.target, tile.totals.loads)
+        in_memory = self.large and tile.target.cheap_loads
         self.taken = Places(b, tile.vector, tile.layout.parts if in_memory else 0)
 
     def of_block(
-        self, base: Value, quants: Value, sums: Sequence[Value], scales: Sequence[Value]
+        self, base: Value, codes: PanelCodes, sums: Sequence[Value], scales: Sequence[Value]
     ) -> Iterator[Value]:
-        """Sums of the block at `base` as floats, with what its minimums give for activations at `quants`.
+        """Sums of the block at `base` as floats, with what its minimums give for the activations of `codes`.
 
         `scales` are what scales the whole block, by part of the rows.
         """
@@ -62,15 +63,19 @@ class Minimums:
         first = tile.activation.digits(tile.form.sub)
         plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
         operands = _operands(tile, base, count)
-        factors = tile.parts(tile.reader.factor(self.offset, tile.reader.floats(base), 1.0))
-        taken = [self.taken.held(b.mul(own, -LARGE), part) for part, own in enumerate(factors) if self.large]
+        floats, factor = tile.reader.floats(base), tile.reader.factor
+        factors, taken = tile.parts(factor(self.offset, floats, 1.0)), []
+        if self.large:
+            given = tile.parts(factor(self.offset, floats, -LARGE))
+            taken = [self.taken.held(own, part) for part, own in enumerate(given)]
         for start in range(0, tile.m, tile.abreast):
             columns = range(start, min(start + tile.abreast, tile.m))
-            totals = {column: self.start.read() for column in columns}
-            tile.dots.add(totals, columns, operands, quants, first, plan)
-            totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
-            tile.dots.add(totals, columns, operands, quants, first + count, plan)
-            for column, total in totals.items():
+            totals = {number: self.start.read() for number in tile.dots.numbers(columns)}
+            tile.dots.add(totals, columns, operands, codes, first, plan)
+            totals = {number: b.shl(total, DIGIT) for number, total in totals.items()}
+            tile.dots.add(totals, columns, operands, codes, first + count, plan)
+            for column in columns:
+                total = tile.dots.total(totals, column)
                 part = column % tile.side
                 sum, scale, factor = sums[column], scales[part], factors[part]
                 if self.large:

@@ -13,7 +13,7 @@ from lumen_core.ir.kernel import Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import GROUPS, Blocking
-from lumen_core.schedule.dots import PIECE
+from lumen_core.schedule.dots import PIECE, PanelCodes
 from lumen_core.schedule.fetch import fetch_ahead
 from lumen_core.schedule.integer_tile import IntegerTile, Metadata
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
@@ -77,7 +77,9 @@ class SharedTile:
         with b.loop(0, self.pieces(blocks), 1, [self.buffer, panel, *before]) as loop:
             codes, quants, *sums = loop.values
             metadata = Metadata(tile, panel if tile.waits else quants, loop.index)
-            sums = tile.of_group(UnpackedPiece(tile, codes), quants, metadata, sums)
+            sums = tile.of_group(
+                UnpackedPiece(tile, codes), PanelCodes(tile.activation, quants), metadata, sums
+            )
             after = b.offset(codes, self.piece_bytes), b.offset(quants, tile.activation.piece_bytes)
             loop.next(*after, *sums)
         sums = list(loop.results[2:])

@@ -26,14 +26,16 @@ _DOT = 127 * 255  # a product of two bytes is no larger, whatever their signs
 class Kept:
     """A constant that is overwritten for each column.
 
-    Of many columns it is read from memory for each where every vector unit multiplies: making it anew, or
-    copying a register, would take the place of a product. Not where a load takes more than that.
+    It is read from memory for each where every vector unit multiplies: making it anew, or copying a register,
+    would take the place of a product. Not where a load takes more than that, or one column loads operands as
+    they lie and little else.
     """
 
-    def __init__(self, builder: Builder, value: Value, target: Target, columns: int):
+    def __init__(self, builder: Builder, value: Value, target: Target, loads: bool):
+        """`loads`: loads are what there is too much of."""
         self.builder = builder
         self.type = value.type
-        in_memory = columns > 1 and target.cheap_loads and not target.spare_units
+        in_memory = target.cheap_loads and not target.spare_units and not loads
         self.value = builder.stack(value.type.bytes) if in_memory else value
         if in_memory:
             builder.store(value, self.value, align=value.type.bytes)
@@ -75,6 +77,7 @@ class Totals:
         self.vector = Type("f32", layout.rows)
         # A total goes on from one sub-block of a piece to the next.
         self.goes_on = False
+        self.loads = columns == 1 and layout.form.bits == 8  # there are more of them than of anything else
 
     @property
     def zero(self) -> Value:
@@ -125,7 +128,7 @@ class IntegerTotals(Totals):
         super().__init__(builder, layout, reader, columns)
         near = columns > 1 and codes_at_once(reader.target) >= PIECE // 4
         self.goes_on = near and bool(self.kinds) and reader.plan.kind != "seeded"
-        self._zero = Kept(builder, builder.constant(self.lanes, 0), reader.target, columns)
+        self._zero = Kept(builder, builder.constant(self.lanes, 0), reader.target, self.loads)
 
     @property
     def zero(self) -> Value:
@@ -176,7 +179,7 @@ class FloatTotals(Totals):
 
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
-        self._large = Kept(builder, builder.constant(self.lanes, LARGE_BITS), reader.target, columns)
+        self._large = Kept(builder, builder.constant(self.lanes, LARGE_BITS), reader.target, self.loads)
         self._taken = Places(builder, self.vector, layout.parts if columns > 1 else 0)
 
     @property
