@@ -44,7 +44,7 @@ class Minimums:
         self.tile = tile
         self.offset = offset
         self.integer = offset.integer
-        # Where many are converted slowly, their bits are floats all along (`totals.py`), once they are shifted.
+        # Where many convert slowly, a total's bits are a float all along (`totals.py`), once it is shifted.
         small = tile.form.block * 127 * self.integer.high < 1 << 22 and is_short(offset, alone=True)
         self.large = small and tile.m > 1 and not tile.target.fast_conversion
         start = b.constant(tile.lanes, LARGE_BITS >> DIGIT if self.large else 0)
@@ -63,11 +63,11 @@ class Minimums:
         first = tile.activation.digits(tile.form.sub)
         plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
         operands = _operands(tile, base, count)
-        floats, factor = tile.reader.floats(base), tile.reader.factor
-        factors, taken = tile.parts(factor(self.offset, floats, 1.0)), []
+        floats = tile.reader.floats(base)
+        factors, taken = tile.parts(tile.reader.factor(self.offset, floats, 1.0)), []
         if self.large:
-            given = tile.parts(factor(self.offset, floats, -LARGE))
-            taken = [self.taken.held(own, part) for part, own in enumerate(given)]
+            each = tile.parts(tile.reader.factor(self.offset, floats, -LARGE))
+            taken = [self.taken.held(own, part) for part, own in enumerate(each)]
         for start in range(0, tile.m, tile.abreast):
             columns = range(start, min(start + tile.abreast, tile.m))
             totals = {number: self.start.read() for number in tile.dots.numbers(columns)}
