@@ -188,23 +188,25 @@ def ours(
     turns = (cut.shared if columns > 1 else normal.block) // 32
     cycles = analyser.cycles(in_order(assembly, hot, turns), core)
     if columns > 1:
-        cycles += turns * analyser.cycles(unpacking(assembly, hot), core) / cut.panels
+        pieces = normal.block // 32
+        apart = analyser.cycles(in_order(assembly, unpacking(assembly, hot), pieces), core)
+        cycles += turns // pieces * apart / cut.panels
     return cycles, turns * dots(hot)
 
 
-def in_order(assembly: str, hot: list[str], turns: int) -> list[str]:
-    """So many turns of the hottest loop, between what the loop around it holds beside it."""
+def in_order(assembly: str, inner: list[str], turns: int) -> list[str]:
+    """So many turns of an inner loop, between what the loop around it holds beside it."""
     if turns == 1:
-        return hot
+        return inner
     lines, spans = assembly.splitlines(), loop_spans(assembly)
 
     def code(first: int, last: int) -> list[str]:
         return [line for line in lines[first:last] if re.match(r"^\s+[a-z]", line)]
 
-    own = next(pair for pair in spans if code(pair[0], pair[1] + 1) == hot)
+    own = next(pair for pair in spans if code(pair[0], pair[1] + 1) == inner)
     outer = [pair for pair in spans if pair[0] <= own[0] and own[1] <= pair[1] and pair != own]
     first, last = min(outer, key=lambda pair: pair[1] - pair[0])
-    return code(first, own[0]) + turns * hot + code(own[1] + 1, last + 1)
+    return code(first, own[0]) + turns * inner + code(own[1] + 1, last + 1)
 
 
 def unpacking(assembly: str, hot: list[str]) -> list[str]:

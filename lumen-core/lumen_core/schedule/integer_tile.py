@@ -16,6 +16,7 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
 from lumen_core.schedule.dots import PIECE, Dots, PanelCodes
 from lumen_core.schedule.fetch import FetchAhead
+from lumen_core.schedule.metadata import Metadata
 from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
 from lumen_core.schedule.spread import PairSpread, Spread
@@ -94,7 +95,8 @@ class IntegerTile:
                         sums = self.pieces(meeting, quants_of, words_of, sums)
                     else:
                         own = self.pieces(meeting, quants_of, words_of, self.zeros)
-                        self.add_block(meeting, quants_of, words_of, own, waiting)
+                        given = [self.vectors(place.scales) for place in meeting]
+                        self.add_block(given, quants_of, words_of, own, waiting)
                 loop.next(*sums)
             return loop.results
 
@@ -130,23 +132,28 @@ class IntegerTile:
         return [self.builder.load(self.vector, waiting, place, align=4 * self.rows) for place in places]
 
     def add_block(
-        self, meeting: list[Block], quants: Value, words: Value, sums: list[Value], waiting: Value
+        self, given: list[list[Value]], quants: Value, words: Value, sums: list[Value], waiting: Value
     ) -> None:
-        """Add a block's sums, of each row group, to those that wait in memory."""
+        """Add a block's sums, of each row group, to those that wait in memory; `given` are its `vectors`."""
         b = self.builder
         codes = PanelCodes(self.activation, quants)
         by = self.spread(self.vector, words, self.activation.scales)
-        for group, place in enumerate(meeting):
-            factors = self.parts(self.factor(place.scales))
+        for group, vectors in enumerate(given):
+            factors = vectors[: self.side]
             own = sums[group * self.m : (group + 1) * self.m]
             if self.minimums is not None:
-                finished = self.minimums.of_block(place.scales, codes, own, factors)
+                finished = self.minimums.of_block(vectors[self.side :], codes, own, factors)
             else:
                 finished = (self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own))
             for number, sum in enumerate(finished):  # one after the other: registers are scarce
                 where = 4 * self.rows * (group * self.m + number)
                 before = b.load(self.vector, waiting, where, align=4 * self.rows)
                 b.store(b.fma(sum, by[number], before), waiting, where, align=4 * self.rows)
+
+    def vectors(self, base: Value) -> list[Value]:
+        """What a whole block has for its sums: factors by part of the rows, then what minimums need."""
+        factors = self.parts(self.factor(base))
+        return factors + (self.minimums.vectors(base) if self.minimums is not None else [])
 
     def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
         """Where `step` blocks lie in every row group."""
@@ -282,27 +289,3 @@ class IntegerTile:
         if self.plan.kind != "seeded":
             return None
         return self.builder.sar(metadata.seeds(start, sub, column), self.plan.seed_shift)
-
-
-class Metadata:
-    """What piece `index` of a block of a panel has beside the codes, of each column in every lane.
-
-    It lies at `words`: of a piece with scales of its own its own, else the block's.
-    """
-
-    def __init__(self, tile: IntegerTile, words: Value, index: Value):
-        self.tile, self.builder, self.lanes, act = tile, tile.builder, tile.lanes, tile.activation
-        self.activation = act
-        self.step = 4 * act.columns
-        own = act.group == PIECE
-        by_piece = words if own else self.builder.offset(words, self.builder.mul(index, self.step))
-        by_half = words if own else self.builder.offset(words, self.builder.mul(index, 2 * self.step))
-        self.places = {32: (by_piece, act.seeds32), 16: (by_half, act.seeds16)}
-        self.scales = tile.spread(tile.vector, words, act.scales) if own else None
-        self.totals = tile.spread(tile.vector, by_piece, act.sums32)
-
-    def seeds(self, start: int, sub: int, column: int) -> Value:
-        """-128 * the sum of the activations of the sub-block at element `start`."""
-        where, first = self.places[sub]
-        first += start // sub * self.step if sub < PIECE else 0
-        return self.tile.spread(self.lanes, where, first)[column]

@@ -153,11 +153,11 @@ class _Matmul:
             with self.shares(whole, b.i64(shared.blocks)) as blocks, b.loop(*own) as group:
                 base = b.offset(weights, b.mul(group.index, self.group_bytes))
                 shared.unpack(base, blocks)
-                codes = b.offset(activations, b.mul(share[0], self.panel_bytes))
-                codes = b.offset(codes, b.mul(blocks[0], shared.tile.stride))
+                inside = b.mul(blocks[0], shared.tile.stride)
+                codes = b.offset(activations, b.add(b.mul(share[0], self.panel_bytes), inside))
                 with b.loop(*share, 1, [codes, waiting(group, share[0])]) as panel:
                     codes, place = panel.values
-                    shared.add(base, codes, blocks, place)
+                    shared.add(codes, blocks, place)
                     panel.next(b.offset(codes, self.panel_bytes), b.offset(place, shared.tile.bytes))
             with b.loop(*own) as group, b.loop(*share) as panel:
                 base = b.offset(weights, b.mul(group.index, self.group_bytes))

@@ -52,22 +52,31 @@ class Minimums:
         in_memory = self.large and tile.target.cheap_loads
         self.taken = Places(b, tile.vector, tile.layout.parts if in_memory else 0)
 
-    def of_block(
-        self, base: Value, codes: PanelCodes, sums: Sequence[Value], scales: Sequence[Value]
-    ) -> Iterator[Value]:
-        """Sums of the block at `base` as floats, with what its minimums give for the activations of `codes`.
+    def vectors(self, base: Value) -> list[Value]:
+        """What minimums of the block at `base` are multiplied by, and they as operands.
 
-        `scales` are what scales the whole block, by part of the rows.
+        First come their factors, by part of the rows, and where totals are floats all along, what these have
+        too much, times the factors.
         """
-        tile, b, count = self.tile, self.tile.builder, self.integer.count
+        tile, reader = self.tile, self.tile.reader
+        floats, found = reader.floats(base), []
+        for extra in (1.0, -LARGE) if self.large else (1.0,):
+            found += tile.parts(reader.factor(self.offset, floats, extra))
+        return found + _operands(tile, base, self.integer.count)
+
+    def of_block(
+        self, vectors: Sequence[Value], codes: PanelCodes, sums: Sequence[Value], scales: Sequence[Value]
+    ) -> Iterator[Value]:
+        """Sums of a block as floats, with what its minimums give for the activations of `codes`.
+
+        `vectors` are those of the block, `scales` what scales the whole of it, by part of the rows.
+        """
+        tile, b, count, parts = self.tile, self.tile.builder, self.integer.count, len(scales)
+        operands = list(vectors[(1 + self.large) * parts :])
+        factors, taken = vectors[:parts], vectors[parts : (1 + self.large) * parts]
+        taken = [self.taken.held(own, part) for part, own in enumerate(taken)]
         first = tile.activation.digits(tile.form.sub)
         plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
-        operands = _operands(tile, base, count)
-        floats = tile.reader.floats(base)
-        factors, taken = tile.parts(tile.reader.factor(self.offset, floats, 1.0)), []
-        if self.large:
-            each = tile.parts(tile.reader.factor(self.offset, floats, -LARGE))
-            taken = [self.taken.held(own, part) for part, own in enumerate(each)]
         for start in range(0, tile.m, tile.abreast):
             columns = range(start, min(start + tile.abreast, tile.m))
             totals = {number: self.start.read() for number in tile.dots.numbers(columns)}
