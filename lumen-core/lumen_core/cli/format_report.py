@@ -30,11 +30,17 @@ target of the installed backends. "all" is {uses}
 
 def checked(file: str, registry: Registry, target: str | None, speed: bool, json: bool) -> bool:
     """Check every format of a file (or one that is installed); return whether all is well."""
+    from lumen_core.quant.analyse import analyse_all
+
     declarations = _declarations(file, registry)
+    forms = analyse_all(declarations)
     targets = _targets(registry, target)
     others = [] if target else _others(registry, targets)
     installed = _installed(registry)
-    reports = [_report(item, targets, others, installed, speed) for item in declarations]
+    reports = [
+        _report(item, form, targets, others, installed, speed)
+        for item, form in zip(declarations, forms, strict=True)
+    ]
     for item in declarations:
         if Path(file).exists() and item.name in registry.formats:
             owner = registry.formats[item.name].distribution
@@ -100,15 +106,14 @@ def _installed(registry: Registry) -> dict[str, NormalForm]:
 
 def _report(
     declaration: ast.Format,
+    form: NormalForm,
     targets: list[Target],
     others: list[Target],
     installed: dict[str, NormalForm],
     speed: bool,
 ) -> dict[str, Any]:
     from lumen_core.engine import format_check, format_quality
-    from lumen_core.quant.analyse import analyse
 
-    form = analyse(declaration)
     findings = [asdict(finding) for finding in format_check.check(declaration, form, targets, others)]
     forms = [form, *format_quality.neighbours(form, installed)]
     report: dict[str, Any] = {
