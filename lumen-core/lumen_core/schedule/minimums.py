@@ -7,12 +7,13 @@ and the products with the high ones are shifted by what these stand for before t
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lumen_core.ir.kernel import Type, Value
-from lumen_core.quant.layout import DIGIT, ActivationLayout
+from lumen_core.quant.layout import DIGIT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.dots import PanelCodes
+from lumen_core.schedule.dots import Dots, PanelCodes
 from lumen_core.schedule.totals import LARGE, LARGE_BITS, Kept, Places, is_short, kept
 from lumen_core.schedule.weights import DotPlan
 
@@ -42,6 +43,9 @@ class Minimums:
         b, offset = tile.builder, tile.form.offset
         assert offset is not None and offset.integer is not None
         self.tile = tile
+        # At depth 8 one column meets minimums as at depth 4: no column of zeros stands beside it.
+        self.layout = tile.layout if tile.activation.side > 1 else replace(tile.layout, depth=4)
+        self.dots = Dots(b, self.layout, tile.activation, tile.target, tile.ahead)
         self.offset = offset
         self.integer = offset.integer
         # Where many convert slowly, a total's bits are a float all along (`totals.py`), once it is shifted.
@@ -62,7 +66,7 @@ class Minimums:
         floats, found = reader.floats(base), []
         for extra in (1.0, -LARGE) if self.large else (1.0,):
             found += tile.parts(reader.factor(self.offset, floats, extra))
-        return found + _operands(tile, base, self.integer.count)
+        return found + _operands(tile, self.layout, base, self.integer.count)
 
     def of_block(
         self, vectors: Sequence[Value], codes: PanelCodes, sums: Sequence[Value], scales: Sequence[Value]
@@ -79,13 +83,12 @@ class Minimums:
         plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
         for start in range(0, tile.m, tile.abreast):
             columns = range(start, min(start + tile.abreast, tile.m))
-            totals = {number: self.start.read() for number in tile.dots.numbers(columns)}
-            tile.dots.add(totals, columns, operands, codes, first, plan)
+            totals = {number: self.start.read() for number in columns}
+            self.dots.add(totals, columns, operands, codes, first, plan)
             totals = {number: b.shl(total, DIGIT) for number, total in totals.items()}
-            tile.dots.add(totals, columns, operands, codes, first + count, plan)
+            self.dots.add(totals, columns, operands, codes, first + count, plan)
             for column in columns:
-                total = tile.dots.total(totals, column)
-                part = column % tile.side
+                total, part = totals[column], column % tile.side
                 sum, scale, factor = sums[column], scales[part], factors[part]
                 if self.large:
                     less = kept(b, tile.vector, taken[part])
@@ -95,9 +98,9 @@ class Minimums:
                     yield b.fma(b.convert(total, "f32"), factor, tile.totals.of_block(sum, scale))
 
 
-def _operands(tile: IntegerTile, base: Value, count: int) -> list[Value]:
+def _operands(tile: IntegerTile, layout: WeightLayout, base: Value, count: int) -> list[Value]:
     """The minimums as operands of dot products: they lie [sub-block][row] and are needed by row."""
-    b, layout, rows = tile.builder, tile.layout, tile.rows
+    b, rows = tile.builder, tile.rows
     words, bytes, found = rows // 4, Type("i8", 4 * rows), []
     loaded = [
         b.load(bytes, base, layout.minimum_offset + first * rows, align=1) for first in range(0, count, 4)
