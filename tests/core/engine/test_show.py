@@ -9,6 +9,7 @@ import pytest
 from lumen_core.dsl.library import STANDARD
 from lumen_core.engine.show import LEVELS, show
 from lumen_core.errors import LumenError, SourceError
+from lumen_core.plugins.registry import Registry
 
 SIGN = {
     "ast": "",
@@ -57,6 +58,11 @@ def test_a_family_is_shown_but_for_kernels(tmp_path: Path) -> None:
     assert "format any[G]" in show(str(path), "ast")
     with pytest.raises(LumenError, match="no kernels"):
         show(str(path), "kernel")
+
+
+@pytest.mark.parametrize("name", sorted(Registry.load().models))
+def test_every_page_is_shown(name: str) -> None:
+    assert "func @head" in show(name, "fused")
 
 
 def test_a_model_is_shown_with_any_format() -> None:
