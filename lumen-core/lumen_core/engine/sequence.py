@@ -21,7 +21,7 @@ def check_length(tokens: int, context: int) -> None:
     if tokens > context:
         raise ContextLengthError(
             f"{tokens} tokens do not fit the context of {context}; "
-            "give a larger context (--ctx-size) or a shorter text",
+            "give a larger `context` or a shorter text",
             tokens,
             context,
         )
