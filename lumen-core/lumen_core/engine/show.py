@@ -35,6 +35,7 @@ from lumen_core.lower import lower_function
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.pack import build_pack
@@ -185,33 +186,36 @@ def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
 
 
 def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None) -> Subject:
-    own = {item.name: item for item in tree.formats}
+    own = {item.name: item for item in tree.formats if not item.generics}
     library = ast.Module(()) if tree is standard_library() else standard_library()
     typed = check(tree, library, [name for name in registry.formats if name not in own])
     names = {"f32", format, *own} | {tensor.format for tensor in (file.tensors.values() if file else ())}
     forms = Formats({name: analyse(own[name] if name in own else registry.format(name)) for name in names})
     models = []
     for model in typed.models.values():
-        models.append((model, bind(model, file or _sample(model, registry, format))))
+        models.append((model, bind(model, file or _sample(model, registry, forms[format]))))
     plain = [typed.functions[name] for name in typed.functions if name in typed.own]
     return Subject(registry, typed, forms, plain, list(own), models)
 
 
-def _sample(model: TypedModel, registry: Registry, format: str) -> ModelFile:
-    """Return a file without data for a model, with the numbers of a small shape of its kind."""
+def _sample(model: TypedModel, registry: Registry, form: NormalForm) -> ModelFile:
+    """Return a file without data for a model: of the shapes of its kind the first that fills whole blocks."""
     names = (
         registry.models[model.name].value.architectures if model.name in registry.models else (model.name,)
     )
     shapes = [shape for shape in SHAPES.values() if shape.architecture in names] or list(SHAPES.values())
-    numbers = {**shapes[0].metadata(), "vocab_size": SAMPLE_VOCABULARY}
-    sizes = configure(model, numbers.get).sizes
-    tensors = {}
-    for layer in range(sizes["L"]):
-        for weight in (*model.weights.values(), *model.layer_weights.values()):
-            if weight.otherwise is None:
-                name = weight.tensor.format(layer=layer)
-                shape = weight.type.substitute(sizes).sizes
-                chosen = format if len(shape) > 1 else "f32"
-                tensors[name] = FileTensor(name, chosen, shape, np.empty(0, np.uint8))
-    metadata = {f"{names[0]}.{key}": value for key, value in numbers.items()}
-    return ModelFile(Path(f"{model.name}.lum"), names[0], metadata, tensors, ())
+    for shape in shapes:
+        numbers = {**shape.metadata(), "vocab_size": SAMPLE_VOCABULARY}
+        sizes = configure(model, numbers.get).sizes
+        tensors = {}
+        for layer in range(sizes.get("L", 0)):
+            for weight in (*model.weights.values(), *model.layer_weights.values()):
+                if weight.otherwise is None:
+                    name = weight.tensor.format(layer=layer)
+                    extent = weight.type.substitute(sizes).sizes
+                    chosen = form.name if len(extent) > 1 else "f32"
+                    tensors[name] = FileTensor(name, chosen, extent, np.empty(0, np.uint8))
+        if all(t.shape[-1] % form.block == 0 for t in tensors.values() if t.format == form.name):
+            metadata = {f"{names[0]}.{key}": value for key, value in numbers.items()}
+            return ModelFile(Path(f"{model.name}.lum"), names[0], metadata, tensors, ())
+    raise LumenError(f"no shape of {model.name} that Lumen knows has rows of whole blocks of {form.block}")

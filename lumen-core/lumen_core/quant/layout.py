@@ -233,6 +233,11 @@ class ActivationLayout:
         return self.group // 32
 
     @property
+    def piece_bytes(self) -> int:
+        """Bytes from the codes of 32 elements to those of the next 32."""
+        return self.block_bytes if self.group == 32 else 32 * self.columns
+
+    @property
     def scaled_sums(self) -> bool:
         return self.group == 32
 

@@ -124,7 +124,9 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
         if target.spare_units:
             return Blocking(1, activation.columns)
         shared = max(layout.form.block, SHARED if activation.group <= 32 else 0)
-        near = target.cache_bytes[0] * 3 // 4 // activation.panel_bytes(shared)
+        sums = layout.form.offset is not None and not activation.has_digits  # codes, scales and little else
+        used = activation.block_bytes if sums else activation.seeds16
+        near = target.cache_bytes[0] * 3 // 4 // (shared // activation.group * used)
         return Blocking(1, activation.columns, shared=shared, panels=max(2, min(near, PANELS)))
     tiles = list(_tiles(activation.columns, target))
     groups, columns = min(tiles, key=lambda tile: _cost(tile[0], tile[1], target))

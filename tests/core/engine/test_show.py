@@ -49,6 +49,28 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
         show(str(path), "typed")
 
 
+def test_a_family_is_shown_but_for_kernels(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text(
+        "format any[G] : block G { q: i8[G] from weight[N, K]  d: f16 from s[K / G, N]  value = d * q }\n"
+    )
+    assert "format any[G]" in show(str(path), "ast")
+    with pytest.raises(LumenError, match="no kernels"):
+        show(str(path), "kernel")
+
+
+def test_a_model_is_shown_with_any_format() -> None:
+    """Of the shapes of its kind one is taken whose rows are whole blocks."""
+    assert "q4_k weights" in show("qwen3", "kernel", format="q4_k", only="pack")
+
+
+def test_a_model_without_layers_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text("model flat { config { V: size = vocab_size } }\n")
+    with pytest.raises(LumenError):
+        show(str(path), "tensor")
+
+
 def test_names_that_are_nothing() -> None:
     with pytest.raises(LumenError, match=r"known: .*qwen3.*q4_k"):
         show("nosuch", "ast")
