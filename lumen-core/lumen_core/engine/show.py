@@ -82,7 +82,7 @@ def show(
     chosen = session.choose_target(registry, target, run=False)
     kernels = list(subject.kernels(chosen))
     if not kernels:
-        raise LumenError(f"{what} has neither a model nor a format, so there are no kernels; try --at fused")
+        raise LumenError(f"{what} has no model and no format, so there are no kernels; try `level` fused")
     comment = ";" if level == "llvm" else "#"
     width = max(len(kernel.name) for kernel in kernels)
     index = [f"{comment} {kernel.name:{width}}  {kernel.doc}".rstrip() for kernel in kernels]
