@@ -77,6 +77,13 @@ def test_a_model_without_layers_says_so(tmp_path: Path) -> None:
         show(str(path), "tensor")
 
 
+def test_a_size_that_has_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text("fn f[N](x: f32[N], heads: size) -> f32[N] { x * heads }\n")
+    with pytest.raises(SourceError, match="the size heads has no number here"):
+        show(str(path), "tensor")
+
+
 def test_names_that_are_nothing() -> None:
     with pytest.raises(LumenError, match=r"known: .*qwen3.*q4_k"):
         show("nosuch", "ast")
