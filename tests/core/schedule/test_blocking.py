@@ -82,7 +82,7 @@ def test_codes_are_multiplied_over_whole_rows() -> None:
 
 
 def test_unpacked_codes_are_shared_where_every_unit_multiplies() -> None:
-    """A panel has 4 to 5 KB of codes and scales for 256 elements; what several have fits the nearest cache."""
+    """A panel has 4 to 5 KB of codes and scales for 256 elements; what several have fits near."""
     assert cut("q4_k", machine(spare_units=False)) == Blocking(1, 16, shared=256, panels=7)
     assert cut("q4_0", machine(spare_units=False)) == Blocking(1, 16, shared=256, panels=8)
     near = machine(spare_units=False, cache_bytes=(512 << 10, 1 << 20))
