@@ -64,10 +64,16 @@ def _declarations(file: str, registry: Registry) -> list[ast.Format]:
 
     if not Path(file).exists() and not file.endswith(".lum"):
         return [registry.format(file)]
-    found = list(parse(Source.read(Path(file))).formats)
+    found = parse(Source.read(Path(file))).formats
     if not found:
         raise LumenError(f"{file} declares no format")
-    return found
+    alone = [item for item in found if not item.generics]
+    if families := ["_".join([item.name, *item.generics]) for item in found if item.generics]:
+        message = f"a family's formats are checked by name once it is installed: {', '.join(families)}"
+        if not alone:
+            raise LumenError(f"{file} declares only families; {message}")
+        note(message)
+    return alone
 
 
 def _targets(registry: Registry, name: str | None) -> list[Target]:

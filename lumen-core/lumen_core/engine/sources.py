@@ -31,7 +31,11 @@ def locate(name: str | Path, registry: Registry, progress: Progress | None = Non
     if not str(name).strip():
         raise ModelError("the name of the model is empty; give a file, a directory, a hub's name or `demo`")
     path = registry.file(name)
-    if isinstance(name, Path) or path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # a name that the system refuses
+        raise ModelError(f"{path}: {error.strerror}") from None
+    if isinstance(name, Path) or found:
         return path
     wanted: HubName | None = hub_name(name)
     return path if wanted is None else fetch(wanted, revision, progress)

@@ -13,7 +13,7 @@ from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.conditions import Conditions
-from lumen_core.schedule.phases import Argument, Bound, Moved, Needs, Private, Slot
+from lumen_core.schedule.phases import Argument, Bound, Moved, Needs, Number, Private, Slot
 from lumen_core.schedule.sampling import padded
 
 
@@ -24,6 +24,11 @@ class Stored:
     argument: Argument
     stride: int
     name: str
+
+    @property
+    def rows(self) -> tuple[Argument, Number]:
+        """Where it is, and the bytes between its tokens."""
+        return self.argument, Number(self.stride)
 
 
 def window_of(function: Function) -> int:

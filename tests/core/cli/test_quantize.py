@@ -73,6 +73,19 @@ def test_formats_check_of_a_file(tmp_path: Path, lumen: Any) -> None:
     assert "mine.lum" in done.err
 
 
+def test_formats_check_of_a_family(tmp_path: Path, lumen: Any) -> None:
+    path = tmp_path / "mine.lum"
+    path.write_text(
+        "format any[G] : block G { q: i8[G] from weight[N, K]  d: f16 from s[K / G, N]  value = d * q }"
+    )
+    done = lumen("formats", "check", str(path))
+    assert done.code == 1
+    assert "a family's formats are checked by name once it is installed: any_G" in done.err
+    done = lumen("formats", "show", "gptq")
+    assert done.code == 1
+    assert "`gptq` is a family of formats" in done.err
+
+
 def test_formats_check_says_everything_about_a_file(tmp_path: Path, lumen: Any) -> None:
     """Mistakes of every kind and format in one run, each at its place."""
     path = tmp_path / "mine.lum"

@@ -212,6 +212,11 @@ def test_names_that_are_none(opened, name) -> None:
         opened(name)
 
 
+def test_a_name_that_the_system_refuses(opened) -> None:
+    with pytest.raises(LumenError, match="File name too long"):
+        opened("a" * 300)
+
+
 @pytest.mark.parametrize("context", [-1, 1.5, 40961, 1 << 60])
 def test_contexts_that_cannot_be(path, opened, context) -> None:
     with pytest.raises(LumenError, match="context"):
