@@ -64,7 +64,7 @@ class Places:
     def __init__(self, function: Function, conditions: Conditions, needs: Needs):
         self.function = function
         self.needs = needs
-        self.columns = conditions.columns
+        self.columns, self.depth = conditions.columns, conditions.target.depth
         self.layer_weights = conditions.layer_weights
         self.capacity = conditions.capacity
         self.threads = conditions.threads
@@ -163,7 +163,7 @@ class Places:
         return Stored(Slot(name), stride, name)
 
     def new_panels(self, value: Value, private: bool) -> Stored:
-        layout = ActivationLayout(value.type.element, self.columns)
+        layout = ActivationLayout(value.type.element, self.columns, self.depth)
         length = self.elements(value)
         name = f"{self.function.name}.{value.type.element}.{len(self.of)}.m{self.columns}"
         bytes = layout.bytes(self.room(value, private), length)

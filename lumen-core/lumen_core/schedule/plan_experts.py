@@ -232,7 +232,7 @@ class ExpertPlanner(Planner):
             assert self._grouping is not None
             given, choices = self.places.of[x], self._grouping.choices
             self.read_here.add(given.name)
-            layout = ActivationLayout(x.type.element, self.columns)
+            layout = ActivationLayout(x.type.element, self.columns, self.target.depth)
             bytes = layout.bytes(self.places.batch, length)
             name = f"gathered.{x.type.element}.{len(self._gathered)}"
             stored = self._gathered[x] = self.places.reserve(name, given.stride, bytes, private=True)
