@@ -66,9 +66,9 @@ Bound: what the core can do at most with what no tile of a vector of rows is spa
 (`needed` in the program), every instruction waiting for none. Of many columns these are the dot products;
 for each sum of 32 products (16 in q6_k) either two multiply-adds, one by each side's scale (where both have
 a scale for every 32 numbers), or one integer multiply-add by the sub-scale; a conversion and two
-multiplications for each block of 256; for minimums a sixteenth or so of the dot products, a shift, a
-subtraction and a multiply-add; and the codes of the column, and what a sum or a multiply-add overwrites,
-from memory or from a register. (Registers hold 16 sums and the 8 operands of 32 elements, so a tile has the
+multiplications for each block of 256; for minimums a sixteenth or so of the dot products, a shift and a
+multiply-add; and the codes of the column, and what a sum of 32 or a multiply-add overwrites, from memory or
+from a register. (Registers hold 16 sums and the 8 operands of 32 elements, so a tile has the
 rows of one vector.) One column also has its codes taken apart, as they are packed (`quant/layout.py`: at
 least one instruction for each code, 6 for four codes of 6 bits, 14 for eight of 5), and its scales
 converted. Its loads are not in the bound.
@@ -141,13 +141,17 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> Counter[str]:
     totals, operands = normal.block // min(normal.sub, 32), normal.block // 4
     counts: Counter[str] = Counter({dot: normal.block // depth})
     if normal.activation == "i8g256":  # integers to the end of the block
-        counts.update({"mla": totals, "scvtf": 1, "fmul": 1, "fmla": 1})
+        counts.update({"mla": totals, "scvtf": 1, "fmla": 1})
+        counts.update({"fmul" if alone or offset is None else "fmla": 1})  # by the scale, onto minimums
     else:
         counts.update({"fmla": 2 * totals})
     if offset is not None:  # minimums meet sums of two digits
-        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "fsub": 1, "fmla": 1})
+        counts.update({dot: 2 * normal.block // normal.sub // depth, "shl": 1, "fmla": 1})
+        counts.update({"scvtf": 1} if alone else {})
     if not alone:  # codes, scales, and what a sum or a multiply-add overwrites
-        counts.update({"ldr": normal.block // 16, "overwritten": totals + (offset is not None)})
+        counts.update(
+            {"ldr": normal.block // 16, "overwritten": normal.block // 32 + 2 * (offset is not None)}
+        )
         if normal.activation == "i8g256":
             counts.update({"ldr": 1})  # the sum of the blocks before; a fourth of a scale is left out
         else:
@@ -157,7 +161,13 @@ def needed(normal: NormalForm, target: Target, alone: bool) -> Counter[str]:
         apart = taken_apart(layout, DotPlan.choose(normal, target).shift > 0)
         counts.update({name: count * normal.block // layout.unit for name, count in apart.items()})
         counts.update({"tbl": operands} if normal.table is not None else {})
-        counts.update({"ushll": 2 * totals} if normal.activation == "i8g256" else {"fcvtl": totals})
+        integer = normal.scale.integer if normal.scale is not None else None
+        if (
+            normal.activation == "i8g256" and integer is not None
+        ):  # a look-up each, of signed ones of two three
+            counts.update({"tbl": totals} if integer.low >= 0 else {"ushll": 3 * totals // 2})
+        else:
+            counts.update({"fcvtl": totals})
     return counts
 
 
@@ -185,26 +195,30 @@ def ours(
     hot = hot_loop(assembly)
     layout = WeightLayout(normal, target.lanes, target.depth)
     cut = choose_blocking(layout, ActivationLayout(normal.activation, columns, target.depth), target)
-    turns = (cut.shared if columns > 1 else normal.block) // 32
+    # A turn takes 32 elements of many columns; of one as many as it has products of, for two row groups.
+    alone = dots(hot) // (2 * target.lanes * target.depth // 4)
+    turns = cut.shared // 32 if columns > 1 else max(1, normal.block // alone)
     cycles = analyser.cycles(in_order(assembly, hot, turns), core)
     if columns > 1:
-        cycles += turns * analyser.cycles(unpacking(assembly, hot), core) / cut.panels
+        pieces = normal.block // 32
+        apart = analyser.cycles(in_order(assembly, unpacking(assembly, hot), pieces), core)
+        cycles += turns // pieces * apart / cut.panels
     return cycles, turns * dots(hot)
 
 
-def in_order(assembly: str, hot: list[str], turns: int) -> list[str]:
-    """So many turns of the hottest loop, between what the loop around it holds beside it."""
+def in_order(assembly: str, inner: list[str], turns: int) -> list[str]:
+    """So many turns of an inner loop, between what the loop around it holds beside it."""
     if turns == 1:
-        return hot
+        return inner
     lines, spans = assembly.splitlines(), loop_spans(assembly)
 
     def code(first: int, last: int) -> list[str]:
         return [line for line in lines[first:last] if re.match(r"^\s+[a-z]", line)]
 
-    own = next(pair for pair in spans if code(pair[0], pair[1] + 1) == hot)
+    own = next(pair for pair in spans if code(pair[0], pair[1] + 1) == inner)
     outer = [pair for pair in spans if pair[0] <= own[0] and own[1] <= pair[1] and pair != own]
     first, last = min(outer, key=lambda pair: pair[1] - pair[0])
-    return code(first, own[0]) + turns * hot + code(own[1] + 1, last + 1)
+    return code(first, own[0]) + turns * inner + code(own[1] + 1, last + 1)
 
 
 def unpacking(assembly: str, hot: list[str]) -> list[str]:

@@ -54,13 +54,16 @@ def main() -> None:
     found: dict[str, Any] = {}
     if chosen.results and chosen.results.exists():
         found = json.loads(chosen.results.read_text())
+    if chosen.models:
+        chosen.models.mkdir(parents=True, exist_ok=True)
     for name in chosen.formats or shipped():
         with tempfile.TemporaryDirectory() as folder:
             found[name] = measure(name, chosen.models or Path(folder), chosen.repetitions)
         print(row(name, found[name]), flush=True)
         if chosen.results:
             chosen.results.write_text(json.dumps(found))
-    chosen.output.write_text(page(found), encoding="utf-8")
+    if chosen.results or not chosen.formats:  # a page of a few formats would replace that of all
+        chosen.output.write_text(page(found), encoding="utf-8")
 
 
 # Of checkpoint directories: as their usual settings are, stored in blocks as they are run.

@@ -1,6 +1,6 @@
 """How much of a model each format keeps: writes docs/quality.md, for the demo model and its held-out text.
 
-    PYTHONPATH=tests python benchmarks/quality.py [FORMAT ...]
+    python benchmarks/quality.py [FORMAT ...]
 
 Every format (and the usual mixtures) is written by `lumen quantize`; Lumen and llama.cpp then read the same
 text with the same file. The yardstick is the source in f32, run by llama.cpp. Needs llama-cpp-python.
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 from kit.llama import Llama, divergence, library, plain
 
 import lumen_core as lumen
@@ -158,7 +162,7 @@ def _page(rows: dict[str, Any], wanted: Sequence[str]) -> str:
     assert not others, "rows were measured on different texts; measure all again (--all)"
     return f"""# Quality by format
 
-Made by `PYTHONPATH=tests python benchmarks/quality.py`: the demo model (5 million weights,
+Made by `python benchmarks/quality.py`: the demo model (5 million weights,
 `demo/demo-f16.gguf`) in every format, all matrices alike, then in the usual mixtures; {documents} documents
 of its held-out text, {tokens} tokens. No importance matrix. Perplexity is per token ({perplexity} in
 f32), the KL divergence from the f32 model in nats with its standard error. Both engines read the same file,

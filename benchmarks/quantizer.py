@@ -1,6 +1,6 @@
 """Time and error of the derived quantizer beside llama.cpp's own, type by type, on one thread each.
 
-    PYTHONPATH=tests python benchmarks/quantizer.py [--importance] [TYPE ...]
+    python benchmarks/quantizer.py [--importance] [TYPE ...]
 
 Both quantize the same seeded rows in turns; the least processor time counts. Needs llama-cpp-python.
 """
@@ -8,11 +8,16 @@ Both quantize the same seeded rows in turns; the least processor time counts. Ne
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+
 from kit.llama_quantizer import NAMES, NEEDING, Quantizer
 from kit.weights import relative_error
 

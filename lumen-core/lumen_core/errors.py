@@ -13,6 +13,9 @@ LumenError                 what a caller may catch; str() is what the command li
 ├── PluginError            a plugin that cannot be loaded or that collides with another
 └── CancelledError         a generation that was stopped from outside
 
+What to do is said in the library's own words; a parameter stands in `backquotes`, and the command line
+puts the option in its place.
+
 LumenBug                   our own fault: not a LumenError, carries what reproduces it
 """
 

@@ -159,6 +159,10 @@ class Diagnostics:
         if len(self.found) >= MOST_FINDINGS:
             raise self.exception()
 
+    def take(self, error: SourceError) -> None:
+        """Take over what another collector found, each finding once."""
+        self.found += [finding for finding in error.diagnostics if finding not in self.found]
+
     def exception(self) -> SourceError:
         """Return the error that carries every finding, in the order of the text."""
         found = sorted(self.found, key=lambda finding: (finding.span.source.name, finding.span.start))

@@ -29,7 +29,7 @@ def run_ahead(model: str, target: str, ids: list[int], folder: Path, threads: in
     subprocess.run(command, check=True)
     numbers = [str(COUNT), *map(str, ids)]
     command = [EMULATOR, "-cpu", PROCESSORS[target], str(program), str(folder / "model.image"), *numbers]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=120)
     return [int(line) for line in done.stdout.split()]
 
 

@@ -152,6 +152,18 @@ def test_a_stage_does_not_call_the_one_before() -> None:
                 assert not called, f"{path}:{line}: {stage} imports {module}"
 
 
+def test_only_the_command_line_names_its_options() -> None:
+    """An error of the library speaks of parameters (lumen_core/errors.py says how)."""
+    named = []
+    for path in chain.from_iterable(sources(folder) for folder in PACKAGES.values()):
+        if CORE / "cli" not in path.parents:
+            texts = (n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant))
+            named += [
+                (path.name, t) for t in texts if isinstance(t, str) and re.search(r"(^|[ (`])--[a-z]", t)
+            ]
+    assert not named
+
+
 def test_llvm_is_used_in_codegen_and_runtime_only() -> None:
     for folder in PACKAGES.values():
         for path in sources(folder):

@@ -1,25 +1,31 @@
 /* Prints the greedy continuation of the ids on the command line: program IMAGE COUNT ID...
-   Built with -DTHREADS=n, n threads run the model. */
+   Built with -DTHREADS=n, up to n threads run the model, in every step another number of them. */
 
 #ifdef THREADS
 #include <pthread.h>
 #include <stdint.h>
 
-static struct work { void (*program)(void *, int64_t, int64_t); void *frame; int64_t thread; } works[THREADS];
+static struct work {
+    void (*program)(void *, int64_t, int64_t);
+    void *frame;
+    int64_t thread, threads;
+} works[THREADS];
 
 static void *work(void *given) {
     struct work *mine = given;
-    mine->program(mine->frame, mine->thread, THREADS);
+    mine->program(mine->frame, mine->thread, mine->threads);
     return 0;
 }
 
 static void run(void (*program)(void *, int64_t, int64_t), void *frame) {
+    static int runs;
+    int count = THREADS - runs++ % THREADS;
     pthread_t threads[THREADS];
-    for (int i = 0; i < THREADS; i++) {
-        works[i] = (struct work){program, frame, i};
+    for (int i = 0; i < count; i++) {
+        works[i] = (struct work){program, frame, i, count};
         pthread_create(&threads[i], 0, work, &works[i]);
     }
-    for (int i = 0; i < THREADS; i++) pthread_join(threads[i], 0);
+    for (int i = 0; i < count; i++) pthread_join(threads[i], 0);
 }
 
 #define LUMEN_RUN(program, frame) run(program, frame)

@@ -60,7 +60,7 @@ def test_a_type_that_holds_the_same_numbers(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["gptq_4_ordered", "gptq_8_v2", "fp8_block", "nvfp4"])
 def test_somebody_has_to_choose_what_is_lost(name: str, tmp_path: Path) -> None:
     source, plain = directory(name, tmp_path / "model")
-    with pytest.raises(ModelError, match=r"no type holds the numbers of .* exactly; say with --type"):
+    with pytest.raises(ModelError, match=r"no type holds the numbers of .* exactly; say with `element`"):
         convert(source, tmp_path / "model.gguf")
     assert not (tmp_path / "model.gguf").exists()
     for wanted, tolerance in (("q8_0", 0.01), ("f32", 2**-21)):
@@ -83,7 +83,7 @@ def test_quantize(name: str, tmp_path: Path) -> None:
     out, target = tmp_path / "model.gguf", choose_target(REGISTRY, None)
     with open_model(source, REGISTRY) as file:
         if name.startswith("gptq"):
-            with pytest.raises(LumenError, match=r"is quantized already \(blk.* is .*--allow-requantize"):
+            with pytest.raises(LumenError, match=r"is quantized already \(blk.* is .*give `requantize`"):
                 plan(file, "q8_0", registry=REGISTRY)
         job = plan(file, "q8_0", registry=REGISTRY, requantize=name.startswith("gptq"))
         write(job, out, target)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +55,8 @@ def chat(
     target: options.TargetName = None,
     lookup: options.Lookup = False,
     draft: options.DraftName = None,
+    *,
+    this: typer.Context,
 ) -> None:
     """Talk to a model; `/help` lists what can be typed. Sampling is as its authors advise, if they do."""
     sampling = options.given(
@@ -76,15 +79,18 @@ def chat(
         thinking = options.given(think=think if think_budget is None else think_budget)
         sampling = loaded.recommended | sampling
         more = {"max_tokens": max_tokens, "tools": functions, **thinking, **sampling, **guesses}
-        Conversation(loaded, system, more).talk()
+        Conversation(loaded, system, more, this.command.params).talk()
 
 
 class Conversation:
     """The messages so far, and what a typed line does to them."""
 
-    def __init__(self, model: Model, system: str | None, sampling: dict[str, Any]):
+    def __init__(
+        self, model: Model, system: str | None, sampling: dict[str, Any], parameters: Sequence[Any] = ()
+    ):
         self.model = model
         self.sampling = sampling
+        self.parameters = parameters  # of the command, whose options errors name
         self.messages: list[dict[str, Any]] = []
         self.calls: list[ToolCall] = []  # those that wait for their results
         self.start(system)
@@ -163,7 +169,7 @@ class Conversation:
         except KeyboardInterrupt:
             note(" (stopped)")
         except LumenError as error:
-            note(f"error: {error}")
+            note(f"error: {options.in_options(str(error), self.parameters)}")
             return
         finally:
             speech.end()

@@ -20,7 +20,7 @@ EPILOG = """Examples:
 def convert(
     model: Annotated[str, typer.Argument(help="A checkpoint directory, or `org/name` on the hub.")],
     file: Annotated[Path, typer.Argument(help="The file to write; its ending names the container.")],
-    type: Annotated[
+    element: Annotated[
         str | None,
         typer.Option(
             "--type",
@@ -35,7 +35,7 @@ def convert(
 
     with progress_bar() as progress:
         remarks = engine.convert(
-            options.valid_text(model, "the name"), file, type, force=force, progress=progress
+            options.valid_text(model, "the name"), file, element, force=force, progress=progress
         )
     for remark in remarks:
         note(f"note: {remark}")

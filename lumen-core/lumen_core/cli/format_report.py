@@ -30,11 +30,17 @@ target of the installed backends. "all" is {uses}
 
 def checked(file: str, registry: Registry, target: str | None, speed: bool, json: bool) -> bool:
     """Check every format of a file (or one that is installed); return whether all is well."""
+    from lumen_core.quant.analyse import analyse_all
+
     declarations = _declarations(file, registry)
+    forms = analyse_all(declarations)
     targets = _targets(registry, target)
     others = [] if target else _others(registry, targets)
     installed = _installed(registry)
-    reports = [_report(item, targets, others, installed, speed) for item in declarations]
+    reports = [
+        _report(item, form, targets, others, installed, speed)
+        for item, form in zip(declarations, forms, strict=True)
+    ]
     for item in declarations:
         if Path(file).exists() and item.name in registry.formats:
             owner = registry.formats[item.name].distribution
@@ -58,10 +64,16 @@ def _declarations(file: str, registry: Registry) -> list[ast.Format]:
 
     if not Path(file).exists() and not file.endswith(".lum"):
         return [registry.format(file)]
-    found = list(parse(Source.read(Path(file))).formats)
+    found = parse(Source.read(Path(file))).formats
     if not found:
         raise LumenError(f"{file} declares no format")
-    return found
+    alone = [item for item in found if not item.generics]
+    if families := ["_".join([item.name, *item.generics]) for item in found if item.generics]:
+        message = f"a family's formats are checked by name once it is installed: {', '.join(families)}"
+        if not alone:
+            raise LumenError(f"{file} declares only families; {message}")
+        note(message)
+    return alone
 
 
 def _targets(registry: Registry, name: str | None) -> list[Target]:
@@ -100,15 +112,14 @@ def _installed(registry: Registry) -> dict[str, NormalForm]:
 
 def _report(
     declaration: ast.Format,
+    form: NormalForm,
     targets: list[Target],
     others: list[Target],
     installed: dict[str, NormalForm],
     speed: bool,
 ) -> dict[str, Any]:
     from lumen_core.engine import format_check, format_quality
-    from lumen_core.quant.analyse import analyse
 
-    form = analyse(declaration)
     findings = [asdict(finding) for finding in format_check.check(declaration, form, targets, others)]
     forms = [form, *format_quality.neighbours(form, installed)]
     report: dict[str, Any] = {

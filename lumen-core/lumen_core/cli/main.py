@@ -40,7 +40,10 @@ BUILT_IN = {name: panel for panel, names in PANELS.items() for name in names}
 
 
 class Commands(TyperGroup):
-    """The built-in commands, then those of plugins; a module is imported when its command is asked for."""
+    """The built-in commands, then those of plugins; a module is imported when its command is asked for.
+
+    An error names parameters of the library; where the command has options for them, it names these.
+    """
 
     def __init__(self, **settings: Any):
         super().__init__(**settings)
@@ -52,6 +55,17 @@ class Commands(TyperGroup):
 
     def get_command(self, context: Any, name: str) -> Any:
         return _built_in(name) if name in BUILT_IN else self._foreign().get(name)
+
+    def invoke(self, context: Any) -> Any:
+        try:
+            return super().invoke(context)
+        except LumenError as error:
+            from lumen_core.cli.options import in_options
+
+            if context.invoked_subcommand is not None:
+                command = self.get_command(context, context.invoked_subcommand)
+                error.args = (in_options(str(error), command.params),)
+            raise
 
     def _foreign(self) -> dict[str, Any]:
         from lumen_core.plugins.registry import Registry

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -132,6 +132,18 @@ def valid_text(text: str, what: str = "the prompt") -> str:
         text.encode("utf-8")
     except UnicodeEncodeError:
         raise LumenError(f"{what} is not valid UTF-8") from None
+    return text
+
+
+def in_options(text: str, parameters: Iterable[Any]) -> str:
+    """Name a command's options where an error names, in backquotes, parameters of the library.
+
+    The arguments of a command's function have the names that they have in the library.
+    """
+    for parameter in parameters:
+        option = next((name for name in parameter.opts if name.startswith("--")), None)
+        if option is not None:
+            text = text.replace(f"`{parameter.name}`", option)
     return text
 
 

@@ -51,7 +51,7 @@ def quantize(
         Path | None, typer.Option("--imatrix", help="Importances that `lumen imatrix` collected.")
     ] = None,
     pure: Annotated[bool, typer.Option("--pure", help="The same format for every matrix.")] = False,
-    allow_requantize: Annotated[
+    requantize: Annotated[
         bool, typer.Option("--allow-requantize", help="Accept a source that is quantized already.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show sizes, write nothing.")] = False,
@@ -81,7 +81,7 @@ def quantize(
         require_safe_output(out, file)
         importance = _importance(imatrix, registry) if imatrix else None
         job = plan(file, mixture.lower(), [_override(item) for item in tensor or ()], registry=registry,
-                   importance=importance, requantize=allow_requantize)  # fmt: skip
+                   importance=importance, requantize=requantize)  # fmt: skip
         facts = _facts(job)
         for change in job.changes:
             if change.fallback:

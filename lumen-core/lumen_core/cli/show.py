@@ -36,7 +36,7 @@ def show(
     what: Annotated[
         str, typer.Argument(help="A `.lum` file, a model, a format, a model file, or `standard`.")
     ],
-    at: Annotated[Level, typer.Option("--at", help="The level to print.")] = Level.ast,
+    level: Annotated[Level, typer.Option("--at", help="The level to print.")] = Level.ast,
     format: Annotated[
         str, typer.Option("--format", help="The format of a model's matrices, where no file says it.")
     ] = "q4_0",
@@ -48,5 +48,5 @@ def show(
     """Print what the compiler makes of a file, a model or a format, at any level."""
     from lumen_core.engine.show import show as text_of
 
-    text = text_of(options.valid_text(what, "the name"), at.value, target=target, format=format, only=only)
+    text = text_of(options.valid_text(what, "the name"), level.value, target=target, format=format, only=only)
     print(text, end="" if text.endswith("\n") else "\n")

@@ -105,6 +105,7 @@ IRREGULAR = ("reshape", "convert", "select")
 
 # Functions that only a format may use; `check_format.py` has their rules.
 FORMAT_FUNCTIONS = ("bits", "concat", "reinterpret")
+FORMAT_OPERATORS = ("|", "^", "&", "<<", ">>", "+", "-", "*", "/")
 
 # Words that look like names but are an argument's choice or a fallback.
 RESERVED = frozenset({"ones", "size", "weight", "T", "P"})

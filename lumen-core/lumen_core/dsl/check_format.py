@@ -19,7 +19,7 @@ FIELD_TYPES = frozenset(SCALARS) - {"i1"}
 LONGEST_BLOCK = 1 << 16  # elements of a block, bytes of a block, elements of a vector
 SMALL_FLOATS = {"e8m0": 8, "ue4m3": 8, "e4m3": 8, "e5m2": 8}  # types that only fields have, and their bits
 FLOAT_TYPES = frozenset({"f16", "bf16", "f32", *SMALL_FLOATS})
-_INTEGER_OPERATORS = frozenset({"|", "^", "&", "<<", ">>", "%"})
+_INTEGER_OPERATORS = frozenset({"|", "^", "&", "<<", ">>"})
 
 
 @dataclass(frozen=True)
@@ -178,19 +178,15 @@ def _vector(node: ast.Expression, block: _Block) -> Vector | None:
             if name not in block.names:
                 block.error(f"unknown name `{name}`", node, help=suggestion(name, block.names))
             return block.names.get(name)
-        case ast.Unary(operator, operand):
+        case ast.Unary("-", operand):
             inner = _vector(operand, block)
-            if inner is None:
-                return None
-            if operator == "~" and not inner.integer:
-                block.error("`~` needs integers, found real numbers", node)
-                return None
-            known = inner.constant
-            constant = None if known is None else -known - (operator == "~")
-            return Vector(inner.length, inner.integer, constant=constant)
-        case ast.Binary(operator, left, right):
-            a, b = _vector(left, block), _vector(right, block)
-            return _combine(operator, [a, b], node, block)
+            known = inner.constant if inner is not None else None
+            return inner and Vector(inner.length, inner.integer, constant=None if known is None else -known)
+        case ast.Binary(operator, left, right) if operator in builtins.FORMAT_OPERATORS:
+            return _combine(operator, _vector(left, block), _vector(right, block), node, block)
+        case ast.Unary(operator) | ast.Binary(operator):
+            help = f"there are {' '.join(builtins.FORMAT_OPERATORS)}"
+            block.error(f"formats have no operator `{operator}`", node, help=help)
         case ast.Slice():
             return _slice(node, block)
         case ast.Index():
@@ -212,22 +208,23 @@ def _vector(node: ast.Expression, block: _Block) -> Vector | None:
     return None
 
 
-def _combine(name: str, parts: list[Vector | None], node: ast.Expression, block: _Block) -> Vector | None:
-    """Return the result of an element-wise operation: as long as the longest operand."""
-    known = [part for part in parts if part is not None]
-    if len(known) < len(parts):
+def _combine(
+    operator: str, a: Vector | None, b: Vector | None, node: ast.Expression, block: _Block
+) -> Vector | None:
+    """Return the result of an element-wise operation: as long as the longer operand."""
+    if a is None or b is None:
         return None
-    if name in _INTEGER_OPERATORS and not all(part.integer for part in known):
+    if operator in _INTEGER_OPERATORS and not (a.integer and b.integer):
         help = "use the stored field, not a scaled value"
-        block.error(f"`{name}` needs integers, found real numbers", node, help=help)
+        block.error(f"`{operator}` needs integers, found real numbers", node, help=help)
         return None
-    length = max(part.length for part in known)
-    if any(length % part.length for part in known):
-        lengths = " and ".join(str(part.length) for part in known)
+    length = max(a.length, b.length)
+    if length % a.length or length % b.length:
         help = "a shorter vector repeats over groups, so its length divides the longer one's"
-        block.error(f"the lengths {lengths} do not fit in `{name}`", node, help=help)
+        message = f"the lengths {a.length} and {b.length} do not fit in `{operator}`"
+        block.error(message, node, help=help)
         return None
-    return Vector(length, all(part.integer for part in known) and name not in {"/", "**"})
+    return Vector(length, a.integer and b.integer and operator != "/")
 
 
 def _constant(node: ast.Expression, what: str, block: _Block) -> int | None:
@@ -271,37 +268,29 @@ def _index(node: ast.Index, block: _Block) -> Vector | None:
 
 
 def _call(node: ast.Call, block: _Block) -> Vector | None:
-    name = node.function
-    if name == "bits":
-        return _bits(node, block)
-    if name == "reinterpret":
-        return _reinterpret(node, block)
+    known = {"bits": _bits, "concat": _concat, "reinterpret": _reinterpret}
+    if node.function not in known:
+        help = suggestion(node.function, known) or f"there are {', '.join(known)}"
+        name = ast.Name(node.function, span=node.name_span)
+        block.error(f"unknown function `{node.function}` in a format", name, help=help)
+        return None
+    return known[node.function](node, block)
+
+
+def _concat(node: ast.Call, block: _Block) -> Vector | None:
     parts = [_vector(argument, block) for argument in node.arguments]
     for keyword in node.keywords:
-        block.error(f"`{name}` has no argument `{keyword.name}`", keyword)
-    if name == "concat":
-        known = [part for part in parts if part is not None]
-        if not parts:
-            block.error("`concat` takes one vector or more", node)
-        if not parts or len(known) < len(parts):
-            return None
-        length = sum(part.length for part in known)
-        if length > LONGEST_BLOCK:
-            block.error(f"this vector has more than {LONGEST_BLOCK} elements", node)
-            return None
-        return Vector(length, all(part.integer for part in known))
-    counts = {"select": 3, "minimum": 2, "maximum": 2, **dict.fromkeys(builtins.ELEMENTWISE, 1)}
-    if name not in counts:
-        help = suggestion(name, [*counts, *builtins.FORMAT_FUNCTIONS])
-        block.error(f"unknown function `{name}` in a format", ast.Name(name, span=node.name_span), help=help)
+        block.error(f"`concat` has no argument `{keyword.name}`", keyword)
+    known = [part for part in parts if part is not None]
+    if not parts:
+        block.error("`concat` takes one vector or more", node)
+    if not parts or len(known) < len(parts):
         return None
-    if len(parts) != counts[name]:
-        plural = "s" * (counts[name] != 1)
-        block.error(f"`{name}` takes {counts[name]} argument{plural}, found {len(parts)}", node)
+    length = sum(part.length for part in known)
+    if length > LONGEST_BLOCK:
+        block.error(f"this vector has more than {LONGEST_BLOCK} elements", node)
         return None
-    result = _combine(name, parts, node, block)
-    real = builtins.ELEMENTWISE.get(name) == builtins.FLOATS
-    return Vector(result.length, False) if result is not None and real else result
+    return Vector(length, all(part.integer for part in known))
 
 
 def _reinterpret(node: ast.Call, block: _Block) -> Vector | None:

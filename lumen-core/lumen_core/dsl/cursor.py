@@ -133,10 +133,11 @@ class Cursor:
             self.advance()  # so that the rest of the line is skipped with it
             raise Abandon
 
-    def listed(self, opening: str, closing: str, element: Callable[[], T]) -> list[T]:
+    def listed(
+        self, opening: str, closing: str, element: Callable[[], T], context: str = "of a list"
+    ) -> list[T]:
         """Parse `opening element, element, ... closing`; a comma may stand at the end."""
-        start = self.advance()
-        assert start.text == opening
+        self.expect(opening, context)
         self.inside += 1
         elements: list[T] = []
         while self.token.text != closing or self.token.kind != "symbol":
@@ -197,7 +198,6 @@ class Cursor:
 
     def skip_to_item(self) -> None:
         self._depth = self.inside = 0
-        self.advance()
         while self.token.kind != "end" and not self._at_item():
             self.advance()
 

@@ -93,7 +93,7 @@ def _table(cursor: Cursor) -> ast.Table:
     name = cursor.name("the table's name")
     cursor.expect(":", "after the table's name", help=f"write `table {name.text}: i8[16]`")
     dtype = cursor.name("the table's element type")
-    sizes = list(cursor.listed("[", "]", lambda: cursor.integer("a size of the table")))
+    sizes = cursor.listed("[", "]", lambda: cursor.integer("a size of the table"), "and the table's sizes")
     if len(sizes) not in (1, 2):
         cursor.complain("a table has one or two sizes", name, help=f"write `table {name.text}: i8[256, 8]`")
     return ast.Table(name.text, dtype.text, tuple(sizes), doc, span=start.to(cursor.previous.span))
@@ -125,14 +125,14 @@ def _format(cursor: Cursor) -> ast.Format:
         else:
             fields.append(_field(cursor))
 
+    failures = cursor.failures
     end = cursor.braces(entry, f"the format `{name.text}`")
-    if not values:
+    if not values and cursor.failures == failures:
         help = "end it with `value = ...`, its elements"
         cursor.complain(f"format `{name.text}` has no value", name, help)
-        values.append(ast.Number(0, span=name.span))
-    span = start.to(end.span)
-    entries = (tuple(fields), tuple(lets), values[0])
-    return ast.Format(name.text, block, *entries, doc, tuple(generics), span=span)
+    value = values[0] if values else ast.Number(0, span=name.span)
+    entries = (tuple(fields), tuple(lets), value)
+    return ast.Format(name.text, block, *entries, doc, tuple(generics), span=start.to(end.span))
 
 
 def _field(cursor: Cursor) -> ast.Field:
@@ -169,8 +169,8 @@ def _count(cursor: Cursor, what: str) -> ast.Size:
 def _origin(cursor: Cursor) -> ast.Origin:
     start = cursor.advance().span
     tensor = cursor.name("the name of a tensor beside the weight's")
-    axes = tuple(cursor.listed("[", "]", lambda: parse_expression(cursor)))
-    return ast.Origin(tensor.text, axes, span=start.to(cursor.previous.span))
+    axes = cursor.listed("[", "]", lambda: parse_expression(cursor), "and how many of its elements there are")
+    return ast.Origin(tensor.text, tuple(axes), span=start.to(cursor.previous.span))
 
 
 # Functions
@@ -192,9 +192,7 @@ def _function(cursor: Cursor) -> ast.Function:
     doc, start = cursor.doc(), cursor.advance().span
     name = cursor.name("the function's name")
     generics = tuple(cursor.listed("[", "]", lambda: _generic(cursor))) if cursor.token.text == "[" else ()
-    if cursor.token.text != "(":
-        cursor.fail(f"expected `(` after the function's name, found {cursor.token}")
-    parameters = tuple(cursor.listed("(", ")", lambda: _parameter(cursor)))
+    parameters = tuple(cursor.listed("(", ")", lambda: _parameter(cursor), "after the function's name"))
     cursor.expect("->", "and the type of the result")
     if cursor.token.text == "(":
         results = tuple(cursor.listed("(", ")", lambda: _type(cursor)))

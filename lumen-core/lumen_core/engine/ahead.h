@@ -5,7 +5,7 @@
    tokens into the cache and returns the next one, `lumen_decode` takes one token and returns the next one.
    Sampling is greedy unless `lumen_settings` is changed. One thread runs the programs; to use up to
    LUMEN_THREADS, define LUMEN_RUN before this header so that it calls `program(frame, thread, threads)` on
-   every thread at once and returns when all have. */
+   `threads` threads at once, numbered from 0, and returns when all have. Every run may have another number. */
 
 #ifndef LUMEN_AHEAD_H
 #define LUMEN_AHEAD_H
@@ -75,6 +75,12 @@ static inline int64_t lumen_sampled(struct lumen_model *model) {
     return *(int64_t *)*lumen_slot(model, LUMEN_SLOT_SAMPLED);
 }
 
+/* The frame, for a run of any number of threads: they meet at barriers that count arrivals in turns of it. */
+static inline void *lumen_frame(struct lumen_model *model) {
+    *(int64_t *)*lumen_slot(model, LUMEN_SLOT_BARRIER) = 0;
+    return lumen_slot(model, 0);
+}
+
 /* Say which tokens the next step takes, where they stand and where their keys and values go: one segment. */
 static inline void lumen_place(struct lumen_model *model, const int32_t *ids, int64_t count) {
     static const int64_t pools[][2] = LUMEN_POOLS; /* slots, pages */
@@ -97,16 +103,17 @@ static inline void lumen_place(struct lumen_model *model, const int32_t *ids, in
 /* Take tokens and return the one that follows; -1 if they do not fit the context. */
 static inline int64_t lumen_prefill(struct lumen_model *model, const int32_t *ids, int64_t count) {
     if (count < 1 || model->position + count > LUMEN_CONTEXT) return -1;
-    void *frame = lumen_slot(model, 0);
     int64_t part = 0;
     for (int64_t start = 0; start < count; start += part) {
         part = count - start < LUMEN_CHUNK ? count - start : LUMEN_CHUNK;
         lumen_place(model, ids + start, part);
+        void *frame = lumen_frame(model);
         LUMEN_RUN(prefill, frame);
         model->position += part;
     }
     *lumen_slot(model, LUMEN_SLOT_POSITION) = model->position - 1;
     *lumen_slot(model, LUMEN_SLOT_HEAD) += (part - 1) * LUMEN_STATE_BYTES;
+    void *frame = lumen_frame(model);
     LUMEN_RUN(last, frame);
     return lumen_sampled(model);
 }
@@ -115,7 +122,8 @@ static inline int64_t lumen_prefill(struct lumen_model *model, const int32_t *id
 static inline int64_t lumen_decode(struct lumen_model *model, int32_t token) {
     if (model->position >= LUMEN_CONTEXT) return -1;
     lumen_place(model, &token, 1);
-    LUMEN_RUN(decode, (void *)lumen_slot(model, 0));
+    void *frame = lumen_frame(model);
+    LUMEN_RUN(decode, frame);
     model->position++;
     return lumen_sampled(model);
 }

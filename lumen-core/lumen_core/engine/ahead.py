@@ -36,9 +36,9 @@ MAGIC = 0x4E454D554C  # "LUMEN"
 IMAGE, HEADER = "model.image", "model.h"
 _ALIGN = 64
 _SLOTS = {
-    "YIELD": "yield", "IDS": "ids", "POSITIONS": "positions", "TOKENS": "tokens", "SEGMENTS": "segments",
-    "HEAD": "head_x", "STATES": "x", "SETTINGS": "sampling.settings",
-    "POSITION": "sampling.position", "SAMPLED": "sampling.token",
+    "YIELD": "yield", "BARRIER": "barrier", "IDS": "ids", "POSITIONS": "positions",
+    "TOKENS": "tokens", "SEGMENTS": "segments", "HEAD": "head_x", "STATES": "x",
+    "SETTINGS": "sampling.settings", "POSITION": "sampling.position", "SAMPLED": "sampling.token",
 }  # fmt: skip
 
 

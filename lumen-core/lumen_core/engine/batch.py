@@ -91,6 +91,8 @@ class Batch:
     def add_all(self, prompts: Many[str | Many[int]], each: Many[Mapping[str, Any]] | None,
                 options: Mapping[str, Any]) -> list[Answer]:  # fmt: skip
         """Put several prompts in line; `each` has the options of single prompts beside those for all."""
+        if isinstance(prompts, str):
+            raise LumenError(f"prompts are a list of texts or of lists of tokens, found {prompts!r:.60}")
         each = [{}] * len(prompts) if each is None else each
         if len(each) != len(prompts):
             raise LumenError(f"{len(prompts)} prompts, but options of {len(each)}: give each prompt its own")

@@ -40,7 +40,7 @@ def convert(source: str | Path, path: str | Path, element: str | None = None, *,
     reader = registry.container(path)
     assert reader.create is not None
     if path.exists() and not force:
-        raise LumenError(f"{path} exists; choose another name or give --force")
+        raise LumenError(f"{path} exists; choose another name or give `force`")
     with open_model(source, registry) as file:
         require_safe_output(path, file)
         remarks = [*file.remarks, *_elsewhere(file, registry)]

@@ -27,7 +27,7 @@ from lumen_core.quant.describe import counted
 from lumen_core.quant.direct import evaluate
 from lumen_core.quant.encode import Encoder, encode
 from lumen_core.quant.floats import is_small
-from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup
+from lumen_core.quant.integers import BitField, leaves
 from lumen_core.quant.layout import ALIGNMENT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.panels import pack_panels
@@ -95,21 +95,7 @@ def _require(good: object, message: str) -> None:
 def fields(form: NormalForm) -> list[BitField]:
     """Every plain integer that a block stores, those that indices of tables and arithmetic read too."""
     found = [form.code, *(scale.integer for scale in (form.scale, form.offset) if scale is not None)]
-    return list(dict.fromkeys(field for node in found if node is not None for field in _leaves(node)))
-
-
-def _leaves(node: Integers | int) -> Iterator[BitField]:
-    match node:
-        case BitField():
-            yield node
-        case Lookup():
-            yield from _leaves(node.index)
-        case Joined():
-            for part in node.parts:
-                yield from _leaves(part)
-        case Combined():
-            yield from _leaves(node.left)
-            yield from _leaves(node.right)
+    return list(dict.fromkeys(field for node in found if node is not None for field in leaves(node)))
 
 
 def random_rows(form: NormalForm, rows: int, blocks: int, seed: int = 0) -> np.ndarray:

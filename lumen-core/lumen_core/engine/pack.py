@@ -67,7 +67,7 @@ def pack(
             raise LumenError(f"{file.path} is packed already; pack the file that it was made from")
         require_safe_output(path, file)
         if path.exists() and not force:
-            raise LumenError(f"{path} exists; choose another name or give --force")
+            raise LumenError(f"{path} exists; choose another name or give `force`")
         here = choose_target(registry, None)
         if any(tensor.order is not None for tensor in file.tensors.values()):
             raise LumenError(

@@ -147,7 +147,7 @@ def _refuse_twice(file: ModelFile, chosen: Mapping[str, str], forms: Mapping[str
         if forms[tensor.format].kind != "float" and chosen[name] != tensor.format:
             raise LumenError(
                 f"{file.path} is quantized already ({name} is {tensor.format}); quantizing it again adds up "
-                "the errors. Start from the original, or allow it (--allow-requantize)"
+                "the errors. Start from the original, or give `requantize`"
             )
 
 

@@ -59,7 +59,7 @@ class Rewriting:
                 return name
         raise ModelError(
             f"tensor {tensor.name} ({tensor.origin}): no type holds the numbers of {tensor.format} exactly; "
-            "say with --type what it becomes, such as q8_0 (small, rounded once more) or f32 (exact, large)"
+            "say with `element` what it becomes: q8_0 (small, rounded once more) or f32 (exact, large)"
         )
 
     def pieces(self, tensor: FileTensor, format: str) -> Iterator[np.ndarray]:
@@ -92,4 +92,4 @@ class Rewriting:
         try:
             return encode(target, values)
         except UnsupportedFormatError as error:
-            raise LumenError(f"tensor {tensor.name}: {error}; choose another --type") from None
+            raise LumenError(f"tensor {tensor.name}: {error}; choose another `element`") from None

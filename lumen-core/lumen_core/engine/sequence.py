@@ -20,8 +20,7 @@ def check_length(tokens: int, context: int) -> None:
     """Raise ContextLengthError for more tokens than a sequence may have."""
     if tokens > context:
         raise ContextLengthError(
-            f"{tokens} tokens do not fit the context of {context}; "
-            "give a larger context (--ctx-size) or a shorter text",
+            f"{tokens} tokens do not fit the context of {context}; give a larger `context` or a shorter text",
             tokens,
             context,
         )

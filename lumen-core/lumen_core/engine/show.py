@@ -27,6 +27,7 @@ from lumen_core.engine.cache_formats import cache_formats
 from lumen_core.engine.pools import CHUNK
 from lumen_core.engine.shapes import SHAPES
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.synth import tensors_of
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.ir.core import Function, Module
 from lumen_core.ir.kernel import Kernel
@@ -35,6 +36,7 @@ from lumen_core.lower import lower_function
 from lumen_core.passes.pipeline import run as run_passes
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import Formats, analyse
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.pack import build_pack
@@ -80,7 +82,7 @@ def show(
     chosen = session.choose_target(registry, target, run=False)
     kernels = list(subject.kernels(chosen))
     if not kernels:
-        raise LumenError(f"{what} has neither a model nor a format, so there are no kernels; try --at fused")
+        raise LumenError(f"{what} has no model and no format, so there are no kernels; try `level` fused")
     comment = ";" if level == "llvm" else "#"
     width = max(len(kernel.name) for kernel in kernels)
     index = [f"{comment} {kernel.name:{width}}  {kernel.doc}".rstrip() for kernel in kernels]
@@ -185,33 +187,30 @@ def locate(what: str, registry: Registry) -> tuple[ast.Module, Path | None]:
 
 
 def _subject(tree: ast.Module, registry: Registry, format: str, file: ModelFile | None) -> Subject:
-    own = {item.name: item for item in tree.formats}
+    own = {item.name: item for item in tree.formats if not item.generics}
     library = ast.Module(()) if tree is standard_library() else standard_library()
     typed = check(tree, library, [name for name in registry.formats if name not in own])
     names = {"f32", format, *own} | {tensor.format for tensor in (file.tensors.values() if file else ())}
     forms = Formats({name: analyse(own[name] if name in own else registry.format(name)) for name in names})
     models = []
     for model in typed.models.values():
-        models.append((model, bind(model, file or _sample(model, registry, format))))
+        models.append((model, bind(model, file or _sample(model, registry, forms[format]))))
     plain = [typed.functions[name] for name in typed.functions if name in typed.own]
     return Subject(registry, typed, forms, plain, list(own), models)
 
 
-def _sample(model: TypedModel, registry: Registry, format: str) -> ModelFile:
-    """Return a file without data for a model, with the numbers of a small shape of its kind."""
+def _sample(model: TypedModel, registry: Registry, form: NormalForm) -> ModelFile:
+    """Return a file without data for a model: of the shapes of its kind the first that fills whole blocks."""
     names = (
         registry.models[model.name].value.architectures if model.name in registry.models else (model.name,)
     )
     shapes = [shape for shape in SHAPES.values() if shape.architecture in names] or list(SHAPES.values())
-    numbers = {**shapes[0].metadata(), "vocab_size": SAMPLE_VOCABULARY}
-    sizes = configure(model, numbers.get).sizes
-    tensors = {}
-    for layer in range(sizes["L"]):
-        for weight in (*model.weights.values(), *model.layer_weights.values()):
-            if weight.otherwise is None:
-                name = weight.tensor.format(layer=layer)
-                shape = weight.type.substitute(sizes).sizes
-                chosen = format if len(shape) > 1 else "f32"
-                tensors[name] = FileTensor(name, chosen, shape, np.empty(0, np.uint8))
-    metadata = {f"{names[0]}.{key}": value for key, value in numbers.items()}
-    return ModelFile(Path(f"{model.name}.lum"), names[0], metadata, tensors, ())
+    for shape in shapes:
+        numbers = {**shape.metadata(), "vocab_size": SAMPLE_VOCABULARY}
+        extents = tensors_of(model, configure(model, numbers.get), shape)
+        if all(extent[-1] % form.block == 0 for extent in extents.values() if len(extent) > 1):
+            chosen = {name: form.name if len(extent) > 1 else "f32" for name, extent in extents.items()}
+            tensors = {n: FileTensor(n, chosen[n], extents[n], np.empty(0, np.uint8)) for n in extents}
+            metadata = {f"{names[0]}.{key}": value for key, value in numbers.items()}
+            return ModelFile(Path(f"{model.name}.lum"), names[0], metadata, tensors, ())
+    raise LumenError(f"no shape of {model.name} that Lumen knows has rows of whole blocks of {form.block}")

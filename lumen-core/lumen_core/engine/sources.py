@@ -26,10 +26,16 @@ Progress = Callable[[str, int, int], None]
 def locate(name: str | Path, registry: Registry, progress: Progress | None = None,
            revision: str | None = None) -> Path:  # fmt: skip
     """Return the file or directory that a name stands for, fetching it if it is a hub's name."""
+    if not isinstance(name, str | Path):
+        raise ModelError(f"the name of a model is a text or a path, found {name!r:.60}")
     if not str(name).strip():
         raise ModelError("the name of the model is empty; give a file, a directory, a hub's name or `demo`")
     path = registry.file(name)
-    if isinstance(name, Path) or path.exists():
+    try:
+        found = path.exists()
+    except OSError as error:  # a name that the system refuses
+        raise ModelError(f"{path}: {error.strerror}") from None
+    if isinstance(name, Path) or found:
         return path
     wanted: HubName | None = hub_name(name)
     return path if wanted is None else fetch(wanted, revision, progress)

@@ -188,6 +188,12 @@ class Registry:
             fits = len(arguments) == len(entry.value.generics) and all(arguments)
             if fits and name == "_".join([family, *arguments]):
                 return entry, arguments
+        if name in self.declarations:
+            generics = self.declarations[name].value.generics
+            raise UnsupportedFormatError(
+                f"`{name}` is a family of formats; name one of them, with {', '.join(generics)} in its name: "
+                f"{'_'.join([name, *generics])}"
+            )
         message = f"no installed package declares the format `{name}`"
         known = [f"{n}[{', '.join(e.value.generics)}]" if e.value.generics else n
                  for n, e in self.declarations.items()]  # fmt: skip

@@ -12,9 +12,9 @@ import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.choices import choice
-from lumen_core.quant.codebook import Codebook, leaves
+from lumen_core.quant.codebook import Codebook
 from lumen_core.quant.fit import Ends
-from lumen_core.quant.integers import BitField
+from lumen_core.quant.integers import BitField, leaves
 from lumen_core.quant.normal_form import NormalForm
 
 
@@ -71,7 +71,7 @@ Values = Alphabet | Codebook
 def alphabet(form: NormalForm) -> Values:
     """Return the values of a form's codes; raises UnsupportedFormatError."""
     assert form.code is not None
-    if len(set(leaves(form.code))) > 1:
+    if any(field.count != form.code.count for field in leaves(form.code)):
         return Codebook(form)
     codes = choice(form.code, form.name)
     if form.table is None:

@@ -8,18 +8,19 @@ Findings are reported at the guilty place of the declaration.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from lumen_core.dsl import ast
 from lumen_core.dsl.check_format import check_format
 from lumen_core.dsl.origins import GROUP
-from lumen_core.errors import UnsupportedFormatError
+from lumen_core.errors import SourceError, UnsupportedFormatError
 from lumen_core.quant.bits import shift_right
 from lumen_core.quant.bounds import LARGEST_SUM, largest_sum, reach, summed
 from lumen_core.quant.coding import TABLE, NoCoding, choose_coding
 from lumen_core.quant.evaluate import Evaluation, Term, Value, Wrong
 from lumen_core.quant.floats import is_small
-from lumen_core.quant.integers import BitField, Combined, Integers, TooManyValues, bit_sources, values
+from lumen_core.quant.integers import BeyondLimits, BitField, Combined, Integers, bit_sources, values
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale
 from lumen_core.source import Diagnostics, Span
 
@@ -33,17 +34,26 @@ def analyse(declaration: ast.Format) -> NormalForm:
     diagnostics = Diagnostics()
     check_format(declaration, diagnostics)
     diagnostics.raise_if_any()
+    notes = (f"in format {declaration.name}",)
     try:
         return _Analysis(declaration).normal_form()
-    except TooManyValues:
-        span = declaration.value.span
-        diagnostics.error(
-            "an integer takes too many different values", span, notes=(f"in format {declaration.name}",)
-        )
-        raise diagnostics.exception() from None
+    except BeyondLimits as reason:
+        diagnostics.error(str(reason), declaration.value.span, notes=notes)
     except Wrong as wrong:
-        diagnostics.error(str(wrong), wrong.span, notes=(f"in format {declaration.name}",), help=wrong.help)
-        raise diagnostics.exception() from None
+        diagnostics.error(str(wrong), wrong.span, notes=notes, help=wrong.help)
+    raise diagnostics.exception()
+
+
+def analyse_all(declarations: Iterable[ast.Format]) -> list[NormalForm]:
+    """Return the normal forms; raises one SourceError with what was found in all of the declarations."""
+    forms, diagnostics = [], Diagnostics()
+    for declaration in declarations:
+        try:
+            forms.append(analyse(declaration))
+        except SourceError as error:
+            diagnostics.take(error)
+    diagnostics.raise_if_any()
+    return forms
 
 
 _Key = tuple[tuple[FloatField, ...], Integers | None]  # floats and an integer that scale a term
@@ -151,19 +161,37 @@ class _Analysis(Evaluation):
 
     def key_of_codes(self, scales: dict[_Key, _Factors]) -> _Key:
         coded = [key for key, factors in scales.items() if any(code is not None for code in factors)]
-        if len(coded) != 1 or len(scales) > 2:
+        if len(coded) > 1:
+            found = " and ".join(map(self.named, coded))
             raise Wrong(
-                "the value is not scale * code + offset",
+                f"the value is not scale * code + offset: the codes of a weight are scaled by {found}",
+                self.where,
+                "one scale multiplies the codes; of another only what a whole sub-block shares can be added",
+            )
+        if not coded or len(scales) > 2:
+            found = ", ".join(self.named(key) for key in scales if key not in coded)
+            raise Wrong(
+                f"the value is not scale * code + offset: {'' if coded else 'without codes '}it adds {found}",
                 self.where,
                 "one term holds the codes of all weights, at most one other is added to it",
             )
         return coded[0]
 
+    def named(self, key: _Key) -> str:
+        """What scales a term, by the fields that store it."""
+        floats, integer = key
+        fields = [field.name for field in floats] + ([self.declared(integer).name] if integer else [])
+        return " * ".join(f"`{name}`" for name in fields) or "a constant"
+
     def code(self, factors: _Factors) -> tuple[Integers, float, float]:
         """The codes of the weights, what multiplies them, and what is added."""
         codes = [code for code in factors if code is not None]
         if len(codes) != 1:
-            raise Wrong("two different codes are added for one weight", self.where)
+            raise Wrong(
+                "two different codes are added for one weight",
+                self.where,
+                "join the bits of one code with |, and multiply integers before the scale: d * (sign * code)",
+            )
         (code,) = codes
         if code.count != self.block:
             raise Wrong(f"{code.count} codes for a block of {self.block}", self.where)
@@ -304,10 +332,11 @@ class _Analysis(Evaluation):
             for field in term.integers:
                 used.update(bit_sources(field))
         for bits, entry in self.fields:
-            missing = next((bit - bits.start for bit in bits if bit not in used), None)
-            if missing is not None:
+            unread = [bit - bits.start for bit in bits if bit not in used]
+            if unread:
+                part = f"bit {unread[0] % 8} of byte {unread[0] // 8} of " if len(unread) < len(bits) else ""
                 raise Wrong(
-                    f"bit {missing % 8} of byte {missing // 8} of {entry.name} is never read",
+                    f"{part}`{entry.name}` is never read",
                     entry.span,
                     "use it in `value`, or leave the field out",
                 )

@@ -1,18 +1,20 @@
 """Numbers that a quantizer can choose: which values stored bits can stand for, and how to store a value.
 
-In: integers of a normal form, as trees over bits of the block. Out: for a tree over one field of bits, its
-value for each content of the bits, the nearest possible value to a wish, and the bits that give it.
+In: integers of a normal form, as trees over bits of the block. Out: for a tree in which bits belong to one
+integer each, its value for each content of these bits, the nearest possible value to a wish, and the bits
+that give it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
-from lumen_core.quant.integers import OPERATORS, ZERO, BitField, Combined, Integers, Lookup
+from lumen_core.quant.integers import ZERO, BitField, Integers, evaluated, leaves
 from lumen_core.quant.store import store_bits
 
 _WIDEST = 16  # bits of a field whose contents are listed
@@ -20,7 +22,7 @@ _WIDEST = 16  # bits of a field whose contents are listed
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """Integers that one field of bits decides, one value for each content of the bits.
+    """Integers that one field of bits decides (several fields of a tree stand side by side in it).
 
     values  int64, ascending, without repetition
     bits    int64: what is stored for each of them
@@ -74,9 +76,10 @@ class Choice:
 
 
 def choice(node: Integers, name: str) -> Choice:
-    """Return what a tree over one field can give; raises UnsupportedFormatError for other trees."""
-    field = _leaf(node)
-    if field is None or field.width > _WIDEST or field.count != node.count:
+    """Return what each integer of a tree can be, by bits of its own; raises UnsupportedFormatError."""
+    fields = list(dict.fromkeys(leaves(node)))
+    field, places = _together(fields)
+    if field is None or field.count != node.count or field.width > _WIDEST:
         raise UnsupportedFormatError(f"{name} computes a number in a way that no quantizer is derived for")
     bits = [bit for source in field.sources for bit in source if bit != ZERO]
     if len(set(bits)) < len(bits):
@@ -88,9 +91,26 @@ def choice(node: Integers, name: str) -> Choice:
     used = _used(field)
     contents = np.arange(1 << field.width)
     contents = contents[(contents & ~used) == 0]
-    found = evaluated(node, field, contents)
-    values, first = np.unique(found, return_index=True)
+    parts = {
+        part: sum((contents[None] >> place & 1) << bit for bit, place in enumerate(where) if place != ZERO)
+        for part, where in zip(fields, places, strict=True)
+    }
+    values, first = np.unique(evaluated(node, parts), return_index=True)
     return Choice(field, values.astype(np.int64), contents[first])
+
+
+def _together(fields: Sequence[BitField]) -> tuple[BitField | None, Sequence[Sequence[int]]]:
+    """The bits of some fields as one field (None: its integers are not alike), and where in it each is."""
+    if len(fields) == 1:
+        return fields[0], [range(fields[0].width)]
+    if len({field.count for field in fields}) > 1:
+        return None, []
+    sources, places = [], set()
+    for parts in zip(*(field.sources for field in fields), strict=True):
+        bits = tuple(dict.fromkeys(bit for part in parts for bit in part if bit != ZERO))
+        sources.append(bits)
+        places.add(tuple(tuple(bits.index(bit) if bit != ZERO else ZERO for bit in part) for part in parts))
+    return (BitField(tuple(sources)), places.pop()) if len(places) == 1 else (None, [])
 
 
 @cache
@@ -100,30 +120,3 @@ def _used(field: BitField) -> int:
     for source in field.sources:
         used &= sum(1 << position for position, bit in enumerate(source) if bit >= 0)
     return used
-
-
-def _leaf(node: Integers | int) -> BitField | None:
-    """The only field of bits that a tree reads."""
-    match node:
-        case BitField():
-            return node
-        case Lookup() if node.table.dimension == 1:
-            return _leaf(node.index)
-        case Combined(right=right) if isinstance(right, int):
-            return _leaf(node.left)
-    return None
-
-
-def evaluated(node: Integers | int, field: BitField, contents: np.ndarray) -> np.ndarray:
-    """The value of a tree for contents of its only field."""
-    match node:
-        case BitField():
-            half = 1 << (field.width - 1)
-            signed = np.where(contents >= half, contents - 2 * half, contents) if field.signed else contents
-            return signed + field.add
-        case Lookup():
-            return node.table.array[evaluated(node.index, field, contents), 0].astype(np.int64)
-        case Combined(right=right) if isinstance(right, int):
-            left = evaluated(node.left, field, contents)
-            return np.asarray(OPERATORS[node.operator](left, np.array(right, np.int64)))
-    raise AssertionError("the tree has one field")

@@ -9,13 +9,20 @@ the last step compares with all vectors, except where every combination of value
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-
 import numpy as np
 
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.fit import Ends
-from lumen_core.quant.integers import OPERATORS, BitField, Combined, Integers, Joined, Lookup
+from lumen_core.quant.integers import (
+    BitField,
+    Combined,
+    Integers,
+    Joined,
+    Lookup,
+    evaluated,
+    leaves,
+    repeated,
+)
 from lumen_core.quant.normal_form import NormalForm
 
 _WIDEST = 12  # bits of a field all of whose vectors are tried
@@ -23,45 +30,6 @@ _AT_ONCE = 1 << 18  # distances in memory
 _PATTERNS = 1 << 14  # combinations of values whose nearest vectors are listed
 _TRIED = 16  # vectors by which the other field's doing is found
 Contents = dict[BitField, np.ndarray]
-
-
-def leaves(node: Integers | int) -> Iterator[BitField]:
-    """The fields of bits that a tree reads."""
-    match node:
-        case BitField():
-            yield node
-        case Lookup():
-            yield from leaves(node.index)
-        case Joined():
-            for part in node.parts:
-                yield from leaves(part)
-        case Combined():
-            yield from leaves(node.left)
-            yield from leaves(node.right)
-
-
-def _repeated(array: np.ndarray, count: int) -> np.ndarray:
-    return array if len(array) == count else array.repeat(count // len(array), 0)
-
-
-def _value(node: Integers | int, contents: Mapping[BitField, np.ndarray]) -> np.ndarray:
-    """The integers of a tree, [count, n], for contents of its fields, [count, n] each."""
-    match node:
-        case int():
-            return np.array([[node]], np.int64)
-        case BitField():
-            raw, half = contents[node], 1 << (node.width - 1)
-            return (np.where(raw >= half, raw - 2 * half, raw) if node.signed else raw) + node.add
-        case Lookup():
-            rows = node.table.array.astype(np.int64)[_value(node.index, contents)]
-            return rows.transpose(0, 2, 1).reshape(-1, rows.shape[1])
-        case Joined():
-            return np.concatenate([_value(part, contents) for part in node.parts])
-    assert isinstance(node, Combined)
-    left = _repeated(_value(node.left, contents), node.count)
-    right = _value(node.right, contents)
-    right = right if isinstance(node.right, int) else _repeated(right, node.count)
-    return np.asarray(OPERATORS[node.operator](left, right))
 
 
 def _decided(node: Integers | int, field: BitField) -> np.ndarray:
@@ -77,7 +45,7 @@ def _decided(node: Integers | int, field: BitField) -> np.ndarray:
             return np.concatenate([_decided(part, field) for part in node.parts])
     assert isinstance(node, Combined)
     left, right = (_decided(side, field) for side in (node.left, node.right))
-    return np.maximum(_repeated(left, node.count), _repeated(right, node.count) if len(right) > 1 else right)
+    return np.maximum(repeated(left, node.count), repeated(right, node.count) if len(right) > 1 else right)
 
 
 class Book:
@@ -118,10 +86,12 @@ class VectorField:
     def __init__(self, form: NormalForm, field: BitField, others: Contents):
         assert form.code is not None
         self.field = field
-        decided = _repeated(_decided(form.code, field), form.block)
+        decided = repeated(_decided(form.code, field), form.block)
         sizes = {int(np.sum(decided == element)) for element in range(field.count)}
-        if len(sizes) != 1 or field.width > _WIDEST or 0 in sizes:
-            raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for its codes")
+        if field.width > _WIDEST:
+            raise _no_quantizer(form, f"{field.width} bits decide several weights, at most {_WIDEST} can")
+        if len(sizes) != 1 or 0 in sizes:
+            raise _no_quantizer(form, "one integer decides more weights than another of its field")
         # weights by element, [count, m]
         order = np.argsort(np.where(decided < 0, field.count, decided), kind="stable")
         self.weights = order[: field.count * sizes.pop()].reshape(field.count, -1)
@@ -130,14 +100,18 @@ class VectorField:
         spread[field] = np.broadcast_to(np.arange(entries), (field.count, entries))
         values = values_of(form, spread)[self.weights]  # [count, m, entries]
         if not (values == values[:1]).all():
-            raise UnsupportedFormatError(f"{form.name}: elements of a field mean different things")
+            raise _no_quantizer(form, "the same bits mean different weights in one place and another")
         self.vectors = np.ascontiguousarray(values[0].T).astype(np.float32)  # [entries, m]
+
+
+def _no_quantizer(form: NormalForm, reason: str) -> UnsupportedFormatError:
+    return UnsupportedFormatError(f"{form.name}: no quantizer is derived for its codes: {reason}")
 
 
 def values_of(form: NormalForm, contents: Contents) -> np.ndarray:
     """Weights before they are scaled, f32 [block, n]."""
     assert form.code is not None
-    codes = _repeated(_value(form.code, contents), form.block)
+    codes = repeated(evaluated(form.code, contents), form.block)
     if form.table is not None:
         return np.array(form.table, np.float32)[codes]
     return (form.multiplier * codes - form.zero).astype(np.float32)
@@ -169,7 +143,7 @@ class Codebook:
         elif len(self.fields) == 2:
             self.books = self._related(*self.fields)
         else:
-            raise UnsupportedFormatError(f"{form.name}: no quantizer is derived for its codes")
+            raise _no_quantizer(form, f"{len(self.fields)} fields decide the same weights, at most two can")
 
     def _related(self, small: VectorField, large: VectorField) -> list[Book]:
         """Find what the smaller field does to the vectors of the larger: turn their signs, or shift them."""
@@ -183,7 +157,7 @@ class Codebook:
             self.turns = np.ascontiguousarray(np.sign(turned / turned[:, :1]).T)
             return [Book(large.vectors)]
         if not (np.diff(values - values[:, :, :1], axis=1) == 0).all():
-            raise UnsupportedFormatError(f"{self.form.name}: no quantizer is derived for its codes")
+            raise _no_quantizer(self.form, "of two fields one must turn the other's signs, or add to it")
         entries = np.arange(len(large.vectors))
         moved = (self._of(np.full(len(entries), content), entries) for content in range(count))
         return [Book(np.ascontiguousarray(found[large.weights[0]].T)) for found in moved]

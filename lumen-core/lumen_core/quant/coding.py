@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lumen_core.quant.integers import BitField, Combined, Integers, Lookup, Table, TooManyValues, values
+from lumen_core.quant.integers import BeyondLimits, BitField, Combined, Integers, Lookup, Table, values
 
 TABLE = 16  # entries of the tables that kernels look up in
 _LARGEST = 4096  # of an index into an alphabet
@@ -51,8 +51,8 @@ def choose_coding(node: Integers, multiplier: int, zero: int) -> Coding:
             return Coding(node.index, 1, 0, tuple(_byte(multiplier * int(v) - zero) for v in entries))
     try:
         found = values(node)
-    except TooManyValues:
-        raise NoCoding("the codes take too many different values") from None
+    except BeyondLimits as reason:
+        raise NoCoding(str(reason)) from None
     alphabet = sorted({_byte(multiplier * value - zero) for value in found})
     span = found[-1] - found[0]
     if span > _LARGEST:

@@ -6,7 +6,10 @@ In: a declaration. Out: its value as a sum of terms, each a constant times store
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
@@ -19,6 +22,7 @@ from lumen_core.quant.normal_form import FloatField
 from lumen_core.source import Span
 
 FINEST = 16  # the least elements that share a scale
+_LARGEST = (1 << 32) - 1  # of constants that integers are computed with
 INTEGERS = {  # bytes, signed
     "u8": (1, False), "i8": (1, True),
     "u16": (2, False), "i16": (2, True),
@@ -37,7 +41,7 @@ class Term:
 
     @property
     def whole(self) -> bool:
-        return not self.floats and self.constant == int(self.constant)
+        return not self.floats and self.constant.is_integer() and abs(self.constant) <= _LARGEST
 
     def times(self, factor: float) -> Term:
         return Term(self.constant * factor, self.floats, self.integers)
@@ -74,15 +78,15 @@ class Evaluation:
                 self.wide.add(field.name)
             if bits_each is not None:
                 narrow = bits.narrow(offset, count, bits_each)
-                self.names[field.name] = (Term(1, (), (narrow,)),)
+                self.names[field.name] = (Term(1.0, (), (narrow,)),)
                 offset += -(-count * bits_each // 8)
             elif field.dtype in FLOAT_BYTES:
                 source = bits.of_bytes(offset, count, FLOAT_BYTES[field.dtype], False)
-                self.names[field.name] = (Term(1, (FloatField(field.name, field.dtype, source),)),)
+                self.names[field.name] = (Term(1.0, (FloatField(field.name, field.dtype, source),)),)
                 offset += FLOAT_BYTES[field.dtype] * count
             elif field.dtype in INTEGERS:
                 size, signed = INTEGERS[field.dtype]
-                self.names[field.name] = (Term(1, (), (bits.of_bytes(offset, count, size, signed),)),)
+                self.names[field.name] = (Term(1.0, (), (bits.of_bytes(offset, count, size, signed),)),)
                 offset += size * count
             else:
                 known = ", ".join([*FLOAT_BYTES, *INTEGERS])
@@ -100,7 +104,7 @@ class Evaluation:
                 continue
             value = self.evaluate(let.value)
             if isinstance(let.value, ast.Call) and let.value.function == "reinterpret":
-                value = (Term(1, (replace(value[0].floats[0], name=let.names[0]),)),)
+                value = (Term(1.0, (replace(value[0].floats[0], name=let.names[0]),)),)
             self.names[let.names[0]] = value
 
     # --------------------------------------------------------------- evaluation
@@ -117,20 +121,22 @@ class Evaluation:
                 return tuple(term.times(-1) for term in self.evaluate(operand))
             case ast.Binary(operator="+" | "-"):
                 return self.sum(node)
-            case ast.Binary(operator="*", left=left, right=right):
-                return self.multiplied(self.evaluate(left), self.evaluate(right))
+            case ast.Binary(operator="*"):
+                # What decides single weights first: it is one integer, which others then scale.
+                factors = sorted(map(self.evaluate, _factors(node)), key=lambda v: not self.is_fine(v))
+                return reduce(self.multiplied, factors)
             case ast.Binary(operator="/", left=left, right=ast.Name(name=name)) if name in self.wide:
                 return self.multiplied(self.evaluate(left), self.inverse(name, node))
             case ast.Binary(operator="/", left=left, right=right):
-                divisor = self.constant(right)
+                divisor = self.constant(right, "store the inverse, and multiply by it")
                 if divisor == 0:
                     raise Wrong("division by zero", right.span)
                 return tuple(Term(t.constant / divisor, t.floats, t.integers) for t in self.evaluate(left))
             case ast.Call(function="reinterpret", arguments=(stored, ast.Name(name=element))):
-                return (Term(1, (FloatField(element, element, self.float_bits(stored, element)),)),)
+                return (Term(1.0, (FloatField(element, element, self.float_bits(stored, element)),)),)
             case ast.Binary() | ast.Slice() | ast.Index() | ast.Call():
                 try:
-                    return (Term(1, (), (self.bit_operation(node),)),)
+                    return (Term(1.0, (), (self.bit_operation(node),)),)
                 except bits.NotBits as reason:
                     raise Wrong(str(reason), node.span, reason.help) from None
         raise Wrong("this expression is not understood in a format", node.span)
@@ -140,7 +146,7 @@ class Evaluation:
         (term,) = self.names[name]
         if len(term.floats) != 1 or term.integers:
             raise Wrong("only a float divides", node.span)
-        return (Term(1, (replace(term.floats[0], inverse=True),)),)
+        return (Term(1.0, (replace(term.floats[0], inverse=True),)),)
 
     def sum(self, node: ast.Binary) -> Value:
         left, right = self.evaluate(node.left), self.evaluate(node.right)
@@ -150,9 +156,8 @@ class Evaluation:
             field = self.single(one)
             if not isinstance(field, BitField) or len(other) != 1 or other[0].floats or other[0].integers:
                 continue
-            added = other[0].constant
-            if added == int(added):
-                return (Term(1, (), (BitField(field.sources, field.signed, field.add + int(added)),)),)
+            if other[0].whole:
+                return (Term(1.0, (), (_plus(field, int(other[0].constant)),)),)
         both = left + right
         varying = [term for term in both if term.integers]
         if not varying or not all(term.whole for term in both):
@@ -164,9 +169,9 @@ class Evaluation:
 
     def multiplied(self, left: Value, right: Value) -> Value:
         # A sum of whole numbers that multiplies codes is one integer: distributed, it would be two codes.
-        if any(not self.is_shared(node) for term in left for node in term.integers):
+        if self.is_fine(left):
             right = self.gathered(right)
-        if any(not self.is_shared(node) for term in right for node in term.integers):
+        if self.is_fine(right):
             left = self.gathered(left)
         return tuple(
             Term(a.constant * b.constant, a.floats + b.floats, a.integers + b.integers)
@@ -181,11 +186,17 @@ class Evaluation:
             return value
         total = self.integer(varying)
         assert total is not None
-        return (Term(1, (), (_plus(total, sum(int(term.constant) for term in value if not term.integers)),)),)
+        return (
+            Term(1.0, (), (_plus(total, sum(int(term.constant) for term in value if not term.integers)),)),
+        )
 
     def is_shared(self, node: Integers) -> bool:
         """Tell whether a node has so few integers that it can scale sub-blocks."""
         return node.count * FINEST <= self.declaration.length
+
+    def is_fine(self, value: Value) -> bool:
+        """Tell whether integers that are too many to be scales are part of a value."""
+        return any(not self.is_shared(node) for term in value for node in term.integers)
 
     @staticmethod
     def product(integers: tuple[Integers, ...]) -> Integers:
@@ -228,7 +239,8 @@ class Evaluation:
     def stored(self, node: ast.Expression) -> BitField:
         found = self.field(node)
         if not isinstance(found, BitField):
-            raise Wrong("expected bits of the block, found a computed integer", node.span)
+            help = "take and cut what is stored, and compute with the parts"
+            raise Wrong("expected bits of the block, found a computed integer", node.span, help)
         return found
 
     def float_bits(self, node: ast.Expression, element: str) -> BitField:
@@ -268,16 +280,17 @@ class Evaluation:
             )
         return Lookup(table, index)
 
-    def constant(self, node: ast.Expression) -> float:
+    def constant(self, node: ast.Expression, help: str | None = None) -> float:
         value = self.evaluate(node)
         if any(term.floats or term.integers for term in value):
-            raise Wrong("expected a constant", node.span)
-        return sum(term.constant for term in value)
+            raise Wrong("expected a constant, found what the block stores", node.span, help)
+        return sum((term.constant for term in value), 0.0)
 
     def whole(self, node: ast.Expression, help: str | None = None) -> int:
-        value = self.constant(node)
-        if value != int(value):
-            raise Wrong(f"expected a whole number, found {value:g}", node.span, help)
+        value = self.constant(node, help)
+        if not value.is_integer() or abs(value) > _LARGEST:
+            size = " of at most 32 bits" if value.is_integer() or math.isinf(value) else ""
+            raise Wrong(f"expected a whole number{size}, found {value:g}", node.span, help)
         return int(value)
 
     def shift(self, node: ast.Expression) -> int:
@@ -318,10 +331,7 @@ class Evaluation:
                     )
                 count = self.whole(parts_node) if parts_node is not None else None
                 return bits.spread(self.stored(field), self.whole(width), self.whole(run), count)
-            case ast.Call(function=name):
-                known = "known: bits, concat, reinterpret"
-                raise Wrong(f"unknown function {name}, or wrong arguments", node.span, known)
-        raise Wrong("this operator is not understood on the bits of a block", node.span)
+        raise AssertionError("the check lets no other operation through")
 
     def bitwise(self, symbol: str, left: Integers, right: ast.Expression) -> Integers:
         if isinstance(left, BitField):
@@ -339,6 +349,15 @@ class Evaluation:
         other = self.evaluate(right)
         constant = len(other) == 1 and not other[0].integers
         return Combined(symbol, left, self.whole(right) if constant else self.field(right))
+
+
+def _factors(node: ast.Expression) -> Iterator[ast.Expression]:
+    """What a chain of `*` multiplies, in order."""
+    if isinstance(node, ast.Binary) and node.operator == "*":
+        yield from _factors(node.left)
+        yield from _factors(node.right)
+    else:
+        yield node
 
 
 def _plus(node: Integers, added: int) -> Integers:

@@ -9,7 +9,7 @@ Bits are numbered within the block: bit i of byte j is `8 * j + i`.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
@@ -25,8 +25,8 @@ OPERATORS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 }  # fmt: skip
 
 
-class TooManyValues(Exception):
-    """A node that can give more than MOST_VALUES different integers."""
+class BeyondLimits(Exception):
+    """A node with too many different integers, or with larger ones than 32 bits hold; str() says which."""
 
 
 @dataclass(frozen=True)
@@ -56,19 +56,27 @@ class BitField:
     def high(self) -> int:
         return self.low + (1 << self.width) - 1
 
-    def decode(self, blocks: np.ndarray) -> np.ndarray:
-        """Integers of raw blocks: uint8 [..., block_bytes] -> int32 [..., count]."""
+    def of(self, raw: np.ndarray) -> np.ndarray:
+        """The integers that the bits `raw` mean."""
+        half = 1 << (self.width - 1)
+        return (np.where(raw >= half, raw - 2 * half, raw) if self.signed else raw) + self.add
+
+    def raw(self, blocks: np.ndarray) -> np.ndarray:
+        """The bits of every integer: uint8 [..., block_bytes] -> int64 [..., count], from 0 up."""
         sources = np.array(self.sources, np.int64)
-        result = np.full((*blocks.shape[:-1], self.count), self.add, np.int64)
+        result = np.zeros((*blocks.shape[:-1], self.count), np.int64)
         for position in range(self.width):
             bit = sources[:, position]
             taken = (blocks[..., np.maximum(bit, 0) >> 3] >> (np.maximum(bit, 0) & 7).astype(np.uint8)) & 1
-            weight = -(1 << position) if self.signed and position == self.width - 1 else 1 << position
-            result += np.where(bit >= 0, taken, 0).astype(np.int64) * weight
-        return result.astype(np.int32)
+            result += np.where(bit >= 0, taken, 0).astype(np.int64) << position
+        return result
+
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        """Integers of raw blocks: uint8 [..., block_bytes] -> int32 [..., count]."""
+        return self.of(self.raw(blocks)).astype(np.int32)
 
     def store(self, blocks: np.ndarray, stored: np.ndarray) -> None:
-        """Write the raw bits of every integer: the inverse of decode, before `add`."""
+        """Write the bits of every integer: the inverse of `raw`."""
         for index, source in enumerate(self.sources):
             for position, bit in enumerate(source):
                 if bit != ZERO:
@@ -109,6 +117,12 @@ class _Derived:
     def high(self) -> int:
         return values(self)[-1]
 
+    def decode(self, blocks: np.ndarray) -> np.ndarray:
+        """Integers of raw blocks: uint8 [..., block_bytes] -> int32 [..., count]."""
+        fields: Iterator[BitField] = leaves(self)  # type: ignore[arg-type]
+        contents = {field: np.moveaxis(field.raw(blocks), -1, 0) for field in fields}
+        return np.moveaxis(evaluated(self, contents), 0, -1).astype(np.int32)  # type: ignore[arg-type]
+
 
 @dataclass(frozen=True)
 class Lookup(_Derived):
@@ -121,10 +135,6 @@ class Lookup(_Derived):
     def count(self) -> int:
         return self.index.count * self.table.dimension
 
-    def decode(self, blocks: np.ndarray) -> np.ndarray:
-        rows = self.table.array[self.index.decode(blocks)]
-        return rows.reshape(*blocks.shape[:-1], -1).astype(np.int32)
-
 
 @dataclass(frozen=True)
 class Joined(_Derived):
@@ -135,9 +145,6 @@ class Joined(_Derived):
     @property
     def count(self) -> int:
         return sum(part.count for part in self.parts)
-
-    def decode(self, blocks: np.ndarray) -> np.ndarray:
-        return np.concatenate([part.decode(blocks) for part in self.parts], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -152,24 +159,54 @@ class Combined(_Derived):
     def count(self) -> int:
         return self.left.count if isinstance(self.right, int) else max(self.left.count, self.right.count)
 
-    def decode(self, blocks: np.ndarray) -> np.ndarray:
-        left = _repeated(self.left.decode(blocks), self.count)
-        right = (
-            self.right if isinstance(self.right, int) else _repeated(self.right.decode(blocks), self.count)
-        )
-        return np.asarray(OPERATORS[self.operator](left, np.asarray(right, np.int32))).astype(np.int32)
-
 
 Integers: TypeAlias = BitField | Lookup | Joined | Combined
 
 
-def _repeated(array: np.ndarray, count: int) -> np.ndarray:
-    return array.repeat(count // array.shape[-1], -1)
+def leaves(node: Integers | int) -> Iterator[BitField]:
+    """The fields of bits that a node reads, with repetitions."""
+    match node:
+        case BitField():
+            yield node
+        case Lookup():
+            yield from leaves(node.index)
+        case Joined():
+            for part in node.parts:
+                yield from leaves(part)
+        case Combined():
+            yield from leaves(node.left)
+            yield from leaves(node.right)
+
+
+def evaluated(node: Integers | int, contents: Mapping[BitField, np.ndarray]) -> np.ndarray:
+    """The integers of a node, int64 [count, ...], for the bits of its fields, int64 [count, ...] each.
+
+    Where no two integers share bits the fields may hold those of one integer, [1, ...].
+    """
+    match node:
+        case int():
+            return np.array(node, np.int64)
+        case BitField():
+            return node.of(contents[node])
+        case Lookup():
+            rows = np.moveaxis(node.table.array.astype(np.int64)[evaluated(node.index, contents)], -1, 1)
+            return rows.reshape(-1, *rows.shape[2:])
+        case Joined():
+            return np.concatenate([evaluated(part, contents) for part in node.parts])
+    left, right = evaluated(node.left, contents), evaluated(node.right, contents)
+    if right.ndim and len(left) != len(right):
+        left, right = repeated(left, node.count), repeated(right, node.count)
+    return np.asarray(OPERATORS[node.operator](left, right))
+
+
+def repeated(array: np.ndarray, count: int) -> np.ndarray:
+    """Each row of [n, ...] as often as makes `count` of them."""
+    return array if len(array) == count else array.repeat(count // len(array), 0)
 
 
 @cache
 def values(node: Integers) -> tuple[int, ...]:
-    """Every integer that a node can give, ascending; raises TooManyValues."""
+    """Every integer that a node can give, ascending; raises BeyondLimits."""
     found: np.ndarray
     match node:
         case BitField():
@@ -193,6 +230,8 @@ def values(node: Integers) -> tuple[int, ...]:
             found = np.asarray(pairs).reshape(-1)
     found = np.unique(found)
     _check(len(found))
+    if not -(1 << 31) <= found[0] <= found[-1] < 1 << 31:
+        raise BeyondLimits(f"integers go from {found[0]} to {found[-1]}, which 32 bits do not hold")
     return tuple(int(value) for value in found)
 
 
@@ -204,19 +243,9 @@ def byte_bias(node: Integers) -> int:
 
 def _check(count: int) -> None:
     if count > MOST_VALUES:
-        raise TooManyValues
+        raise BeyondLimits(f"an integer takes more than {MOST_VALUES} different values")
 
 
 def bit_sources(node: Integers | int) -> Iterator[int]:
     """Every bit of the block that a node reads."""
-    match node:
-        case BitField():
-            yield from (bit for source in node.sources for bit in source if bit != ZERO)
-        case Lookup():
-            yield from bit_sources(node.index)
-        case Joined():
-            for part in node.parts:
-                yield from bit_sources(part)
-        case Combined():
-            yield from bit_sources(node.left)
-            yield from bit_sources(node.right)
+    return (bit for field in leaves(node) for source in field.sources for bit in source if bit != ZERO)

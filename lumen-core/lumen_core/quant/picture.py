@@ -5,9 +5,7 @@ In: a normal form. Out: lines of text; bytes that follow the same pattern share 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from lumen_core.quant.integers import BitField, Combined, Integers, Joined, Lookup
+from lumen_core.quant.integers import BitField, leaves
 from lumen_core.quant.normal_form import NormalForm
 
 _WIDTH = 7  # characters of a bit
@@ -48,12 +46,10 @@ def _owners(form: NormalForm) -> list[list[tuple[str, int]]]:
                 if bit >= 0:
                     owners[bit >> 3][bit & 7] = (name, number)
 
-    for name, node in (
-        ("code", form.code),
-        ("scale", _integer(form.scale)),
-        ("offset", _integer(form.offset)),
-    ):
-        fields = list(dict.fromkeys(_fields(node)))
+    scales = {"scale": form.scale, "offset": form.offset}
+    integers = {name: scale.integer for name, scale in scales.items() if scale is not None}
+    for name, node in {"code": form.code, **integers}.items():
+        fields = list(dict.fromkeys(leaves(node))) if node is not None else []
         for letter, field in zip("abcdefgh", fields, strict=False):
             claim(name if len(fields) == 1 else f"{name} {letter}", field)
     for scale in (form.scale, form.offset, form.row):
@@ -62,24 +58,6 @@ def _owners(form: NormalForm) -> list[list[tuple[str, int]]]:
                 for bit in source:
                     owners[bit >> 3][bit & 7] = (float_field.name, -1)
     return owners
-
-
-def _integer(scale: object) -> Integers | None:
-    return getattr(scale, "integer", None)
-
-
-def _fields(node: Integers | int | None) -> Iterator[BitField]:
-    match node:
-        case BitField():
-            yield node
-        case Lookup():
-            yield from _fields(node.index)
-        case Joined():
-            for part in node.parts:
-                yield from _fields(part)
-        case Combined():
-            yield from _fields(node.left)
-            yield from _fields(node.right)
 
 
 def _step(before: list[tuple[str, int]], after: list[tuple[str, int]]) -> int | None:

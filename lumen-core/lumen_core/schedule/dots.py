@@ -1,10 +1,15 @@
 """Dot products of weight codes with activation codes, as a target has them.
 
 In: operand vectors of the weights (`WeightReader.operands`) and where a panel's codes lie. Out: integer
-totals, a vector of rows for every column; at depth 8, of pairs of columns, each has half of both's rows.
+totals, a vector of rows for every column; at depth 8, of pairs of columns, each has half of both's rows, and
+one column alone has two totals.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeVar
 
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
@@ -15,6 +20,24 @@ from lumen_core.schedule.weights import DotPlan
 from lumen_core.target import Target
 
 PIECE = 32  # elements of which a panel keeps the codes of a column side by side
+T = TypeVar("T")
+
+
+class PanelCodes:
+    """Where codes of a panel lie; those of one column are loaded once, for all row groups that they meet."""
+
+    def __init__(self, activation: ActivationLayout, where: Value):
+        self.where = where
+        self._alone = activation.columns == 1
+        self._loaded: dict[int, Any] = {}
+
+    def once(self, first: int, load: Callable[[], T]) -> T:
+        """What `load` gives for the elements from `first` on."""
+        if not self._alone:
+            return load()
+        if first not in self._loaded:
+            self._loaded[first] = load()
+        return self._loaded[first]
 
 
 class Dots:
@@ -35,37 +58,50 @@ class Dots:
         self.activation = activation
         self.target = target
         self.lanes = Type("i32", layout.rows)
+        self.apart = layout.parts if activation.side == 1 else 1  # totals of a column
+
+    def numbers(self, columns: range) -> range:
+        """The numbers of the totals of columns."""
+        return range(self.apart * columns.start, self.apart * columns.stop)
+
+    def total(self, totals: dict[int, Value], column: int) -> Value:
+        """The total of a column."""
+        if self.apart == 1:
+            return totals[column]
+        low, high = (totals[number] for number in self.numbers(range(column, column + 1)))
+        return self.builder.shuffle(low, high, self.every_second(0))
 
     def add(
         self,
         totals: dict[int, Value],
         columns: range,
         operands: list[Value],
-        quants: Value,
+        codes: PanelCodes,
         first: int,
         plan: DotPlan,
     ) -> None:
         """Add the dot products of the operands with the activations from element `first` on to the totals."""
         if self.activation.side > 1:
-            self.of_pairs(totals, columns, operands, quants, first)
+            self.of_pairs(totals, columns, operands, codes.where, first)
             return
-        if self.layout.parts > 1:
-            for column in columns:
-                totals[column] = self.alone(totals[column], operands, quants, first)
+        if self.apart > 1:
+            self.alone(totals, operands, codes, first)
             return
         b, type, count = self.builder, operands[0].type, len(operands)
         again = first < self.activation.group and count < PIECE // 4 and self.activation.columns > 1
         skip = first % 16 // 4  # whole loads: they may start before `first` and end behind
         start, whole = first - 4 * skip, -(-(skip + count) // 4) * 4
-        codes = {
-            column: Spread(b, self.target, type, quants, self.activation.code(column, start), whole, again)
-            for column in columns
-        }
+
+        def spread(column: int) -> Spread:
+            where = self.activation.code(column, start)
+            return Spread(b, self.target, type, codes.where, where, whole, again)
+
+        items = {column: codes.once(start, partial(spread, column)) for column in columns}
         if len(columns) == 1 and count == PIECE // 4 and not plan.chain and self.target.broadcast_memory:
             # Two totals take turns, so that a product of the only column need not wait for the one before it.
             turns = [totals[columns[0]], b.constant(self.lanes, 0)]
             for step, operand in enumerate(operands):
-                pair = (operand, codes[columns[0]][skip + step])
+                pair = (operand, items[columns[0]][skip + step])
                 turns[step % 2] = self.one(turns[step % 2], pair, plan)
             totals[columns[0]] = b.add(*turns)
             return
@@ -73,7 +109,7 @@ class Dots:
         for start in range(0, count, link):
             steps = range(start, min(start + link, count))
             for column in columns:
-                pairs = [(operands[step], codes[column][skip + step]) for step in steps]
+                pairs = [(operands[step], items[column][skip + step]) for step in steps]
                 if plan.chain:
                     totals[column] = self.chained(totals[column], pairs)
                 else:
@@ -93,19 +129,21 @@ class Dots:
                     totals[pair + part] = b.instruction("dot8_s8s8", values, self.lanes)
                     self.ahead.made(8)
 
-    def alone(self, total: Value, operands: list[Value], quants: Value, first: int) -> Value:
+    def alone(self, totals: dict[int, Value], operands: list[Value], codes: PanelCodes, first: int) -> None:
         """The same for pairs of rows times one column: beside it stands one of zeros."""
-        b, parts, eight = self.builder, self.layout.parts, Type("i8", 8)
-        sums, codes = self.halves(total), total
-        for step, operand in enumerate(operands):
-            group, part = divmod(step, parts)
-            if part == 0:
-                column = b.load(eight, quants, self.activation.code(0, first + 8 * group), align=4)
-                both = b.shuffle(column, b.constant(eight, 0), range(16))
-                codes = b.bitcast(both, operand.type)
-            sums[part] = b.instruction("dot8_s8s8", (sums[part], operand, codes), self.lanes)
-            self.ahead.made(4)
-        return b.shuffle(sums[0], sums[1], self.every_second(0))
+        b, eight = self.builder, Type("i8", 8)
+
+        def load(element: int) -> Value:
+            column = b.load(eight, codes.where, self.activation.code(0, element), align=4)
+            return b.bitcast(b.shuffle(column, b.constant(eight, 0), range(16)), operands[0].type)
+
+        for group in range(0, len(operands), self.apart):
+            element = first + 4 * group
+            column = codes.once(element, partial(load, element))
+            for part in range(self.apart):
+                values = (totals[part], operands[group + part], column)
+                totals[part] = b.instruction("dot8_s8s8", values, self.lanes)
+                self.ahead.made(4)
 
     def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
         """total + the dot products of the pairs, whose products add up in 16 bits."""

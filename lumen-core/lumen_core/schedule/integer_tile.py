@@ -6,8 +6,7 @@ up. Minimums that are integers times one float of the block come once per block 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from math import frexp, gcd
 from typing import TypeAlias
 
@@ -15,16 +14,17 @@ from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
-from lumen_core.schedule.dots import PIECE, Dots
+from lumen_core.schedule.dots import PIECE, Dots, PanelCodes
 from lumen_core.schedule.fetch import FetchAhead
+from lumen_core.schedule.metadata import Metadata
 from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
-from lumen_core.schedule.spread import PairSpread, Spread
+from lumen_core.schedule.spread import PairSpread, PairsTwice, Spread
 from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_block, emit_span
 from lumen_core.target import Target
 
-Source: TypeAlias = Callable[[Value], PackedPiece | UnpackedPiece]  # of a row group: gives piece so and so
+Factors: TypeAlias = tuple[list[list[Value]], list[Value]]  # `PackedPiece.factors`
 
 
 class IntegerTile:
@@ -72,6 +72,7 @@ class IntegerTile:
         self.share = layout.block_bytes * PIECE // self.form.block  # of a piece, in bytes
         self.bytes = 4 * self.rows * columns * groups  # of the sums
         self.abreast = columns_in_turn(target)
+        self.first = builder.i64(0)  # column of the panel
         self.minimums = Minimums(self) if self.dotted else None
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
@@ -79,6 +80,7 @@ class IntegerTile:
         b = self.builder
         blocks = b.div(length, self.form.block)
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
+        self.first = column
         waiting = self.stack() if self.waits else None
 
         def run(start: Value, stop: Value, step: int, before: Sequence[Value]) -> Sequence[Value]:
@@ -95,7 +97,8 @@ class IntegerTile:
                         sums = self.pieces(meeting, quants_of, words_of, sums)
                     else:
                         own = self.pieces(meeting, quants_of, words_of, self.zeros)
-                        self.add_block(meeting, quants_of, words_of, own, waiting)
+                        given = [self.vectors(place.scales) for place in meeting]
+                        self.add_block(given, quants_of, words_of, own, waiting)
                 loop.next(*sums)
             return loop.results
 
@@ -131,21 +134,28 @@ class IntegerTile:
         return [self.builder.load(self.vector, waiting, place, align=4 * self.rows) for place in places]
 
     def add_block(
-        self, meeting: list[Block], quants: Value, words: Value, sums: list[Value], waiting: Value
+        self, given: list[list[Value]], quants: Value, words: Value, sums: list[Value], waiting: Value
     ) -> None:
-        """Add a block's sums, of each row group, to those that wait in memory."""
+        """Add a block's sums, of each row group, to those that wait in memory; `given` are its `vectors`."""
         b = self.builder
-        by = self.spread(self.vector, words, self.activation.scales)
-        for group, place in enumerate(meeting):
-            factors = self.parts(self.factor(place.scales))
+        codes = PanelCodes(self.activation, quants)
+        by = self.scales(words)
+        for group, vectors in enumerate(given):
+            factors = vectors[: self.side]
             own = sums[group * self.m : (group + 1) * self.m]
-            own = [self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own)]
             if self.minimums is not None:
-                own = self.minimums.add(place.scales, quants, own)
-            for number, sum in enumerate(own):
+                finished = self.minimums.of_block(vectors[self.side :], codes, own, factors)
+            else:
+                finished = (self.totals.of_block(sum, factors[n % self.side]) for n, sum in enumerate(own))
+            for number, sum in enumerate(finished):  # one after the other: registers are scarce
                 where = 4 * self.rows * (group * self.m + number)
                 before = b.load(self.vector, waiting, where, align=4 * self.rows)
                 b.store(b.fma(sum, by[number], before), waiting, where, align=4 * self.rows)
+
+    def vectors(self, base: Value) -> list[Value]:
+        """What a whole block has for its sums: factors by part of the rows, then what minimums need."""
+        factors = self.parts(self.factor(base))
+        return factors + (self.minimums.vectors(base) if self.minimums is not None else [])
 
     def places(self, weights: Sequence[Value], block: Value, step: int) -> list[list[Block]]:
         """Where `step` blocks lie in every row group."""
@@ -169,72 +179,87 @@ class IntegerTile:
         """Add the products of a block, of each row group, to the sums."""
         b = self.builder
         count = self.form.block // PIECE
-        sources = [partial(PackedPiece, self, block) for block in weights]
         if count == 1:
-            return self.piece(sources, quants, words, b.i64(0), sums)
+            return self.piece(weights, quants, words, b.i64(0), sums)
         step = gcd(count, 2) if self.m == 1 else 1
         with b.loop(0, count, step, sums) as piece:
             sums = list(piece.values)
             self.fetch(weights, piece.index, step)
             for number in range(step):
-                sums = self.piece(sources, quants, words, b.add(piece.index, number), sums)
+                sums = self.piece(weights, quants, words, b.add(piece.index, number), sums)
             piece.next(*sums)
         return list(piece.results)
 
     def piece(
-        self, sources: Sequence[Source], quants: Value, words: Value, index: Value, sums: list[Value]
+        self, weights: list[Block], quants: Value, words: Value, index: Value, sums: list[Value]
     ) -> list[Value]:
         """Add the dot products of 32 elements (piece `index`), of each row group, to the sums."""
         b, act = self.builder, self.activation
+        where = b.mul(index, act.piece_bytes)
+        codes = PanelCodes(act, b.offset(quants, where))
         if act.group == PIECE:
-            where = b.mul(index, act.block_bytes)
-            quants, words = b.offset(quants, where), b.offset(words, where)
-        else:
-            quants = b.offset(quants, b.mul(index, PIECE * act.columns))
-        metadata = _Metadata(self, words, index)
-        for group, source in enumerate(sources):
+            words = b.offset(words, where)
+        metadata = Metadata(self, words, index)
+        for group, block in enumerate(weights):
             own = slice(group * self.m, (group + 1) * self.m)
-            sums[own] = self.of_group(source(index), quants, metadata, sums[own])
+            sums[own] = self.of_group(PackedPiece(self, block, index), codes, metadata, sums[own])
         return sums
 
     def of_group(
-        self, piece: PackedPiece | UnpackedPiece, quants: Value, metadata: _Metadata, sums: list[Value]
+        self, piece: PackedPiece | UnpackedPiece, codes: PanelCodes, metadata: Metadata, sums: list[Value]
     ) -> list[Value]:
         """The same for the codes of one row group."""
-        b = self.builder
         sub = min(self.form.sub, PIECE)
-        for start in range(0, PIECE, sub):
-            scales, betas = piece.factors(start)
-            scales = [self.totals.held(own, number) for number, own in enumerate(scales)]
-            portion = 4 * codes_at_once(self.target)
-            end = start + sub
-            parts = [range(first, min(first + portion, end)) for first in range(start, end, portion)]
-            totals: dict[int, Value] = {}
-            for part in parts:
-                operands = piece.operands(part)
-                for first in range(0, self.m, self.abreast):
-                    columns = range(first, min(first + self.abreast, self.m))
-                    if part is parts[0]:
-                        for column in columns:
-                            seed = self.seed(metadata, start, sub, column)
-                            totals[column] = self.totals.start(seed)
-                    self.dots.add(totals, columns, operands, quants, part.start, self.plan)
-                    if part is not parts[-1]:
+        passed = PIECE if self.totals.goes_on else sub  # elements whose products a total takes
+        portion = min(4 * codes_at_once(self.target), passed)
+        step = min(sub, portion)
+        totals: dict[int, Value] = {}
+        factors: dict[int, Factors] = {}
+        for first in range(0, PIECE, portion):
+            begins = first % passed == 0
+            if begins:
+                factors = {start: self.factors(piece, start) for start in range(first, first + passed, sub)}
+            operands = piece.operands(range(first, first + portion))
+            for left in range(0, self.m, self.abreast):
+                columns = range(left, min(left + self.abreast, self.m))
+                if begins:
+                    for number in self.dots.numbers(columns):
+                        totals[number] = self.totals.start(self.seed(metadata, first, sub, number))
+                for start in range(first, first + portion, step):
+                    own = operands[(start - first) // 4 : (start + step - first) // 4]
+                    self.dots.add(totals, columns, own, codes, start, self.plan)
+                    if (start + step) % sub:
                         continue
+                    done = start + step - sub
                     for column in columns:  # at once: a finished total must not hold a register
-                        own = column % self.side
-                        by = metadata.scales[column] if metadata.scales is not None else None
-                        total = totals.pop(column)
-                        sums[column] = self.totals.add(sums[column], total, scales[own], by)
-                        if not betas:
-                            continue
-                        if sub < PIECE:
-                            seeds = b.convert(metadata.seeds(start, sub, column), "f32")
-                            scaled = betas[own] if by is None else b.mul(betas[own], by)
-                            sums[column] = b.fma(scaled, seeds, sums[column])
-                        else:
-                            sums[column] = b.fma(betas[own], metadata.totals[column], sums[column])
+                        sums[column] = self.with_total(
+                            sums[column],
+                            self.dots.total(totals, column),
+                            factors[done],
+                            metadata,
+                            done,
+                            column,
+                        )
         return sums
+
+    def factors(self, piece: PackedPiece | UnpackedPiece, start: int) -> Factors:
+        """What scales the totals of the sub-block at element `start`, as `totals.add` takes it, and betas."""
+        scales, betas = piece.factors(start)
+        return [self.totals.held(own, part) for part, own in enumerate(scales)], betas
+
+    def with_total(
+        self, sum: Value, total: Value, factors: Factors, metadata: Metadata, start: int, column: int
+    ) -> Value:
+        """A column's sum with the total of the sub-block at element `start`."""
+        b, (scales, betas), part = self.builder, factors, column % self.side
+        by = metadata.scales[column] if metadata.scales is not None else None
+        sum = self.totals.add(sum, total, scales[part], by)
+        if not betas:
+            return sum
+        if self.form.sub >= PIECE:
+            return b.fma(betas[part], metadata.totals[column], sum)
+        seeds = b.convert(metadata.seeds(start, self.form.sub, column), "f32")
+        return b.fma(betas[part] if by is None else b.mul(betas[part], by), seeds, sum)
 
     def factor(self, base: Value) -> Value:
         """What scales the codes of a whole block."""
@@ -245,6 +270,13 @@ class IntegerTile:
         """One item of each column, as the sums have their columns."""
         kind = PairSpread if self.side > 1 else Spread
         return kind(self.builder, self.target, type, pointer, offset, self.m, in_fours=True)
+
+    def scales(self, words: Value) -> Spread | PairsTwice:
+        """Scales of the columns, as the sums have their columns."""
+        b, where = self.builder, self.activation.scales
+        if self.side == 1:
+            return self.spread(self.vector, words, where)
+        return PairsTwice(b, self.vector, b.offset(words, b.mul(self.first, 4 * (self.side - 1))), where)
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""
@@ -261,29 +293,8 @@ class IntegerTile:
             for number in range(len(sums))
         ]
 
-    def seed(self, metadata: _Metadata, start: int, sub: int, column: int) -> Value | None:
+    def seed(self, metadata: Metadata, start: int, sub: int, column: int) -> Value | None:
         """What an integer sum starts from: the zero point's share, if it has one."""
         if self.plan.kind != "seeded":
             return None
         return self.builder.sar(metadata.seeds(start, sub, column), self.plan.seed_shift)
-
-
-class _Metadata:
-    """What a piece of a panel has beside the codes, of each column in every lane."""
-
-    def __init__(self, tile: IntegerTile, words: Value, index: Value):
-        self.tile, self.builder, self.lanes, act = tile, tile.builder, tile.lanes, tile.activation
-        self.activation = act
-        self.step = 4 * act.columns
-        own = act.group == PIECE
-        by_piece = words if own else self.builder.offset(words, self.builder.mul(index, self.step))
-        by_half = words if own else self.builder.offset(words, self.builder.mul(index, 2 * self.step))
-        self.places = {32: (by_piece, act.seeds32), 16: (by_half, act.seeds16)}
-        self.scales = tile.spread(tile.vector, words, act.scales) if own else None
-        self.totals = tile.spread(tile.vector, by_piece, act.sums32)
-
-    def seeds(self, start: int, sub: int, column: int) -> Value:
-        """-128 * the sum of the activations of the sub-block at element `start`."""
-        where, first = self.places[sub]
-        first += start // sub * self.step if sub < PIECE else 0
-        return self.tile.spread(self.lanes, where, first)[column]

@@ -145,22 +145,26 @@ class _Matmul:
         whole = (b.i64(0), b.div(length, self.form.block))
         with self.shares(panels, b.i64(cut.panels)) as share, self.shares(groups, b.i64(GROUPS)) as own:
 
-            def waiting(group: Loop, panel: Loop) -> Value:
-                return shared.waiting(b.sub(group.index, own[0]), b.sub(panel.index, share[0]))
+            def waiting(group: Loop, panel: Value) -> Value:
+                return shared.waiting(b.sub(group.index, own[0]), b.sub(panel, share[0]))
 
             with b.loop(*own) as group, b.loop(*share) as panel:
-                shared.begin(waiting(group, panel))
+                shared.begin(waiting(group, panel.index))
             with self.shares(whole, b.i64(shared.blocks)) as blocks, b.loop(*own) as group:
                 base = b.offset(weights, b.mul(group.index, self.group_bytes))
                 shared.unpack(base, blocks)
-                with b.loop(*share) as panel:
-                    codes = b.offset(activations, b.mul(panel.index, self.panel_bytes))
-                    shared.add(base, codes, blocks, waiting(group, panel))
+                inside = b.mul(blocks[0], shared.tile.stride)
+                codes = b.offset(activations, b.add(b.mul(share[0], self.panel_bytes), inside))
+                with b.loop(*share, 1, [codes, waiting(group, share[0])]) as panel:
+                    codes, place = panel.values
+                    shared.add(codes, blocks, place)
+                    panel.next(b.offset(codes, self.panel_bytes), b.offset(place, shared.tile.bytes))
             with b.loop(*own) as group, b.loop(*share) as panel:
                 base = b.offset(weights, b.mul(group.index, self.group_bytes))
                 place = b.offset(output, b.mul(b.mul(panel.index, columns), stride))
                 place = b.offset(place, b.mul(group.index, self.row_bytes))
-                for number, sum in enumerate(self.of_rows(shared.finished(waiting(group, panel)), [base])):
+                sums = shared.finished(waiting(group, panel.index))
+                for number, sum in enumerate(self.of_rows(sums, [base])):
                     self.store(sum, b.offset(place, b.mul(stride, number)))
 
     def past_weights(self, groups: Range, panels: Range, room: Value) -> None:

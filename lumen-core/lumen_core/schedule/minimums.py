@@ -6,12 +6,15 @@ and the products with the high ones are shifted by what these stand for before t
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lumen_core.ir.kernel import Type, Value
-from lumen_core.quant.layout import DIGIT, ActivationLayout
+from lumen_core.quant.layout import DIGIT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.totals import Kept, integers_as_floats
+from lumen_core.schedule.dots import Dots, PanelCodes
+from lumen_core.schedule.totals import LARGE, LARGE_BITS, Held, Kept, is_short, kept
 from lumen_core.schedule.weights import DotPlan
 
 if TYPE_CHECKING:
@@ -40,45 +43,64 @@ class Minimums:
         b, offset = tile.builder, tile.form.offset
         assert offset is not None and offset.integer is not None
         self.tile = tile
+        # At depth 8 one column meets minimums as at depth 4: no column of zeros stands beside it.
+        self.layout = tile.layout if tile.activation.side > 1 else replace(tile.layout, depth=4)
+        self.dots = Dots(b, self.layout, tile.activation, tile.target, tile.ahead)
         self.offset = offset
         self.integer = offset.integer
-        start: Value = b.constant(tile.lanes, 0)
-        self.excess: Value | None = None
-        # Where conversion is slow, a total's bits are a float all along (`totals.py`), once it was shifted.
-        if not tile.target.fast_conversion and tile.form.block * 127 * self.integer.high < 1 << 22:
-            large, self.excess = integers_as_floats(b, tile.lanes)
-            assert isinstance(large.literal, int) and large.literal % (1 << DIGIT) == 0
-            start = b.constant(tile.lanes, large.literal >> DIGIT)
-        self.start = Kept(b, start, tile.target, tile.m)
+        # Where many convert slowly, a total's bits are a float all along (`totals.py`), once it is shifted.
+        small = tile.form.block * 127 * self.integer.high < 1 << 22 and is_short(offset, alone=True)
+        self.large = small and tile.m > 1 and not tile.target.fast_conversion
+        start = b.constant(tile.lanes, LARGE_BITS >> DIGIT if self.large else 0)
+        self.start = Kept(b, start, tile.target, tile.totals.loads)
+        in_memory = self.large and tile.target.cheap_loads
+        self.taken = Held(b, tile.vector, tile.layout.parts if in_memory else 0)
 
-    def add(self, base: Value, quants: Value, sums: list[Value]) -> list[Value]:
-        """Add what the minimums of the block at `base` give, for activations at `quants`, to the sums."""
-        tile, b, count = self.tile, self.tile.builder, self.integer.count
+    def vectors(self, base: Value) -> list[Value]:
+        """What minimums of the block at `base` are multiplied by, and they as operands.
+
+        First come their factors, by part of the rows, and where totals are floats all along, what these have
+        too much, times the factors.
+        """
+        tile, reader = self.tile, self.tile.reader
+        floats, found = reader.floats(base), []
+        for extra in (1.0, -LARGE) if self.large else (1.0,):
+            found += tile.parts(reader.factor(self.offset, floats, extra))
+        return found + _operands(tile, self.layout, base, self.integer.count)
+
+    def of_block(
+        self, vectors: Sequence[Value], codes: PanelCodes, sums: Sequence[Value], scales: Sequence[Value]
+    ) -> Iterator[Value]:
+        """Sums of a block as floats, with what its minimums give for the activations of `codes`.
+
+        `vectors` are those of the block, `scales` what scales the whole of it, by part of the rows.
+        """
+        tile, b, count, parts = self.tile, self.tile.builder, self.integer.count, len(scales)
+        operands = list(vectors[(1 + self.large) * parts :])
+        factors, taken = vectors[:parts], vectors[parts : (1 + self.large) * parts]
+        taken = [self.taken.held(own, part) for part, own in enumerate(taken)]
         first = tile.activation.digits(tile.form.sub)
         plan = DotPlan("plain", left="small", chain=count // 4 if tile.plan.chain else 0)
-        operands = _operands(tile, base, count)
-        factors = tile.parts(tile.reader.factor(self.offset, tile.reader.floats(base), 1.0))
         for start in range(0, tile.m, tile.abreast):
             columns = range(start, min(start + tile.abreast, tile.m))
-            totals = {column: self.start.read() for column in columns}
-            tile.dots.add(totals, columns, operands, quants, first, plan)
-            totals = {column: b.shl(total, DIGIT) for column, total in totals.items()}
-            tile.dots.add(totals, columns, operands, quants, first + count, plan)
-            for column, total in totals.items():
-                factor = factors[column % tile.side]
-                sums[column] = b.fma(self.as_float(total), factor, sums[column])
-        return sums
+            totals = {number: self.start.read() for number in columns}
+            self.dots.add(totals, columns, operands, codes, first, plan)
+            totals = {number: b.shl(total, DIGIT) for number, total in totals.items()}
+            self.dots.add(totals, columns, operands, codes, first + count, plan)
+            for column in columns:
+                total, part = totals[column], column % tile.side
+                sum, scale, factor = sums[column], scales[part], factors[part]
+                if self.large:
+                    less = kept(b, tile.vector, taken[part])
+                    given = b.fma(b.bitcast(total, tile.vector), factor, less)
+                    yield tile.totals.of_block(sum, scale, given)
+                else:
+                    yield b.fma(b.convert(total, "f32"), factor, tile.totals.of_block(sum, scale))
 
-    def as_float(self, total: Value) -> Value:
-        b, tile = self.tile.builder, self.tile
-        if self.excess is None:
-            return b.convert(total, "f32")
-        return b.sub(b.bitcast(total, tile.vector), self.excess)
 
-
-def _operands(tile: IntegerTile, base: Value, count: int) -> list[Value]:
+def _operands(tile: IntegerTile, layout: WeightLayout, base: Value, count: int) -> list[Value]:
     """The minimums as operands of dot products: they lie [sub-block][row] and are needed by row."""
-    b, layout, rows = tile.builder, tile.layout, tile.rows
+    b, rows = tile.builder, tile.rows
     words, bytes, found = rows // 4, Type("i8", 4 * rows), []
     loaded = [
         b.load(bytes, base, layout.minimum_offset + first * rows, align=1) for first in range(0, count, 4)

@@ -35,11 +35,16 @@ class PackedPiece:
         The second is the offset and, for a zero point that is no seed, -zero * scale; without either it is
         empty.
         """
-        tile = self.tile
-        scale = tile.totals.scale(self.sub_block(start), self.factor, self.base)
+        tile, after = self.tile, start + min(self.tile.form.sub, PIECE)
+        scale = self.scale(start)
+        if tile.totals.goes_on and after < PIECE:
+            scale = self.builder.sub(scale, self.scale(after))
         beta = self.beta(start, scale)
         betas = tile.parts(beta) if beta is not None else []
         return [tile.totals.factors(own) for own in tile.parts(scale)], betas
+
+    def scale(self, start: int) -> Value:
+        return self.tile.totals.scale(self.sub_block(start), self.factor, self.base)
 
     def beta(self, start: int, scale: Value) -> Value | None:
         b, tile = self.builder, self.tile
@@ -65,11 +70,14 @@ class PackedPiece:
         return b.add(b.mul(self.index, PIECE // sub), start // sub)
 
     def operands(self, part: range) -> list[Value]:
-        """Operand vectors of the elements `part`, which lie in one unit."""
-        layout = self.tile.layout
-        unit, inside = divmod(part.start, layout.unit)
-        unit_base = self.builder.offset(self.codes, unit * layout.unit_bytes)
-        return self.tile.reader.operands(unit_base, range(inside // 4, (inside + len(part)) // 4))
+        """Operand vectors of the elements `part`: of units, or of a part of one."""
+        layout, vectors = self.tile.layout, []
+        for first in range(part.start, part.stop, layout.unit):
+            unit, inside = divmod(first, layout.unit)
+            unit_base = self.builder.offset(self.codes, unit * layout.unit_bytes)
+            groups = range(inside // 4, (inside + min(len(part), layout.unit)) // 4)
+            vectors += self.tile.reader.operands(unit_base, groups)
+        return vectors
 
 
 class UnpackedPiece:
@@ -94,8 +102,8 @@ class UnpackedPiece:
 
     def write(self, piece: PackedPiece) -> None:
         """Unpack a piece."""
-        sub, unit = min(self.tile.form.sub, PIECE), self.tile.layout.unit
-        vectors = [v for start in range(0, PIECE, unit) for v in piece.operands(range(start, start + unit))]
+        sub = min(self.tile.form.sub, PIECE)
+        vectors = piece.operands(range(PIECE))
         for start in range(0, PIECE, sub):
             factors, betas = piece.factors(start)
             vectors += [vector for own in factors for vector in own] + betas

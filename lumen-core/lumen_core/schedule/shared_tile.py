@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from lumen_core.ir.kernel import Value
+from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import GROUPS, Blocking
-from lumen_core.schedule.dots import PIECE
+from lumen_core.schedule.dots import PIECE, PanelCodes
 from lumen_core.schedule.fetch import fetch_ahead
 from lumen_core.schedule.integer_tile import IntegerTile
+from lumen_core.schedule.metadata import Metadata
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
-from lumen_core.schedule.weights import emit_block
+from lumen_core.schedule.weights import Block, emit_block
 from lumen_core.target import Target
 
 Range: TypeAlias = tuple[Value, Value]  # from the first to before the last
@@ -42,6 +43,9 @@ class SharedTile:
         self.blocks = cut.shared // tile.form.block
         self.piece_bytes = UnpackedPiece.bytes(tile)
         self.buffer = b.stack(self.blocks * self.own * self.piece_bytes)
+        self.beside: list[
+            tuple[Type, Value]
+        ] = []  # what a block has beside its pieces: `IntegerTile.vectors`
         self.sums = b.stack(GROUPS * cut.panels * tile.bytes)
 
     def waiting(self, group: Value, panel: Value) -> Value:
@@ -56,12 +60,31 @@ class SharedTile:
 
     def unpack(self, group: Value, blocks: Range) -> None:
         """Unpack some blocks of a row group."""
-        b, first = self.builder, blocks[0]
-        with b.loop(0, self.pieces(blocks)) as piece:
-            block = emit_block(b, self.tile.layout, group, b.add(first, b.div(piece.index, self.own)))
-            inside = b.rem(piece.index, self.own)
-            fetch_ahead(b, self.tile.place(block, inside), self.tile.share)
-            self.piece(piece.index).write(PackedPiece(self.tile, block, inside))
+        b, tile = self.builder, self.tile
+        with b.loop(*blocks, 1, [self.buffer]) as loop:
+            block, where = emit_block(b, tile.layout, group, loop.index), loop.values[0]
+            if tile.waits:
+                self.beside = [self.near(vector) for vector in tile.vectors(block.scales)]
+            if self.own == 1:
+                after = self.unpack_piece(block, b.i64(0), where)
+            else:
+                with b.loop(0, self.own, 1, [where]) as piece:
+                    piece.next(self.unpack_piece(block, piece.index, piece.values[0]))
+                after = piece.results[0]
+            loop.next(after)
+
+    def unpack_piece(self, block: Block, index: Value, where: Value) -> Value:
+        """Unpack a piece; gives the place of the next one."""
+        b, tile = self.builder, self.tile
+        fetch_ahead(b, tile.place(block, index), tile.share)
+        UnpackedPiece(tile, where).write(PackedPiece(tile, block, index))
+        return b.offset(where, self.piece_bytes)
+
+    def near(self, vector: Value) -> tuple[Type, Value]:
+        """A vector in memory of its own: its type and its place."""
+        place = self.builder.stack(vector.type.bytes)
+        self.builder.store(vector, place, align=vector.type.bytes)
+        return vector.type, place
 
     def pieces(self, blocks: Range) -> Value:
         """How many pieces some blocks have."""
@@ -69,22 +92,24 @@ class SharedTile:
             return self.builder.i64(self.own)
         return self.builder.mul(self.builder.sub(blocks[1], blocks[0]), self.own)
 
-    def piece(self, index: Value) -> UnpackedPiece:
-        where = self.builder.offset(self.buffer, self.builder.mul(index, self.piece_bytes))
-        return UnpackedPiece(self.tile, where)
-
-    def add(self, group: Value, panel: Value, blocks: Range, waiting: Value) -> None:
-        """Add the products of the unpacked blocks with a panel to the sums that wait."""
-        b, tile, first = self.builder, self.tile, blocks[0]
-        where = b.offset(panel, b.mul(first, tile.stride))
+    def add(self, panel: Value, blocks: Range, waiting: Value) -> None:
+        """Add the products of the unpacked blocks to the sums that wait; a panel has its share at `panel`."""
+        b, tile = self.builder, self.tile
         before = tile.zeros if tile.waits else tile.load(waiting)
-        with b.loop(0, self.pieces(blocks), 1, before) as piece:
-            piece.next(*tile.piece([self.piece], where, where, piece.index, list(piece.values)))
+        with b.loop(0, self.pieces(blocks), 1, [self.buffer, panel, *before]) as loop:
+            codes, quants, *sums = loop.values
+            metadata = Metadata(tile, panel if tile.waits else quants, loop.index)
+            sums = tile.of_group(
+                UnpackedPiece(tile, codes), PanelCodes(tile.activation, quants), metadata, sums
+            )
+            after = b.offset(codes, self.piece_bytes), b.offset(quants, tile.activation.piece_bytes)
+            loop.next(*after, *sums)
+        sums = list(loop.results[2:])
         if tile.waits:
-            block = emit_block(b, tile.layout, group, first)
-            tile.add_block([block], where, where, list(piece.results), waiting)
+            vectors = [b.load(type, place, align=type.bytes) for type, place in self.beside]
+            tile.add_block([vectors], panel, panel, sums, waiting)
         else:
-            tile.store(piece.results, waiting)
+            tile.store(sums, waiting)
 
     def finished(self, waiting: Value) -> list[Value]:
         """Sums that waited, as they are stored."""

@@ -13,36 +13,51 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import SIGNIFICAND
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import Scale
+from lumen_core.schedule.blocking import codes_at_once
+from lumen_core.schedule.dots import PIECE
 from lumen_core.schedule.weights import DotPlan, WeightReader
 from lumen_core.target import Target
 
-_LARGE = 12582912.0  # 1.5 * 2**23: the floats around it are integers, for 2**22 to both sides
-_LARGE_BITS = 0x4B400000
+LARGE = 12582912.0  # 1.5 * 2**23: the floats around it are integers, for 2**22 to both sides
+LARGE_BITS = 0x4B400000
 _DOT = 127 * 255  # a product of two bytes is no larger, whatever their signs
-
-
-def integers_as_floats(builder: Builder, lanes: Type) -> tuple[Value, Value]:
-    """The bits that an integer sum starts from to be a float all along, and what it has too much then."""
-    return builder.constant(lanes, _LARGE_BITS), builder.constant(Type("f32", lanes.lanes), _LARGE)
 
 
 class Kept:
     """A constant that is overwritten for each column.
 
-    Of many columns it is read from memory for each where every vector unit multiplies: making it anew, or
-    copying a register, would take the place of a product. Not where a load takes more than that.
+    It is read from memory for each where every vector unit multiplies: making it anew, or copying a register,
+    would take the place of a product. Not where a load takes more than that, or one column loads operands as
+    they lie and little else.
     """
 
-    def __init__(self, builder: Builder, value: Value, target: Target, columns: int):
+    def __init__(self, builder: Builder, value: Value, target: Target, loads: bool):
+        """`loads`: loads are what there is too much of."""
         self.builder = builder
         self.type = value.type
-        in_memory = columns > 1 and target.cheap_loads and not target.spare_units
+        in_memory = target.cheap_loads and not target.spare_units and not loads
         self.value = builder.stack(value.type.bytes) if in_memory else value
         if in_memory:
             builder.store(value, self.value, align=value.type.bytes)
 
     def read(self) -> Value:
         return kept(self.builder, self.type, self.value)
+
+
+class Held:
+    """Memory for values that are overwritten for each column: one a part of the rows, or none at all."""
+
+    def __init__(self, builder: Builder, type: Type, parts: int):
+        self.builder = builder
+        self.type = type
+        self.places = [builder.stack(type.bytes) for _ in range(parts)]
+
+    def held(self, value: Value, part: int) -> Value:
+        """The value as `kept` takes it."""
+        if not self.places:
+            return value
+        self.builder.store(value, self.places[part], align=self.type.bytes)
+        return self.places[part]
 
 
 def kept(builder: Builder, type: Type, held: Value) -> Value:
@@ -60,6 +75,9 @@ class Totals:
         self.columns = columns
         self.lanes = Type("i32", layout.rows)
         self.vector = Type("f32", layout.rows)
+        # A total goes on from one sub-block of a piece to the next.
+        self.goes_on = False
+        self.loads = columns == 1 and layout.form.bits == 8  # there are more of them than of anything else
 
     @property
     def zero(self) -> Value:
@@ -94,17 +112,23 @@ class Totals:
         b, scale = self.builder, factors[0]
         return b.fma(b.convert(total, "f32"), scale if by is None else b.mul(scale, by), sum)
 
-    def of_block(self, sum: Value, factor: Value) -> Value:
-        """A sum of a block as floats; `factor` scales the whole block."""
-        return sum
+    def of_block(self, sum: Value, factor: Value, more: Value | None = None) -> Value:
+        """A sum of a block as floats, and `more`; `factor` scales the whole block."""
+        return sum if more is None else self.builder.add(sum, more)
 
 
 class IntegerTotals(Totals):
-    """Totals of a whole block add up in integers; its one float scale is applied at the end."""
+    """Totals of a whole block add up in integers; its one float scale is applied at the end.
+
+    A total that goes on has all sub-blocks before it in it. Scaled by what a sub-block's scale differs from
+    the next one's, they make the same sum (summation by parts), and only the first one starts from zero.
+    """
 
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
-        self._zero = Kept(builder, builder.constant(self.lanes, 0), reader.target, columns)
+        near = columns > 1 and codes_at_once(reader.target) >= PIECE // 4
+        self.goes_on = near and bool(self.kinds) and reader.plan.kind != "seeded"
+        self._zero = Kept(builder, builder.constant(self.lanes, 0), reader.target, self.loads)
 
     @property
     def zero(self) -> Value:
@@ -135,8 +159,9 @@ class IntegerTotals(Totals):
         b = self.builder
         return b.add(sum, b.mul(total, factors[0]) if factors else total)
 
-    def of_block(self, sum: Value, factor: Value) -> Value:
-        return self.builder.mul(self.builder.convert(sum, "f32"), factor)
+    def of_block(self, sum: Value, factor: Value, more: Value | None = None) -> Value:
+        b, total = self.builder, self.builder.convert(sum, "f32")
+        return b.mul(total, factor) if more is None else b.fma(total, factor, more)
 
     @staticmethod
     def fits(layout: WeightLayout, activation: ActivationLayout) -> bool:
@@ -154,22 +179,19 @@ class FloatTotals(Totals):
 
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
-        self._large = Kept(builder, builder.constant(self.lanes, _LARGE_BITS), reader.target, columns)
-        self._places = [builder.stack(self.vector.bytes) for _ in range(layout.parts)] if columns > 1 else []
+        self._large = Kept(builder, builder.constant(self.lanes, LARGE_BITS), reader.target, self.loads)
+        self._taken = Held(builder, self.vector, layout.parts if columns > 1 else 0)
 
     @property
     def kinds(self) -> list[Type]:
         return [self.vector, self.vector]
 
     def factors(self, scale: Value) -> list[Value]:
-        return [scale, self.builder.mul(scale, -_LARGE)]
+        return [scale, self.builder.mul(scale, -LARGE)]
 
     def held(self, factors: list[Value], part: int) -> list[Value]:
         scale, taken = factors
-        if self.columns == 1 or taken.type == PTR:
-            return factors
-        self.builder.store(taken, self._places[part], align=self.vector.bytes)
-        return [scale, self._places[part]]
+        return factors if taken.type == PTR else [scale, self._taken.held(taken, part)]
 
     def start(self, seed: Value | None) -> Value:
         return self._large.read()
@@ -183,18 +205,18 @@ class FloatTotals(Totals):
     def fits(layout: WeightLayout, plan: DotPlan) -> bool:
         """Tell whether `large * scale` is a float, and no total leaves the range of integers."""
         form = layout.form
-        short = form.scale is not None and _bits(form.scale, form.multiplier) <= 24 - 2
+        short = form.scale is not None and is_short(form.scale, form.multiplier)
         return short and plan.kind != "seeded" and min(form.sub, 32) * _DOT < 1 << 22
 
 
-def _bits(scale: Scale, multiplier: int) -> int:
-    """Bits of a scale's mantissa, at most."""
+def is_short(scale: Scale, multiplier: int = 1, alone: bool = False) -> bool:
+    """Tell whether `LARGE` times a scale is a float; `alone`: without its integers."""
     bits = sum(SIGNIFICAND[field.element] for field in scale.floats)
-    if scale.integer is not None:
+    if scale.integer is not None and not alone:
         bits += max(abs(scale.integer.low), abs(scale.integer.high)).bit_length()
     for constant in (scale.unit, multiplier):
         bits += int(abs(float(constant).as_integer_ratio()[0])).bit_length() - 1
-    return bits
+    return bits <= 24 - 2
 
 
 def choose_totals(

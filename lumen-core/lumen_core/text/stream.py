@@ -32,8 +32,9 @@ class StreamDecoder:
 
     def __init__(self, tokenizer: Pieces, stop: Sequence[str] = (), at_start: bool = False,
                  special: bool | Collection[int] = False):  # fmt: skip
-        if isinstance(stop, str) or not all(isinstance(text, str) and text for text in stop):
-            raise TokenizerError("stop strings are a list of texts that are not empty")
+        listed = isinstance(stop, Sequence) and not isinstance(stop, str)
+        if not listed or not all(isinstance(text, str) and text for text in stop):
+            raise TokenizerError(f"stop strings are a list of texts that are not empty, found {stop!r:.60}")
         self._tokenizer = tokenizer
         self._stop = tuple(stop)
         self._longest = max(map(len, self._stop), default=0)

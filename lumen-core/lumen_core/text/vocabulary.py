@@ -67,7 +67,7 @@ class Vocabulary:
         model = metadata.get("tokenizer.ggml.model")
         if model is None:
             raise TokenizerError("the file has no vocabulary: tokenizer.ggml.model is missing")
-        if model not in (BYTE_LEVEL, SENTENCE_PIECE):
+        if not isinstance(model, str) or model not in (BYTE_LEVEL, SENTENCE_PIECE):
             raise TokenizerError(
                 f"tokenizer.ggml.model is {model!r}; known are {BYTE_LEVEL} and {SENTENCE_PIECE}"
             )
@@ -79,7 +79,7 @@ class Vocabulary:
             raise TokenizerError(
                 f"tokenizer.ggml.token_type does not give one number to each of {len(tokens)} tokens"
             )
-        return Vocabulary(str(model), tokens, kinds, metadata)
+        return Vocabulary(model, tokens, kinds, metadata)
 
     @property
     def byte_level(self) -> bool:
@@ -88,13 +88,14 @@ class Vocabulary:
     def special(self, name: str) -> int | None:
         """The id of `bos`, `eos`, ..., or None where the file declares none."""
         value = self.metadata.get(f"tokenizer.ggml.{name}_token_id")
-        if value is None or value in (-1, 0xFFFFFFFF):
+        whole = value if isinstance(value, int) else None
+        if value is None or whole in (-1, 0xFFFFFFFF):
             return None
-        if not isinstance(value, int) or not 0 <= value < len(self.tokens):
+        if whole is None or not 0 <= whole < len(self.tokens):
             raise TokenizerError(
                 f"tokenizer.ggml.{name}_token_id is {value!r}, outside of {len(self.tokens)} tokens"
             )
-        return value
+        return whole
 
     def flag(self, name: str, default: bool) -> bool:
         value = self.metadata.get(f"tokenizer.ggml.{name}")

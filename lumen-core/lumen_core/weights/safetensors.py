@@ -8,6 +8,7 @@ shape and range; the ranges must fill the file without overlap, hole or tail. Pi
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -84,7 +85,7 @@ def open_safetensors(directory: Path) -> tuple[dict[str, FileTensor], list[Mappe
     owners: dict[str, str] = {}
     try:
         for name in files:
-            if not (directory / name).is_file():
+            if not os.path.isfile(directory / name):  # a name that the system refuses is no file either
                 raise ModelFormatError(f"{directory / name}: this shard is missing; download it")
             sources.append(MappedFile(directory / name))
             for tensor in read_tensors(sources[-1]):

@@ -12,7 +12,7 @@ import pytest
 
 from lumen_core.cli.main import main
 from lumen_core.engine.chat import Reply
-from lumen_core.errors import ContextLengthError
+from lumen_core.engine.sequence import check_length
 from lumen_core.text.tools import ToolCall
 
 Lumen = Callable[..., SimpleNamespace]
@@ -71,8 +71,7 @@ class FakeModel:
 
     def stream(self, prompt: Any, **options: Any) -> Iterator[str]:
         self.asked.append((prompt, options))
-        if len(prompt) > 1000:
-            raise ContextLengthError("the prompt has 1001 tokens, the context holds 1000")
+        check_length(len(prompt), 1000)
         if prompt == "crash":
             raise ZeroDivisionError("oh")
         if prompt == "interrupt":

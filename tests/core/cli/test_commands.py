@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from lumen_core.cli.bench import _numbers
+from lumen_core.cli.options import in_options
 from lumen_core.runtime.cores import available_threads
 
 COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
@@ -67,7 +68,7 @@ def test_a_system_message_implies_the_chat_template(engine: Any, lumen: Any) -> 
 @pytest.mark.parametrize(
     ("prompt", "code", "message"),
     [
-        ("x" * 1001, 1, "error: the prompt has 1001 tokens"),
+        ("x" * 1001, 1, "error: 1001 tokens do not fit the context of 1000; give a larger --ctx-size or"),
         ("\udcff", 1, "error: the prompt is not valid UTF-8"),
         ("crash", 3, "internal error: ZeroDivisionError: oh"),
         ("interrupt", 130, ""),
@@ -79,6 +80,20 @@ def test_every_error_is_one_message(engine: Any, lumen: Any, prompt: str, code: 
     assert message in done.err
     assert "Traceback" not in done.err
     assert done.out.strip() == ""
+
+
+def test_an_error_of_the_library_names_options(lumen: Any, tmp_path: Any) -> None:
+    """It names parameters in backquotes; a command puts its own option there if it has one."""
+    path = tmp_path / "out.gguf"
+    path.write_bytes(b"mine")
+    assert "or give --force" in lumen("convert", "demo", str(path)).err
+    assert "try --at fused" in lumen("show", "standard", "--at", "llvm").err
+    text = "`context`, or `beam`"
+    parameters = [
+        SimpleNamespace(name="context", opts=["-c", "--ctx-size"]),
+        SimpleNamespace(name="beam", opts=["beam"]),
+    ]
+    assert in_options(text, parameters) == "--ctx-size, or `beam`"
 
 
 def test_a_traceback_can_be_had(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,7 +231,7 @@ def test_chat_keeps_the_conversation(engine: Any, lumen: Any, monkeypatch: pytes
     assert done.out == "녕안\n줄\n한\n끝\n"
     assert "(stopped)" in done.err
     assert "unknown command /nonsense" in done.err
-    assert "error: the prompt has 1001 tokens" in done.err
+    assert "error: 1001 tokens do not fit the context of 1000; give a larger --ctx-size or" in done.err
     asked = [entry for entry in engine.models[0].asked if isinstance(entry[0], list)]
     assert [message["content"] for message in asked[-1][0]] == ["짧게", "한\n줄", "줄\n한", "끝"]
 

@@ -71,3 +71,30 @@ def test_formats_check_of_a_file(tmp_path: Path, lumen: Any) -> None:
     done = lumen("formats", "check", str(path))
     assert done.code == 1
     assert "mine.lum" in done.err
+
+
+def test_formats_check_of_a_family(tmp_path: Path, lumen: Any) -> None:
+    path = tmp_path / "mine.lum"
+    path.write_text(
+        "format any[G] : block G { q: i8[G] from weight[N, K]  d: f16 from s[K / G, N]  value = d * q }"
+    )
+    done = lumen("formats", "check", str(path))
+    assert done.code == 1
+    assert "a family's formats are checked by name once it is installed: any_G" in done.err
+    done = lumen("formats", "show", "gptq")
+    assert done.code == 1
+    assert "`gptq` is a family of formats" in done.err
+
+
+def test_formats_check_says_everything_about_a_file(tmp_path: Path, lumen: Any) -> None:
+    """Mistakes of every kind and format in one run, each at its place."""
+    path = tmp_path / "mine.lum"
+    path.write_text(
+        "format a : block 64 { qs: u8[32]  d: f16  value = d * bits(q, 4, run=32) }\n"
+        "format b : block 64 { qs: u8[32]  d: f16  value = bits(qs, 4, run=32) - 8 }\n"
+        "format c : block 64 { qs: u8[32]  d: f16  value = d * bits(qs, 4, run=32) - 8 }\n"
+    )
+    done = lumen("formats", "check", str(path))
+    assert done.code == 1
+    places = [line.split("mine.lum")[1] for line in done.err.splitlines() if "-->" in line]
+    assert places == [":1:60", ":2:35", ":3:51"]

@@ -159,6 +159,8 @@ def test_what_cannot_be_is_refused(models) -> None:
     model = models("qwen3-tiny", "q8_0")
     with pytest.raises(LumenError, match="3 prompts, but options of 1"):
         model.generate_batch(["a", "b", "c"], each=[{}])
+    with pytest.raises(LumenError, match="prompts are a list"):
+        model.generate_batch("abc")
     with pytest.raises(LumenError, match="speculate"):
         model.generate_batch(["a"], speculate="lookup")
     with pytest.raises(LumenError, match="temperature"):

@@ -11,8 +11,8 @@ from kit.engines import oracle, token_ids
 
 from lumen_backend_x86.backend import BACKEND
 from lumen_core.codegen.objects import host_features
-from lumen_core.engine.benchmark import file_work
 from lumen_core.engine.synth import synthesize
+from lumen_core.engine.work import file_work
 from lumen_core.errors import LumenError
 
 TARGETS = [target.name for target in BACKEND.usable("x86_64", host_features())]

@@ -25,6 +25,22 @@ SOUND = {
         d: f16    scales: u8[4]    qs: u8[64]
         value = d * scales * (bits(qs, 4, run=16) - 8)
     }""",
+    "mine_outliers": """format mine_outliers : block 64 {
+        d: f16    codes: u8[32]    far: u8[8]
+        let levels = [-42, -34, -27, -21, -16, -11, -7, -3, 0, 4, 8, 13, 18, 23, 30, 38]
+        value = d * levels[bits(codes, 4, run=32)] * (1 + 2 * bits(far, 1, run=8))
+    }""",
+    "mine_signs": """format mine_signs : block 128 {
+        d: f16    s: u8[2]    t: u8[1]    signs: u8[16]    low: u8[32]
+        let scale = (bits(s, 4, run=1) + 8) * (2 * bits(t, 2, run=1) + 1)
+        value = d * scale * (1 - 2 * bits(signs, 1, run=8)) * (bits(low, 2, run=32) + 1)
+    }""",
+    "mine_halves": """format mine_halves : block 64 {
+        d: f16    signs: u8[8]    index: u8[16]
+        let below = bits(signs, 1, run=8)
+        let levels = [1, 1, 2, 3, 3, 5, 7, 9]
+        value = d * (1 - 2 * below) * levels[bits(index, 2, run=16) | below << 2]
+    }""",
 }
 
 
@@ -43,7 +59,7 @@ def declared(name: str) -> ast.Format:
     return parse(Source("mine.lum", SOUND[name])).formats[0] if name in SOUND else REGISTRY.format(name)
 
 
-KINDS = ["mine_sub", "q4_k", "q6_k", "q5_1", "q8_0", "bf16", "iq4_xs", "mxfp4", "q2_k", "nvfp4", "q1_0"]
+KINDS = [*SOUND, "q4_k", "q6_k", "q5_1", "q8_0", "bf16", "iq4_xs", "mxfp4", "q2_k", "nvfp4", "q1_0"]
 
 
 @pytest.mark.parametrize("name", KINDS)

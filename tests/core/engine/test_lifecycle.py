@@ -206,6 +206,17 @@ def test_numbers_of_threads(path, opened, threads) -> None:
         opened(path, threads=threads)
 
 
+@pytest.mark.parametrize("name", [5, None, b"demo", ["demo"]])
+def test_names_that_are_none(opened, name) -> None:
+    with pytest.raises(LumenError, match="the name of a model is a text or a path"):
+        opened(name)
+
+
+def test_a_name_that_the_system_refuses(opened) -> None:
+    with pytest.raises(LumenError, match="File name too long"):
+        opened("a" * 300)
+
+
 @pytest.mark.parametrize("context", [-1, 1.5, 40961, 1 << 60])
 def test_contexts_that_cannot_be(path, opened, context) -> None:
     with pytest.raises(LumenError, match="context"):

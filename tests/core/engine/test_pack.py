@@ -91,7 +91,7 @@ def test_packed_weights_are_for_running_only(packed, installed: Registry, tmp_pa
 def test_files_are_not_overwritten_by_chance(tiny, tmp_path: Path) -> None:
     source, path = tiny("qwen3-tiny", "q8_0"), tmp_path / "out.gguf"
     path.write_bytes(b"mine")
-    with pytest.raises(LumenError, match="--force"):
+    with pytest.raises(LumenError, match="or give `force`"):
         pack(source, path)
     assert path.read_bytes() == b"mine"
     with pytest.raises(LumenError, match="is the file that is read"):

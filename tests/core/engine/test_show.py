@@ -9,6 +9,7 @@ import pytest
 from lumen_core.dsl.library import STANDARD
 from lumen_core.engine.show import LEVELS, show
 from lumen_core.errors import LumenError, SourceError
+from lumen_core.plugins.registry import Registry
 
 SIGN = {
     "ast": "",
@@ -47,6 +48,40 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert "x + y" in show(str(path), "ast")
     with pytest.raises(SourceError, match=r"my\.lum:1:"):
         show(str(path), "typed")
+
+
+def test_a_family_is_shown_but_for_kernels(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text(
+        "format any[G] : block G { q: i8[G] from weight[N, K]  d: f16 from s[K / G, N]  value = d * q }\n"
+    )
+    assert "format any[G]" in show(str(path), "ast")
+    with pytest.raises(LumenError, match="no kernels"):
+        show(str(path), "kernel")
+
+
+@pytest.mark.parametrize("name", sorted(Registry.load().models))
+def test_every_page_is_shown(name: str) -> None:
+    assert "func @head" in show(name, "fused")
+
+
+def test_a_model_is_shown_with_any_format() -> None:
+    """Of the shapes of its kind one is taken whose rows are whole blocks."""
+    assert "q4_k weights" in show("qwen3", "kernel", format="q4_k", only="pack")
+
+
+def test_a_model_without_layers_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text("model flat { config { V: size = vocab_size } }\n")
+    with pytest.raises(LumenError):
+        show(str(path), "tensor")
+
+
+def test_a_size_that_has_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text("fn f[N](x: f32[N], heads: size) -> f32[N] { x * heads }\n")
+    with pytest.raises(SourceError, match="the size heads has no number here"):
+        show(str(path), "tensor")
 
 
 def test_names_that_are_nothing() -> None:

@@ -153,7 +153,7 @@ def test_the_space_at_the_begin() -> None:
     assert run(b" a")[0] == [" ", "a", ""]
 
 
-@pytest.mark.parametrize("stop", ["text", [""], [1]])
+@pytest.mark.parametrize("stop", ["text", [""], [1], 5, None])
 def test_stop_strings_that_are_none(stop: object) -> None:
     with pytest.raises(TokenizerError, match="stop strings"):
         StreamDecoder(Bytes(), stop)  # type: ignore[arg-type]

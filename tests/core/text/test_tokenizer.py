@@ -214,6 +214,8 @@ def test_bytes_that_are_no_text() -> None:
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"tokenizer.ggml.model": None}, "no vocabulary"), ({"tokenizer.ggml.model": "bert"}, "'bert'"),
+    ({"tokenizer.ggml.model": np.arange(4)}, "known are"),
+    ({"tokenizer.ggml.bos_token_id": np.arange(4)}, "bos_token_id"),
     ({"tokenizer.ggml.tokens": None}, "tokens is missing"),
     ({"tokenizer.ggml.tokens": [1, 2]}, "no list of strings"),
     ({"tokenizer.ggml.token_type": np.array([1, 1])}, "token_type"),

@@ -136,6 +136,8 @@ def test_an_index_must_tell_the_truth(tmp_path: Path) -> None:
     refused(tmp_path, "has no tensor c")
     index(tmp_path, {"a": "one.safetensors", "b": "three.safetensors"})
     refused(tmp_path, "three.safetensors: this shard is missing")
+    index(tmp_path, {"a": "one.safetensors", "b": f"{'b' * 300}.safetensors"})
+    refused(tmp_path, "this shard is missing")
     (tmp_path / "two.safetensors").write_bytes(safetensors(ARRAYS))
     index(tmp_path, {"a": "one.safetensors", "b": "two.safetensors"})
     refused(tmp_path, "tensor a is in one.safetensors and in two.safetensors")
