@@ -86,11 +86,14 @@ class PageReader:
         b, registers = self.b, self.target.registers
         self.tiles = score_tiles(self.shared, self.target)
         values = (b, self.layout, self.target)
+        bytes = 4 * self.size // min(self.layout.key_group, self.layout.value_group)  # of a token's operands
+        self.stretch = self._stretch(bytes)
+        scratch = b.stack(self.stretch * bytes)  # for keys and values in turn
         if self.layout.values.kind == "float":
-            self.values = Operands(*values, "values", self.part.lanes, self.block > 1 or self.shared > 1)
+            often = self.block > 1 or self.shared > 1
+            self.values = Operands(*values, "values", self.part.lanes, often, scratch)
         else:
-            self.values = ValueCodes(*values, self.part.lanes, self.block > 1)
-        self.stretch = self._stretch()
+            self.values = ValueCodes(*values, self.part.lanes, self.block > 1, scratch)
         self.softmax = Softmax(b, self.vector, self.part, self.size, self.stretch, self.values.group == 2)
         self.gather = Gather(b, self.values, self.softmax, self.target, self.size)
         limit, together = (registers - 2 - self.tiles) // self.tiles, self.gather.columns
@@ -100,18 +103,15 @@ class PageReader:
         self.keys: KeyFloats | KeyCodes
         if self.layout.keys.kind == "float":
             often = len(self.chunks) > 1 or largest > 1
-            scratch = self.values.scratch  # the two take turns
             self.keys = KeyFloats(b, self.layout, self.target, often, scratch, self.tiles, self.scale)
         else:
             self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
 
-    def _stretch(self) -> int:
-        """Cached tokens that are taken together: as operands their keys, or values, stay near."""
-        layout, target = self.layout, self.target
-        bytes = 4 * self.size // min(layout.key_group, layout.value_group)  # of a token
-        least = max(layout.rows, self.tiles * target.lanes)
-        stretch = PAGE
-        while self.block > 1 and stretch > least and stretch * bytes > target.cache_bytes[0] * 2 // 3:
+    def _stretch(self, bytes: int) -> int:
+        """Cached tokens that are taken together: their keys, or values, of so many bytes each stay near."""
+        least = max(self.layout.rows, self.tiles * self.target.lanes)
+        stretch, room = PAGE, self.target.cache_bytes[0] * 2 // 3
+        while self.block > 1 and stretch > least and stretch * bytes > room:
             stretch //= 2
         return stretch
 

@@ -27,9 +27,9 @@ class Operands:
 
     def __init__(
         self, builder: Builder, layout: CacheLayout, target: Target, kind: str, lanes: int, often: bool,
-        scratch: Value | None = None,
+        scratch: Value,
     ):  # fmt: skip
-        """often: every operand is read several times; scratch: for operands, if it is there already"""
+        """often: every operand is read several times; scratch: for the operands of a stretch"""
         self.b = builder
         self.layout = layout
         self.target = target
@@ -43,8 +43,6 @@ class Operands:
         self.near = often and not plain
         self.subs, self.shifted = 1, False  # sub-blocks that have weights of their own, and offsets
         self.scratch = scratch
-        if self.near and scratch is None:
-            self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
 
     def widths(self, vectors: int, most: int) -> tuple[int, int]:
         """Vectors of values that a pass takes, at most so many of a head's, and how many are one block."""

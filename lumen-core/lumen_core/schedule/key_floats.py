@@ -16,7 +16,7 @@ class KeyFloats(Operands):
     """The keys of a page in a float format."""
 
     def __init__(
-        self, builder: Builder, layout: CacheLayout, target: Target, often: bool, scratch: Value | None,
+        self, builder: Builder, layout: CacheLayout, target: Target, often: bool, scratch: Value,
         tiles: int, scale: float,
     ):  # fmt: skip
         """tiles: vectors of tokens taken together; scale: of a score"""

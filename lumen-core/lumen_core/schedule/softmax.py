@@ -3,8 +3,8 @@
 The reference is an integer near the largest score that the column has met, an even one: which one it is
 changes nothing but the exponents of weights, as halves are rounded to even. It moves only where a weight
 would pass 2**SLACK; then what the column has gathered is multiplied by a power of two, which loses no bit. So
-the usual way of a page has no sum over lanes and no branch that depends on a column. The scores of a page are
-kept, and become weights where the values are read: the exponentials run beside the products.
+the usual way of a stretch has no sum over lanes and no branch that depends on a column. Its scores are kept,
+and become weights where the values are read: the exponentials run beside the products.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class Softmax:
         """Hide what a column does not see of the stretch's first `count` tokens, and move references.
 
         partly  some of these tokens are not for every column to see, and some may be no numbers
-        seen    gives where, counted from the stretch's first token, the tokens that a column sees end and begin
+        seen    gives where, counted from the first of them, the tokens that a column sees end and begin
         """
         b = self.b
         with b.when(partly), b.loop(0, chunk.size) as each:
