@@ -232,14 +232,8 @@ class IntegerTile:
                         continue
                     done = start + step - sub
                     for column in columns:  # at once: a finished total must not hold a register
-                        sums[column] = self.with_total(
-                            sums[column],
-                            self.dots.total(totals, column),
-                            factors[done],
-                            metadata,
-                            done,
-                            column,
-                        )
+                        total, by = self.dots.total(totals, column), factors[done]
+                        sums[column] = self.with_total(sums[column], total, by, metadata, done, column)
         return sums
 
     def factors(self, piece: PackedPiece | UnpackedPiece, start: int) -> Factors:
