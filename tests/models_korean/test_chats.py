@@ -109,7 +109,7 @@ def test_what_ends_a_turn_of_a_loaded_model(
     (tmp_path / "tokenizer.json").write_text(json.dumps(content))
     with lumen.load(tmp_path, context=64, threads=1) as model:
         assert model.family is not None and model.family.name == family
-        assert {model.tokenizer.vocabulary[token] for token in model._ends()} == ends
+        assert {model.tokenizer.vocabulary[token] for token in model._ends} == ends
 
 
 SYSTEM, USER, ANSWER = ({"role": role, "content": text} for role, text in

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from lumen_core.dsl import ast
     from lumen_core.engine.coverage import Row
+    from lumen_core.plugins.collect import Entry
     from lumen_core.plugins.registry import Registry
     from lumen_core.quant.normal_form import NormalForm
     from lumen_core.target import Target
@@ -32,7 +33,7 @@ def checked(file: str, registry: Registry, target: str | None, speed: bool, json
     """Check every format of a file (or one that is installed); return whether all is well."""
     from lumen_core.quant.analyse import analyse_all
 
-    declarations = _declarations(file, registry)
+    declarations = [entry.value for entry in declared(file, registry)]
     forms = analyse_all(declarations)
     targets = _targets(registry, target)
     others = [] if target else _others(registry, targets)
@@ -42,7 +43,7 @@ def checked(file: str, registry: Registry, target: str | None, speed: bool, json
         for item, form in zip(declarations, forms, strict=True)
     ]
     for item in declarations:
-        if Path(file).exists() and item.name in registry.formats:
+        if Path(file).is_file() and item.name in registry.formats:
             owner = registry.formats[item.name].distribution
             note(
                 f"{owner} has a format {item.name} too; a package with another one would be refused beside it"
@@ -58,18 +59,21 @@ def checked(file: str, registry: Registry, target: str | None, speed: bool, json
     return good
 
 
-def _declarations(file: str, registry: Registry) -> list[ast.Format]:
+def declared(file: str, registry: Registry) -> list[Entry[ast.Format]]:
+    """The formats of a `.lum` file, or the installed one of that name."""
     from lumen_core.dsl.parse import parse
+    from lumen_core.plugins.collect import Entry
     from lumen_core.source import Source
 
-    if not Path(file).exists() and not file.endswith(".lum"):
-        return [registry.format(file)]
-    found = parse(Source.read(Path(file))).formats
+    path = Path(file)
+    if not path.is_file() and path.suffix != ".lum":
+        return [registry.format_entry(file)]
+    found = parse(Source.read(path)).formats
     if not found:
         raise LumenError(f"{file} declares no format")
-    alone = [item for item in found if not item.generics]
+    alone = [Entry(item, "not installed", path) for item in found if not item.generics]
     if families := ["_".join([item.name, *item.generics]) for item in found if item.generics]:
-        message = f"a family's formats are checked by name once it is installed: {', '.join(families)}"
+        message = f"formats of a family go by name once it is installed: {', '.join(families)}"
         if not alone:
             raise LumenError(f"{file} declares only families; {message}")
         note(message)

@@ -53,9 +53,9 @@ def list_(json: options.Json = False) -> None:
     )
 
 
-@app.command(epilog="Example:\n\n  lumen formats show q4_k")
+@app.command(epilog="Example:\n\n  lumen formats show q4_k\n  lumen formats show my_format.lum")
 def show(
-    name: Annotated[str, typer.Argument(help="A format's name.")],
+    file: Annotated[str, typer.Argument(help="An installed format, or a `.lum` file with declarations.")],
     target: options.TargetName = None,
     json: options.Json = False,
 ) -> None:
@@ -65,41 +65,57 @@ def show(
     place of every bit), how the target's kernels want it packed, and the instructions of the innermost
     loop of the product with one vector.
     """
+    from lumen_core.cli.format_report import declared
     from lumen_core.engine.session import choose_target
     from lumen_core.errors import TargetError
     from lumen_core.plugins.registry import Registry
-    from lumen_core.quant.analyse import analyse
-    from lumen_core.quant.describe import layout_text, normal_form_text
-    from lumen_core.quant.picture import block_picture
+    from lumen_core.quant.analyse import analyse_all
 
     registry = Registry.load()
-    entry = registry.format_entry(name)
-    declaration = entry.value
-    form = analyse(declaration)
+    entries = declared(file, registry)
+    forms = analyse_all(entry.value for entry in entries)
     try:
         chosen = choose_target(registry, target)
     except TargetError:
         if target:
             raise
         chosen = None  # no backend for this machine: there is no packed form to show
-    facts = _facts(entry) | {"kind": form.kind, "activation": form.activation}
+    pairs = list(zip(entries, forms, strict=True))
     if json:
-        derived: dict[str, object] = {
-            "declaration": declaration.span.text, "picture": block_picture(form), "normal_form": asdict(form),
-        }  # fmt: skip
-        if chosen:
-            text = layout_text(form, chosen.lanes)
-            derived["packed"] = {"target": chosen.name, "rows": chosen.lanes, "layout": text}
-            derived["inner_loop"] = _inner_loop(form, chosen)
-        print_json(facts | derived)
+        shown = [_derived(entry, form, chosen) for entry, form in pairs]
+        print_json(shown if file.endswith(".lum") else shown[0])
         return
-    print_facts(facts)
-    print(f"\n{declaration.span.text}")
+    for number, (entry, form) in enumerate(pairs):
+        print("\n" * (number > 0), end="")
+        _print(entry, form, chosen)
+
+
+def _derived(entry: Entry[ast.Format], form: NormalForm, target: Target | None) -> dict[str, object]:
+    from lumen_core.quant.describe import layout_text
+    from lumen_core.quant.picture import block_picture
+
+    derived = _facts(entry) | {
+        "kind": form.kind, "activation": form.activation, "declaration": entry.value.span.text,
+        "picture": block_picture(form), "normal_form": asdict(form),
+    }  # fmt: skip
+    if target:
+        text = layout_text(form, target.lanes)
+        derived["packed"] = {"target": target.name, "rows": target.lanes, "layout": text}
+        derived["inner_loop"] = _inner_loop(form, target)
+    return derived
+
+
+def _print(entry: Entry[ast.Format], form: NormalForm, target: Target | None) -> None:
+    from lumen_core.quant.describe import layout_text, normal_form_text
+    from lumen_core.quant.picture import block_picture
+
+    print_facts(_facts(entry) | {"kind": form.kind, "activation": form.activation})
+    print(f"\n{entry.value.span.text}")
     print(f"\n{block_picture(form)}")
     print(f"\nnormal form of {normal_form_text(form)}")
-    if chosen:
-        print(f"\npacked for {chosen.name}: {layout_text(form, chosen.lanes)}")
-        loop = _inner_loop(form, chosen)
+    if target:
+        print(f"\npacked for {target.name}: {layout_text(form, target.lanes)}")
+        loop = _inner_loop(form, target)
         print(f"\ninner loop of the product with one vector, {len(loop)} instructions:")
         print("\n".join(f"  {line}" for line in loop))
 

@@ -13,6 +13,7 @@ import operator
 import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -293,9 +294,10 @@ class Model:
         limit = self.context - len(checked)
         limit = limit if max_tokens is None else min(limit, max_tokens)
         decoder = StreamDecoder(self.tokenizer, (stop,) if isinstance(stop, str) else stop, special=shown)
-        ends = frozenset() if ignore_end else self._ends()
+        ends = frozenset() if ignore_end else self._ends
         return Run(checked, limit, ends, decoder, settings, speculation(speculate, self))
 
+    @cached_property
     def _ends(self) -> frozenset[int]:
         """What ends a generation: what the family says, where it says something."""
         if self.family is None or not self.family.ends:

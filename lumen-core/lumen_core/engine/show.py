@@ -27,6 +27,7 @@ from lumen_core.engine.cache_formats import cache_formats
 from lumen_core.engine.pools import CHUNK
 from lumen_core.engine.shapes import SHAPES
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.synth import tensors_of
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.ir.core import Function, Module
 from lumen_core.ir.kernel import Kernel
@@ -206,16 +207,10 @@ def _sample(model: TypedModel, registry: Registry, form: NormalForm) -> ModelFil
     shapes = [shape for shape in SHAPES.values() if shape.architecture in names] or list(SHAPES.values())
     for shape in shapes:
         numbers = {**shape.metadata(), "vocab_size": SAMPLE_VOCABULARY}
-        sizes = configure(model, numbers.get).sizes
-        tensors = {}
-        for layer in range(sizes.get("L", 0)):
-            for weight in (*model.weights.values(), *model.layer_weights.values()):
-                if weight.otherwise is None:
-                    name = weight.tensor.format(layer=layer)
-                    extent = weight.type.substitute(sizes).sizes
-                    chosen = form.name if len(extent) > 1 else "f32"
-                    tensors[name] = FileTensor(name, chosen, extent, np.empty(0, np.uint8))
-        if all(t.shape[-1] % form.block == 0 for t in tensors.values() if t.format == form.name):
+        extents = tensors_of(model, configure(model, numbers.get), shape)
+        if all(extent[-1] % form.block == 0 for extent in extents.values() if len(extent) > 1):
+            chosen = {name: form.name if len(extent) > 1 else "f32" for name, extent in extents.items()}
+            tensors = {n: FileTensor(n, chosen[n], extents[n], np.empty(0, np.uint8)) for n in extents}
             metadata = {f"{names[0]}.{key}": value for key, value in numbers.items()}
             return ModelFile(Path(f"{model.name}.lum"), names[0], metadata, tensors, ())
     raise LumenError(f"no shape of {model.name} that Lumen knows has rows of whole blocks of {form.block}")

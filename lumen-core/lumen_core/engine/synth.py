@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -36,13 +35,6 @@ _TEMPLATE = (
 )
 
 
-@dataclass(frozen=True)
-class _Tensor:
-    name: str
-    shape: tuple[int, ...]
-    chosen: bool  # the file decides its format
-
-
 def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: str | Path | None = None,
                seed: int = 0, overrides: Mapping[str, object] | None = None, *,
                registry: Registry | None = None, container: str = "gguf") -> Path:  # fmt: skip
@@ -64,13 +56,13 @@ def synthesize(name: str, path: str | Path, format: str = "q4_0", vocabulary: st
     rows = len(words["tokenizer.ggml.tokens"])  # type: ignore[arg-type]
     model = _model(registry, sizes.architecture)
     numbers = {**sizes.metadata(), "vocab_size": rows}
-    tensors = list(_tensors(model, configure(model, numbers.get), sizes))
-    matrices = {tensor.name: tensor.shape for tensor in tensors if tensor.chosen}
+    tensors = tensors_of(model, configure(model, numbers.get), sizes)
+    matrices = {name: extent for name, extent in tensors.items() if len(extent) > 1}
     formats = chosen_formats(reader, registry, format, matrices, sizes.layers, False)
     forms = load_formats(registry, {*formats.values(), "f32"})
     identities = format_identities(registry, forms)
-    chosen = [(tensor, formats.get(tensor.name, "f32")) for tensor in tensors]
-    plan = [TensorPlan(tensor.name, kind, tensor.shape, identities[kind]) for tensor, kind in chosen]
+    chosen = {name: formats.get(name, "f32") for name in tensors}
+    plan = [TensorPlan(name, kind, tensors[name], identities[kind]) for name, kind in chosen.items()]
     metadata = {
         "general.architecture": sizes.architecture,
         "general.name": f"{name} with random weights, seed {seed}",
@@ -97,24 +89,25 @@ def _model(registry: Registry, architecture: str) -> TypedModel:
     return load(source.path, registry.formats, registry.folders).models[source.name]
 
 
-def _tensors(model: TypedModel, config: Configuration, sizes: Shape) -> Iterator[_Tensor]:
-    """All tensors of the file; optional ones only where the shape asks for them."""
+def tensors_of(model: TypedModel, config: Configuration, sizes: Shape) -> dict[str, tuple[int, ...]]:
+    """The shapes of all tensors of a file, by name; optional ones only where the shape asks for them."""
+    found = {}
 
-    def tensor(weight: TypedWeight, layer: int = 0) -> _Tensor:
-        shape = weight.type.substitute(config.sizes).sizes
-        return _Tensor(weight.tensor.format(layer=layer), shape, len(shape) > 1)
+    def add(weight: TypedWeight, layer: int = 0) -> None:
+        found[weight.tensor.format(layer=layer)] = weight.type.substitute(config.sizes).sizes
 
     for weight in model.weights.values():
         if weight.otherwise == "ones":
             if sizes.rope_factor:
-                yield tensor(weight)
+                add(weight)
         elif weight.otherwise is None or not sizes.tied:
-            yield tensor(weight)
+            add(weight)
     for layer in range(sizes.layers):
         settings = config.of_layer(layer)
         for weight in model.layer_weights.values():
             if weight.otherwise is None and settings.get(str(weight.condition), 1):
-                yield tensor(weight, layer)
+                add(weight, layer)
+    return found
 
 
 def _data(entry: TensorPlan, sizes: Shape, blocks: RandomBlocks,

@@ -162,6 +162,9 @@ class ExpressionLowering:
     def operation(self, expression: TypedExpr, known: Mapping[str, Local]) -> Value:
         """Lower an expression that is an operation of the tensor IR, or nearly one."""
         op, args = expression.op, expression.args
+        if op == "size":
+            dim = expression.attributes["dim"]
+            self.fail(expression, f"the size {dim} has no number here; the page of a model gives it one")
         attributes: dict[str, Any] = {
             key: expression.attributes[key] for key in COPIED_ATTRIBUTES if key in expression.attributes
         }

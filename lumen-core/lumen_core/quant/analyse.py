@@ -18,7 +18,8 @@ from lumen_core.errors import SourceError, UnsupportedFormatError
 from lumen_core.quant.bits import shift_right
 from lumen_core.quant.bounds import LARGEST_SUM, largest_sum, reach, summed
 from lumen_core.quant.coding import TABLE, NoCoding, choose_coding
-from lumen_core.quant.evaluate import Evaluation, Term, Value, Wrong
+from lumen_core.quant.evaluate import Evaluation, Term, Value
+from lumen_core.quant.finding import Wrong
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.integers import BeyondLimits, BitField, Combined, Integers, bit_sources, values
 from lumen_core.quant.normal_form import FloatField, NormalForm, Scale

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.choices import choice
-from lumen_core.quant.encode import without_optional_offset
+from lumen_core.quant.encodable import without_optional_offset
 from lumen_core.quant.floats import is_small
 from lumen_core.quant.layout import ALIGNMENT, WeightLayout
 from lumen_core.quant.normal_form import NormalForm

@@ -106,6 +106,8 @@ def _expression(node: Integers | int, fields: list[BitField]) -> str:
             return f"{table.name}[{_expression(index, fields)}]"
         case Joined(parts):
             return f"concat({', '.join(_expression(part, fields) for part in parts)})"
+        case Combined("-", left, int(right)) if right < 0:
+            return f"({_expression(left, fields)} + {-right})"
         case Combined(symbol, left, right):
             return f"({_expression(left, fields)} {symbol} {_expression(right, fields)})"
 

@@ -20,7 +20,7 @@ SIZES = {
 }  # fmt: skip
 OPERATORS = {
     "+": np.add, "-": np.subtract, "*": np.multiply, "&": np.bitwise_and, "|": np.bitwise_or,
-    "<<": np.left_shift, ">>": np.right_shift,
+    "^": np.bitwise_xor, "<<": np.left_shift, ">>": np.right_shift,
 }  # fmt: skip
 
 
@@ -124,8 +124,9 @@ class _Evaluator:
                 return whole[:, place.item() : place.item() + 1]
             case ast.Call(function="concat", arguments=arguments):
                 return np.concatenate([self.value(argument) for argument in arguments], axis=-1)
-            case ast.Call(function="reinterpret", arguments=(stored, ast.Name(name="f16"))):
-                return self.value(stored).astype("<u2").view("<f2").astype(self.real)
+            case ast.Call(function="reinterpret", arguments=(stored, ast.Name(name=element))):
+                bits = np.ascontiguousarray(self.value(stored).astype(f"<u{SIZES[element]}"))
+                return _stored(bits.view(np.uint8), element, self.real)
             case ast.Call(function="bits", arguments=(field, width)):
                 run, parts = node.keyword("run"), node.keyword("parts")
                 assert run is not None

@@ -15,10 +15,15 @@ from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant import stored_floats
 from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.choices import Choice, choice
+from lumen_core.quant.encodable import (
+    has_zero_point,
+    largest_weight,
+    require_encodable,
+    without_optional_offset,
+)
 from lumen_core.quant.encode_floats import FloatEncoder
 from lumen_core.quant.fit import TINY, inverse, round_integers, solve
-from lumen_core.quant.floats import is_small
-from lumen_core.quant.integers import BitField, Combined, bit_sources
+from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm, Scale
 from lumen_core.quant.row_factor import RowFactor
 from lumen_core.quant.search import Engine, NumpyEngine, Search
@@ -118,24 +123,8 @@ class Encoder:
             else all(stored_floats.signed(field.element) for field in form.scale.floats[:1])
         )
         self.one_sign = self.minimum is not None and self.minimum.low >= 0
-        alone = not form.scale.floats and form.scale.integer is None and form.offset is None
-        if alone and whole.row is None:
-            raise UnsupportedFormatError(f"{form.name} has no scale that a quantizer could choose")
-        shared = set(form.scale.floats) & set(form.offset.floats if form.offset else ())
-        self.zero_point = bool(shared)  # the float of the scale multiplies the offset too
-        if shared and (form.offset.floats != form.scale.floats or form.block > form.sub  # type: ignore[union-attr]
-                       or self.minimum is None or self.integer is not None):  # fmt: skip
-            names = ", ".join(sorted(field.name for field in shared))
-            raise UnsupportedFormatError(f"{form.name}: {names} scales both codes and offsets")
-        for scale in (form.scale, form.offset):
-            self._require_understood(scale)
-        if self.offset is not None and form.block > form.sub:
-            counts = [scale.count if scale.integer is None else 0 for scale in (self.scale, self.offset)]
-            if counts[0] != counts[1]:
-                raise UnsupportedFormatError(
-                    f"{form.name}: no quantizer is derived for scales and offsets of which one has integers "
-                    "or floats of its own in each sub-block and the other has not"
-                )
+        self.zero_point = has_zero_point(form)
+        require_encodable(form, alone=whole.row is None)
 
     def effort(self, weighted: bool) -> str:
         """How many scales are to be tried, see `quant.fit`."""
@@ -147,20 +136,6 @@ class Encoder:
 
     def _choice(self, scale: Scale | None) -> Choice | None:
         return None if scale is None or scale.integer is None else choice(scale.integer, self.form.name)
-
-    def _require_understood(self, scale: Scale | None) -> None:
-        """Floats of the whole block, or (without integers) of every sub-block; one of them is chosen."""
-        groups = self.form.block // self.form.sub
-        for index, field in enumerate(scale.floats if scale is not None else ()):
-            whole = field.count == 1 or (
-                field.count == groups and scale is not None and scale.integer is None
-            )
-            if not whole or (index and is_small(field.element)):
-                raise UnsupportedFormatError(
-                    f"{self.form.name}: no quantizer is derived for the scales {field.name}"
-                )
-        if scale is not None and scale.integer is not None and scale.integer.count != groups:
-            raise UnsupportedFormatError(f"{self.form.name} has sub-blocks within sub-blocks")
 
     # ------------------------------------------------------------------ blocks
 
@@ -339,42 +314,6 @@ class Encoder:
         stored_floats.store(first, kept.reshape(-1, kept.shape[-1])[: first.count], stored)
         for field in others:
             stored_floats.store(field, np.ones((field.count, kept.shape[-1]), np.float32), stored)
-
-
-def largest_weight(form: NormalForm) -> float:
-    """The largest magnitude that the format can hold (before its codes saturate)."""
-
-    def reach(scale: Scale) -> float:
-        value = abs(scale.constant)
-        for field in scale.floats[:1]:  # all others are 1
-            value *= stored_floats.largest(field.element, field.factor)
-        return (
-            value if scale.integer is None else value * max(abs(scale.integer.low), abs(scale.integer.high))
-        )
-
-    assert form.scale is not None
-    ends = alphabet(form).ends
-    limit = reach(form.scale) * max(abs(ends.low), abs(ends.high))
-    if form.offset is not None and not set(form.offset.floats) & set(form.scale.floats):
-        limit = min(limit, reach(form.offset))
-    return min(limit, float(np.finfo(np.float32).max))
-
-
-def without_optional_offset(form: NormalForm) -> NormalForm:
-    """Leave out an offset that only shifts a sub-block's table, where zeros in bits of its own do so."""
-    return replace(form, offset=None) if _is_optional(form) else form
-
-
-def _is_optional(form: NormalForm) -> bool:
-    if form.offset is None or form.scale is None or form.code is None:
-        return False
-    match form.offset.integer:
-        case Combined("*", left, right) if left == form.scale.integer and not isinstance(right, int):
-            own = set(bit_sources(right))
-            size = form.block_bytes + form.header_bytes
-            zero = not right.decode(np.zeros(size, np.uint8)).any()
-            return zero and own.isdisjoint(bit_sources(left)) and own.isdisjoint(bit_sources(form.code))
-    return False
 
 
 def _fitting(

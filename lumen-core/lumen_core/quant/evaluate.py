@@ -16,10 +16,11 @@ import numpy as np
 from lumen_core.dsl import ast
 from lumen_core.dsl.origins import in_order, narrow_bits, scope
 from lumen_core.quant import bits
+from lumen_core.quant.finding import Wrong
 from lumen_core.quant.floats import FLOAT_BYTES
 from lumen_core.quant.integers import ZERO, BitField, Combined, Integers, Joined, Lookup, Table, values
 from lumen_core.quant.normal_form import FloatField
-from lumen_core.source import Span
+from lumen_core.quant.tables import supplied
 
 FINEST = 16  # the least elements that share a scale
 _LARGEST = (1 << 32) - 1  # of constants that integers are computed with
@@ -28,7 +29,6 @@ INTEGERS = {  # bytes, signed
     "u16": (2, False), "i16": (2, True),
     "u32": (4, False), "i32": (4, True),
 }  # fmt: skip
-_TABLES = {"i8": (-128, 127), "u8": (0, 255), "i16": (-32768, 32767)}
 
 
 @dataclass(frozen=True)
@@ -48,15 +48,6 @@ class Term:
 
 
 Value = tuple[Term, ...]  # a sum
-
-
-class Wrong(Exception):
-    """A finding at a place of the declaration."""
-
-    def __init__(self, message: str, span: Span, help: str | None = None):
-        super().__init__(message)
-        self.span = span
-        self.help = help
 
 
 class Evaluation:
@@ -186,9 +177,8 @@ class Evaluation:
             return value
         total = self.integer(varying)
         assert total is not None
-        return (
-            Term(1.0, (), (_plus(total, sum(int(term.constant) for term in value if not term.integers)),)),
-        )
+        added = sum(int(term.constant) for term in value if not term.integers)
+        return (Term(1.0, (), (_plus(total, added),)),)
 
     def is_shared(self, node: Integers) -> bool:
         """Tell whether a node has so few integers that it can scale sub-blocks."""
@@ -258,7 +248,7 @@ class Evaluation:
         if not isinstance(node, ast.Name) or node.name in self.names:
             return None
         if node.name not in self.tables and node.name in self.external:
-            self.tables[node.name] = _supplied(self.external[node.name])
+            self.tables[node.name] = supplied(self.external[node.name])
         return self.tables.get(node.name)
 
     def listed(self, name: str, node: ast.List) -> Table:
@@ -374,23 +364,3 @@ def _times(node: Integers, factor: int) -> Integers:
         moved = (ZERO,) * (factor.bit_length() - 1)
         return BitField(tuple(moved + source for source in node.sources), False, node.add * factor)
     return Combined("*", node, factor)
-
-
-def _supplied(table: ast.Table) -> Table:
-    """The values of a table that a package supplies, checked against what the file declares."""
-    if table.supply is None:
-        help = "return FormatSource(path, tables=...) from the package's hook"
-        raise Wrong(f"nobody supplies the values of the table {table.name}", table.span, help)
-    try:
-        array = np.asarray(table.supply(table.name))
-    except Exception as error:  # a foreign function may raise anything
-        raise Wrong(
-            f"the table {table.name} cannot be had: {error or type(error).__name__}", table.span
-        ) from None
-    if array.dtype.kind not in "iu" or array.shape != table.shape:
-        wanted = f"{table.dtype}[{', '.join(map(str, table.shape))}]"
-        raise Wrong(f"the table {table.name} is {array.dtype}{list(array.shape)}, not {wanted}", table.span)
-    low, high = _TABLES[table.dtype]
-    if array.size and not low <= int(array.min()) <= int(array.max()) <= high:
-        raise Wrong(f"the table {table.name} does not fit in {table.dtype}", table.span)
-    return Table.of(table.name, array)

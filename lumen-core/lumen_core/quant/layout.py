@@ -15,8 +15,9 @@ holds it for the first half of the rows, the next vector for the second half.
 
 Activations: tokens are packed in panels of m columns; a block of a panel holds the codes
 [32-element piece][column][32] (at depth 8: [piece][pair of columns][8-element group][column of the pair][8]),
-then f32 scales, i32 seeds and f32 sums, [..][column] each. Sums that meet integers of the weights (group 256)
-lie behind the codes as two more pieces, each as two digits: sum = 64 * high + low.
+then f32 scales, i32 seeds and f32 sums, [..][column] each (at depth 8 the scales of a pair twice, as products
+of pairs are multiplied by them). Sums that meet integers of the weights (group 256) lie behind the codes as
+two more pieces, each as two digits: sum = 64 * high + low.
 """
 
 from __future__ import annotations
@@ -261,7 +262,7 @@ class ActivationLayout:
 
     @property
     def seeds16(self) -> int:
-        return self.scales + 4 * self.columns
+        return self.scales + 4 * self.columns * self.side
 
     @property
     def seeds32(self) -> int:
@@ -276,6 +277,11 @@ class ActivationLayout:
         if self.plain:
             return 4 * self.columns
         return self.sums32 + 4 * self.pieces * self.columns
+
+    def scale(self, column: int) -> int:
+        """Byte offset of a column's scale within the block; at depth 8 it stands 8 bytes behind once more."""
+        first, own = divmod(column, self.side)
+        return self.scales + 4 * (first * self.side**2 + own)
 
     def code(self, column: int, element: int) -> int:
         """Byte offset of a code within the block."""

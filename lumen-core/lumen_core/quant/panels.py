@@ -51,7 +51,8 @@ def pack_panels(layout: ActivationLayout, codes: np.ndarray, scales: np.ndarray 
     runs = pieces.reshape(count, columns // side, side, groups, -1, 32 // run, run)
     laid = np.ascontiguousarray(runs.transpose(0, 3, 4, 1, 5, 2, 6)).reshape(count, groups, -1)
     blocks[:, :, : laid.shape[-1]] = laid.view(np.uint8)
-    put(layout.scales, scales)
+    pairs = scales.reshape(count, columns // side, 1, side, groups, 1)
+    put(layout.scales, np.repeat(pairs, side, axis=2).reshape(count, columns * side, groups, 1))
     if layout.halves:
         put(layout.seeds16, -128 * halves)
     put(layout.seeds32, -128 * sums)

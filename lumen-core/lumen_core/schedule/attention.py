@@ -1,8 +1,9 @@
 """Causal attention over cached keys and values with an online softmax: no row of scores is stored whole.
 
 The query heads that share a key head, times the tokens of a query block, are the columns of one item of work.
-A page of the cache at a time: scores (lanes are cached tokens), then their weights (softmax.py), then the
-weighted sum of values (lanes are dimensions). With a window, pages before it are not looked at.
+A stretch of the cache, a page or a part of one, at a time: scores (lanes are cached tokens), then their
+weights (softmax.py), then the weighted sum of values (lanes are dimensions). With a window, stretches before
+it are not looked at.
 
 What a column gathers from `PART` cached tokens is a part; parts are merged in order. Where a segment is one
 token, its parts are items of their own, so that threads share a long context, and the one that finishes
@@ -139,9 +140,10 @@ class _Attention(PageReader):
         """Gather the part that begins with cached token `first`."""
         b = self.b
         self._clear_sums(self.sums)
-        start = b.mul(b.div(b.maximum(first, self.begin), PAGE), PAGE)
-        with b.loop(start, b.minimum(b.add(first, PART), self.seen), PAGE) as page:
-            self._take_page(page.index)
+        stretch = self.stretch
+        start = b.mul(b.div(b.maximum(first, self.begin), stretch), stretch)
+        with b.loop(start, b.minimum(b.add(first, PART), self.seen), stretch) as loop:
+            self._take_stretch(loop.index)
 
     def _first_token(self) -> Value:
         """The first cached token that the block's first query sees."""

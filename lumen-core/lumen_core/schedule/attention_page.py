@@ -1,8 +1,9 @@
-"""What attention does with a page of the cache: scores, weights, weighted sums.
+"""What attention does with a stretch of the cache, a page or a part of one: scores, weights, weighted sums.
 
 attention.py says what the columns are and which pages they see, softmax.py makes weights of scores. Columns
-are taken in chunks whose sums fit the registers. A chunk is done with a page before the next begins: what it
-needs stays in the nearest cache, as the page does.
+are taken in chunks whose sums fit the registers: all of them meet the keys of a stretch, then all of them its
+values, so that either stays in the nearest cache meanwhile. A chunk takes no token that none of its columns
+sees.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _Kept = Operands | KeyFloats | KeyCodes
 
 
 class PageReader:
-    """The values that the pages of an item are taken into; the subclass sets what is about the item.
+    """The values that the stretches of an item are taken into; the subclass sets what is about the item.
 
     queries       [column], as the keys take them
     state, sums   of the part at hand: what `Chunk` says
@@ -85,43 +86,51 @@ class PageReader:
         b, registers = self.b, self.target.registers
         self.tiles = score_tiles(self.shared, self.target)
         values = (b, self.layout, self.target)
+        bytes = 4 * self.size // min(self.layout.key_group, self.layout.value_group)  # of a token's operands
+        self.stretch = self._stretch(bytes)
+        scratch = b.stack(self.stretch * bytes)  # for keys and values in turn
         if self.layout.values.kind == "float":
-            self.values = Operands(*values, "values", self.part.lanes, self.block > 1 or self.shared > 1)
+            often = self.block > 1 or self.shared > 1
+            self.values = Operands(*values, "values", self.part.lanes, often, scratch)
         else:
-            self.values = ValueCodes(*values, self.part.lanes, self.block > 1)
-        self.softmax = Softmax(b, self.vector, self.part, self.size, self.values.group == 2)
+            self.values = ValueCodes(*values, self.part.lanes, self.block > 1, scratch)
+        self.softmax = Softmax(b, self.vector, self.part, self.size, self.stretch, self.values.group == 2)
         self.gather = Gather(b, self.values, self.softmax, self.target, self.size)
         limit, together = (registers - 2 - self.tiles) // self.tiles, self.gather.columns
         self.chunks = even(self.columns, limit // together * together or limit)
         largest = self.chunks[0][1]
-        self.scores = b.stack((self.heads if self.block == 1 else largest) * self.softmax.row)
+        self.scores = b.stack((self.heads if self.block == 1 else self.columns) * self.softmax.row)
         self.keys: KeyFloats | KeyCodes
         if self.layout.keys.kind == "float":
             often = len(self.chunks) > 1 or largest > 1
-            self.keys = KeyFloats(b, self.layout, self.target, often, self.tiles, self.scale)
+            self.keys = KeyFloats(b, self.layout, self.target, often, scratch, self.tiles, self.scale)
         else:
             self.keys = KeyCodes(b, self.layout, self.target, self.tiles, largest, self.scale)
 
-    # -------------------------------------------------------------------- pages
+    def _stretch(self, bytes: int) -> int:
+        """Cached tokens that are taken together: their keys, or values, of so many bytes each stay near."""
+        least = max(self.layout.rows, self.tiles * self.target.lanes)
+        stretch, room = PAGE, self.target.cache_bytes[0] * 2 // 3
+        while self.block > 1 and stretch > least and stretch * bytes > room:
+            stretch //= 2
+        return stretch
 
-    def _take_page(self, first: Value) -> None:
-        """Take the cached tokens of a page, from `first` on, into every column."""
+    # ---------------------------------------------------------------- stretches
+
+    def _take_stretch(self, first: Value) -> None:
+        """Take the cached tokens of a stretch, from `first` on, into every column."""
         b = self.b
-        count = b.minimum(b.sub(self.seen, first), PAGE)
-        whole = b.compare("le", b.add(first, PAGE), b.add(b.add(self.position, self.start), 1))
-        if self.window:
-            inside = b.compare("le", b.sub(self.seen, self.window), first)
-            whole = b.bitand(inside, whole)
-        partly = b.bitxor(whole, 1)
-        later = b.add(first, PAGE)
+        most = b.minimum(b.sub(self.seen, first), self.stretch)
+        later = b.add(first, self.stretch)
         later = b.select(b.compare("lt", later, self.seen), later, first)
-        # Of one token keys and values are read as they lie, heads side by side.
-        both = (self.keys, self.values)
-        for turn in [both] if self.block > 1 else [both[:1], both[1:]]:
+        for operands in (self.keys, self.values):
             with b.loop(self.first_head, self.last_head) as head:
-                places = [self._place(operands, first, later, head.index, count) for operands in turn]
+                place, fetch = self._place(operands, first, later, head.index, most)
                 for chunk in self._chunks(head.index):
-                    for operands, (place, fetch) in zip(turn, places, strict=True):
+                    if self.block > 1 and operands is self.keys:
+                        fetch = self._fetch(chunk, first, later)
+                    count, partly = self._count(chunk, first, most)
+                    with b.when(b.compare("gt", count, 0)):
                         if operands is self.values:
                             self.gather.take(place, chunk, count, fetch)
                             continue
@@ -132,23 +141,43 @@ class PageReader:
                         seen = partial(self._seen, first)
                         self.softmax.settle(chunk, count, tile.results[0], partly, seen)
 
+    def _count(self, chunk: Chunk, first: Value, most: Value) -> tuple[Value, Value]:
+        """How many of the stretch's tokens a chunk takes, and whether some are not for all of its columns."""
+        b = self.b
+        end, _ = self._seen(first, chunk.column)
+        last = self._seen(first, b.add(chunk.column, chunk.size - 1))[0] if self.block > 1 else end
+        partly = b.compare("lt", end, self.stretch)
+        if self.window:
+            partly = b.bitor(partly, b.compare("gt", last, self.window))
+        return b.minimum(last, most), partly
+
     def _place(self, operands: _Kept, first: Value, later: Value, head: Value,
                count: Value) -> tuple[Value, Fetch]:  # fmt: skip
-        """Where a key head's operands in the page of cached token `first` lie, and what fetches others.
+        """Where a key head's operands lie from cached token `first` on, and what fetches others.
 
         Memory, not arithmetic, is what a single token waits for: what lies behind them is fetched, in the end
-        the other kind's in the page of `later`.
+        the other kind's in the stretch of `later`.
         """
         b = self.b
-        here = b.offset(self._page_of(operands, first), b.mul(head, operands.head_bytes))
+        here = b.offset(self._all_heads(operands, first), b.mul(head, operands.head_bytes))
         spaced = self.target.broadcast_memory
         fetch = nothing = Fetch(b, spaced)
         if self.block == 1:
             other, page = (self.values, first) if operands is self.keys else (self.keys, later)
-            behind = b.offset(self._page_of(other, page), b.mul(self.first_head, other.head_bytes))
+            behind = b.offset(self._all_heads(other, page), b.mul(self.first_head, other.head_bytes))
             last = b.compare("eq", b.add(head, 1), self.last_head)
-            fetch = Fetch(b, spaced, b.select(last, behind, b.offset(here, operands.head_bytes)))
+            fetch = Fetch(b, spaced, [b.select(last, behind, b.offset(here, operands.head_bytes))])
         return operands.place(here, count, fetch), nothing if operands.near else fetch
+
+    def _fetch(self, chunk: Chunk, first: Value, later: Value) -> Fetch:
+        """What fetches the values of a stretch and the keys of the next between products with its keys."""
+        b, turns = self.b, sum(number for number, _ in self.chunks)
+        turn = b.div(b.mul(chunk.column, turns), self.columns)
+        ahead = [
+            b.offset(self._all_heads(operands, token), b.mul(self.first_head, operands.head_bytes))
+            for operands, token in ((self.values, first), (self.keys, later))
+        ]
+        return Fetch(b, self.target.broadcast_memory, ahead, turn, turns)
 
     def _chunks(self, head: Value) -> Iterator[Chunk]:
         """The columns of a key head: the code that follows each chunk is in a loop over those of its size."""
@@ -167,7 +196,7 @@ class PageReader:
         state = b.offset(self.state, b.mul(column, STATE))
         sums = b.offset(self.sums, b.mul(column, softmax.sums))
         before = None if self.before is None else b.offset(self.before, b.mul(column, softmax.sums))
-        scores = b.offset(self.scores, b.mul(column, softmax.row) if self.block == 1 else 0)
+        scores = b.offset(self.scores, b.mul(column, softmax.row))
         return Chunk(size, column, queries, state, scores, sums, before)
 
     def _seen(self, first: Value, column: Value) -> tuple[Value, Value | None]:
@@ -177,10 +206,15 @@ class PageReader:
         end = b.sub(b.add(b.add(self.position, token), 1), first)
         return end, b.sub(end, self.window) if self.window else None
 
-    def _page_of(self, operands: _Kept, first: Value) -> Value:
-        """Pointer to the keys or values in the page of cached token `first`."""
+    def _all_heads(self, operands: _Kept, first: Value) -> Value:
+        """Pointer to where the keys or values of cached token `first` lie, those of the first head."""
         b, layout = self.b, self.layout
         number = b.load(I32, self.pages, b.mul(b.div(first, PAGE), 4), align=4)
         cache, staging = self.given["cache"], self.given["staging"]
         page = emit_page(b, layout, cache, staging, b.convert(number, "i64"))
-        return b.offset(page, layout.value_offset if operands is self.values else 0)
+        values = operands is self.values
+        if self.stretch < PAGE:
+            inside = b.rem(first, PAGE)
+            bytes, tokens = (layout.value_token_bytes, 1) if values else (layout.key_tile_bytes, layout.rows)
+            page = b.offset(page, b.mul(b.div(inside, tokens), bytes))
+        return b.offset(page, layout.value_offset if values else 0)

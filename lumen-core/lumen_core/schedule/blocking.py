@@ -29,7 +29,7 @@ from lumen_core.target import Target
 STEP = 64  # a part of the rows has a multiple of so many elements
 TURNS = 4  # units that every thread takes of a phase, at least
 NEARING = 0.05  # of the time of a row group's products, what it takes to bring the first panel near: measured
-SHARED = 512  # elements of a row that are unpacked together, where sums need not stop at the end of a block
+SHARED = (512, 256, 128)  # elements of a row that are unpacked together, where a block is less
 PANELS = 16  # that share them, at most
 GROUPS = 8  # row groups that meet what the panels have for these elements while it is near
 
@@ -136,11 +136,14 @@ def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: 
     if layout.form.kind == "integer":
         if target.spare_units:
             return Blocking(1, activation.columns)
-        shared = max(layout.form.block, SHARED if activation.group <= 32 else 0)
         sums = layout.form.offset is not None and not activation.has_digits  # codes, scales and little else
         used = activation.block_bytes if sums else activation.seeds16
-        near = target.cache_bytes[0] * 3 // 4 // (shared // activation.group * used)
-        return Blocking(1, activation.columns, shared=shared, panels=max(2, min(near, PANELS)))
+        near = target.cache_bytes[0] * 3 // 4 // used * activation.group  # elements of a panel
+        # Unpacking 32 elements takes about as long as reading and writing the sums of a tile.
+        lengths = [max(layout.form.block, own if activation.group <= 32 else 0) for own in SHARED]
+        shared = min(lengths, key=lambda own: 32 / own + 1 / min(near / own, PANELS))
+        panels = max(2, min(near // shared, PANELS))
+        return Blocking(1, activation.columns, shared=shared, panels=panels)
     tiles = list(_tiles(activation.columns, target))
     groups, columns = min(tiles, key=lambda tile: _cost(tile[0], tile[1], target))
     panel = 4 * activation.columns // layout.run

@@ -14,7 +14,7 @@ from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.cache_layout import CacheLayout
 from lumen_core.quant.normal_form import NormalForm
-from lumen_core.schedule.fetch import FetchAhead
+from lumen_core.schedule.fetch import LINE, FetchAhead
 from lumen_core.schedule.weights import load_float
 from lumen_core.target import Target
 
@@ -26,9 +26,10 @@ class Operands:
     """The keys or the values of a page: `place` in memory, then `load`s of operands by their first lane."""
 
     def __init__(
-        self, builder: Builder, layout: CacheLayout, target: Target, kind: str, lanes: int, often: bool
-    ):
-        """often: every operand is read several times"""
+        self, builder: Builder, layout: CacheLayout, target: Target, kind: str, lanes: int, often: bool,
+        scratch: Value,
+    ):  # fmt: skip
+        """often: every operand is read several times; scratch: for the operands of a stretch"""
         self.b = builder
         self.layout = layout
         self.target = target
@@ -41,8 +42,7 @@ class Operands:
         plain = self.form.kind == "float" and self.form.element == ("bf16" if self.group == 2 else "f32")
         self.near = often and not plain
         self.subs, self.shifted = 1, False  # sub-blocks that have weights of their own, and offsets
-        if self.near:
-            self.scratch = builder.stack(_BYTES * layout.page * layout.size // self.group)
+        self.scratch = scratch
 
     def widths(self, vectors: int, most: int) -> tuple[int, int]:
         """Vectors of values that a pass takes, at most so many of a head's, and how many are one block."""
@@ -135,18 +135,25 @@ class Fetch:
     """Told which bytes of a page are being read, asks between the products for those that lie so `ahead`.
 
     spaced  as FetchAhead takes it
-    ahead   where the page's bytes would begin, or None: other work hides how long memory takes
+    ahead   where the page's bytes would begin; nowhere: other work hides how long memory takes
+    turn    the number of this reading, out of `turns`, each of which asks for a share
     """
 
-    def __init__(self, builder: Builder, spaced: bool, ahead: Value | None = None):
-        self.b = builder
+    def __init__(self, builder: Builder, spaced: bool, ahead: Sequence[Value] = (),
+                 turn: Value | None = None, turns: int = 1):  # fmt: skip
+        self.builder = builder
         self.ahead = ahead
+        self.turn = turn
+        self.turns = turns
         self.lines = FetchAhead(builder, spaced)
 
     def begin(self, offsets: Sequence[Value], bytes: int, products: int) -> None:
         """So many products read `bytes` bytes from each of the offsets on."""
-        places = [self.b.offset(self.ahead, offset) for offset in offsets] if self.ahead is not None else []
-        self.lines.begin(places, bytes, products, 0)
+        b, share = self.builder, -(-bytes // (self.turns * LINE)) * LINE
+        if self.turn is not None:
+            offsets = [b.add(offset, b.mul(self.turn, share)) for offset in offsets]
+        places = [b.offset(ahead, offset) for ahead in self.ahead for offset in offsets]
+        self.lines.begin(places, share, products, 0)
 
     def made(self, products: int = 1) -> None:
         """So many more products are made."""

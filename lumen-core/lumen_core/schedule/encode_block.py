@@ -18,7 +18,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.alphabet import Alphabet, alphabet, fields_of
 from lumen_core.quant.choices import Choice, choice
 from lumen_core.quant.codebook import Codebook
-from lumen_core.quant.encode import largest_weight, without_optional_offset
+from lumen_core.quant.encodable import largest_weight, without_optional_offset
 from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.normal_form import BitField, FloatField, NormalForm, Scale
 from lumen_core.schedule.blocks import store_bits

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout
-from lumen_core.schedule.quantize import column_codes
+from lumen_core.schedule.quantize import column_codes, column_scale
 from lumen_core.target import Target
 
 
@@ -27,9 +27,12 @@ def _copy_column(
             value = b.load(I32, words, b.mul(entry.index, 4 * source.columns), align=4)
             b.store(value, to_words, b.mul(entry.index, 4 * target.columns), align=4)
         return
-    codes, to_codes = (
-        column_codes(b, layout, where, number) if layout.columns > 1 else where
-        for layout, where, number in ((source, panel, column), (target, to_panel, to_column))
+    (codes, to_codes), (scales, to_scales) = (
+        tuple(
+            place(b, layout, where, number) if layout.columns > 1 else where
+            for layout, where, number in ((source, panel, column), (target, to_panel, to_column))
+        )
+        for place in (column_codes, column_scale)
     )
     run = min(source.run, target.run)
     vector = Type("i8", run)
@@ -38,9 +41,12 @@ def _copy_column(
         for first in range(0, source.codes, run):
             part = b.load(vector, b.offset(codes, here), source.code(0, first))
             b.store(part, b.offset(to_codes, there), target.code(0, first))
-        for word in range((source.block_bytes - source.scales) // (4 * source.columns)):
-            item = b.load(I32, b.offset(words, here), source.scales + 4 * word * source.columns, align=4)
-            b.store(item, b.offset(to_words, there), target.scales + 4 * word * target.columns, align=4)
+        item = b.load(I32, b.offset(scales, here), source.scales, align=4)
+        for copy in range(target.side):
+            b.store(item, b.offset(to_scales, there), target.scales + 4 * target.side * copy, align=4)
+        for word in range((source.block_bytes - source.seeds16) // (4 * source.columns)):
+            item = b.load(I32, b.offset(words, here), source.seeds16 + 4 * word * source.columns, align=4)
+            b.store(item, b.offset(to_words, there), target.seeds16 + 4 * word * target.columns, align=4)
 
 
 def build_gather(activation: str, columns: int, depth: int, choices: int, name: str = "gather") -> Kernel:

@@ -41,7 +41,7 @@ class Gather:
         half = target.registers // 2
         self.width, self.span = values.widths(self.vectors, half)
         self.columns = half // self.width
-        self.row = 4 * PAGE // values.group  # bytes of the weights of a column
+        self.row = softmax.row // values.group  # bytes of the weights of a column
         self.rows = self.columns * self.row  # and of all columns, for one sub-block
         self.weights = b.stack(values.subs * self.rows)
         self.offsets = b.stack(values.subs * self.columns * self.vector.bytes) if values.shifted else None

@@ -19,7 +19,7 @@ from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.metadata import Metadata
 from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
-from lumen_core.schedule.spread import PairSpread, Spread
+from lumen_core.schedule.spread import PairSpread, PairsTwice, Spread
 from lumen_core.schedule.totals import choose_totals
 from lumen_core.schedule.weights import Block, DotPlan, WeightReader, emit_block, emit_span
 from lumen_core.target import Target
@@ -72,6 +72,7 @@ class IntegerTile:
         self.share = layout.block_bytes * PIECE // self.form.block  # of a piece, in bytes
         self.bytes = 4 * self.rows * columns * groups  # of the sums
         self.abreast = columns_in_turn(target)
+        self.first = builder.i64(0)  # column of the panel
         self.minimums = Minimums(self) if self.dotted else None
 
     def sums(self, weights: Sequence[Value], panel: Value, column: Value, length: Value) -> list[Value]:
@@ -79,6 +80,7 @@ class IntegerTile:
         b = self.builder
         blocks = b.div(length, self.form.block)
         quants, words = b.offset(panel, b.mul(column, PIECE)), b.offset(panel, b.mul(column, 4))
+        self.first = column
         waiting = self.stack() if self.waits else None
 
         def run(start: Value, stop: Value, step: int, before: Sequence[Value]) -> Sequence[Value]:
@@ -137,7 +139,7 @@ class IntegerTile:
         """Add a block's sums, of each row group, to those that wait in memory; `given` are its `vectors`."""
         b = self.builder
         codes = PanelCodes(self.activation, quants)
-        by = self.spread(self.vector, words, self.activation.scales)
+        by = self.scales(words)
         for group, vectors in enumerate(given):
             factors = vectors[: self.side]
             own = sums[group * self.m : (group + 1) * self.m]
@@ -230,14 +232,8 @@ class IntegerTile:
                         continue
                     done = start + step - sub
                     for column in columns:  # at once: a finished total must not hold a register
-                        sums[column] = self.with_total(
-                            sums[column],
-                            self.dots.total(totals, column),
-                            factors[done],
-                            metadata,
-                            done,
-                            column,
-                        )
+                        total, by = self.dots.total(totals, column), factors[done]
+                        sums[column] = self.with_total(sums[column], total, by, metadata, done, column)
         return sums
 
     def factors(self, piece: PackedPiece | UnpackedPiece, start: int) -> Factors:
@@ -268,6 +264,13 @@ class IntegerTile:
         """One item of each column, as the sums have their columns."""
         kind = PairSpread if self.side > 1 else Spread
         return kind(self.builder, self.target, type, pointer, offset, self.m, in_fours=True)
+
+    def scales(self, words: Value) -> Spread | PairsTwice:
+        """Scales of the columns, as the sums have their columns."""
+        b, where = self.builder, self.activation.scales
+        if self.side == 1:
+            return self.spread(self.vector, words, where)
+        return PairsTwice(b, self.vector, b.offset(words, b.mul(self.first, 4 * (self.side - 1))), where)
 
     def parts(self, rows: Value) -> list[Value]:
         """What each row has, as the sums have their rows."""

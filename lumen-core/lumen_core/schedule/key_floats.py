@@ -16,10 +16,11 @@ class KeyFloats(Operands):
     """The keys of a page in a float format."""
 
     def __init__(
-        self, builder: Builder, layout: CacheLayout, target: Target, often: bool, tiles: int, scale: float
-    ):
+        self, builder: Builder, layout: CacheLayout, target: Target, often: bool, scratch: Value,
+        tiles: int, scale: float,
+    ):  # fmt: skip
         """tiles: vectors of tokens taken together; scale: of a score"""
-        super().__init__(builder, layout, target, "keys", target.lanes, often)
+        super().__init__(builder, layout, target, "keys", target.lanes, often, scratch)
         self.tiles = tiles
         self.scale = scale
         self.query_bytes = 4 * layout.size // self.group

@@ -25,7 +25,7 @@ class Metadata:
         by_piece = words if own else self.builder.offset(words, self.builder.mul(index, self.step))
         by_half = words if own else self.builder.offset(words, self.builder.mul(index, 2 * self.step))
         self.places = {32: (by_piece, act.seeds32), 16: (by_half, act.seeds16)}
-        self.scales = tile.spread(tile.vector, words, act.scales) if own else None
+        self.scales = tile.scales(words) if own else None
         self.totals = tile.spread(tile.vector, by_piece, act.sums32)
 
     def seeds(self, start: int, sub: int, column: int) -> Value:

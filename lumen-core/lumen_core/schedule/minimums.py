@@ -14,7 +14,7 @@ from lumen_core.ir.kernel import Type, Value
 from lumen_core.quant.layout import DIGIT, ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.schedule.dots import Dots, PanelCodes
-from lumen_core.schedule.totals import LARGE, LARGE_BITS, Kept, Places, is_short, kept
+from lumen_core.schedule.totals import LARGE, LARGE_BITS, Held, Kept, is_short, kept
 from lumen_core.schedule.weights import DotPlan
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Minimums:
         start = b.constant(tile.lanes, LARGE_BITS >> DIGIT if self.large else 0)
         self.start = Kept(b, start, tile.target, tile.totals.loads)
         in_memory = self.large and tile.target.cheap_loads
-        self.taken = Places(b, tile.vector, tile.layout.parts if in_memory else 0)
+        self.taken = Held(b, tile.vector, tile.layout.parts if in_memory else 0)
 
     def vectors(self, base: Value) -> list[Value]:
         """What minimums of the block at `base` are multiplied by, and they as operands.

@@ -51,6 +51,11 @@ class Bound:
     limit: Slot | Number | None = None
 
 
+def share(scale: int = 1, limit: Slot | Number | None = None) -> tuple[Bound, Bound]:
+    """Where the thread's share begins and ends."""
+    return Bound(False, scale, limit), Bound(True, scale, limit)
+
+
 @dataclass(frozen=True)
 class Tokens:
     """Of the unit's part of the step's tokens the first, in units of `per`, the end, or how many it has."""

@@ -55,7 +55,7 @@ class Pieces:
         So it is where what it meets in the pieces, and then what reads them, follow it without a break.
         """
         reader = self._reader(product) if self.behind(product) else None
-        if reader is None:
+        if reader is None or product in self.function.results:
             return False
         last, count = self.function.operations.index(reader), len(set(reader.operands))
         makers = self.function.operations[last - count : last]

@@ -13,7 +13,7 @@ from lumen_core.errors import LumenBug
 from lumen_core.ir.core import Function, Value
 from lumen_core.quant.layout import ActivationLayout
 from lumen_core.schedule.conditions import Conditions
-from lumen_core.schedule.phases import Argument, Bound, Moved, Needs, Private, Slot
+from lumen_core.schedule.phases import Argument, Bound, Moved, Needs, Number, Private, Slot
 from lumen_core.schedule.sampling import padded
 
 
@@ -24,6 +24,11 @@ class Stored:
     argument: Argument
     stride: int
     name: str
+
+    @property
+    def rows(self) -> tuple[Argument, Number]:
+        """Where it is, and the bytes between its tokens."""
+        return self.argument, Number(self.stride)
 
 
 def window_of(function: Function) -> int:
@@ -59,7 +64,7 @@ class Places:
     def __init__(self, function: Function, conditions: Conditions, needs: Needs):
         self.function = function
         self.needs = needs
-        self.columns = conditions.columns
+        self.columns, self.depth = conditions.columns, conditions.target.depth
         self.layer_weights = conditions.layer_weights
         self.capacity = conditions.capacity
         self.threads = conditions.threads
@@ -158,7 +163,7 @@ class Places:
         return Stored(Slot(name), stride, name)
 
     def new_panels(self, value: Value, private: bool) -> Stored:
-        layout = ActivationLayout(value.type.element, self.columns)
+        layout = ActivationLayout(value.type.element, self.columns, self.depth)
         length = self.elements(value)
         name = f"{self.function.name}.{value.type.element}.{len(self.of)}.m{self.columns}"
         bytes = layout.bytes(self.room(value, private), length)

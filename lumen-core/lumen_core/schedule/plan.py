@@ -22,18 +22,18 @@ from lumen_core.schedule.attention import attention_block, attention_items, buil
 from lumen_core.schedule.blocking import choose_unit, kept_near
 from lumen_core.schedule.cache import block_cache
 from lumen_core.schedule.conditions import Conditions
-from lumen_core.schedule.matmul import MatmulTile, build_matmul
+from lumen_core.schedule.matmul import MatmulTile
 from lumen_core.schedule.phases import (
     LEAST_PART,
     TOKEN_CHUNK,
     Argument,
-    Bound,
     Call,
     Needs,
     Number,
     Phase,
     Rotary,
     Slot,
+    share,
 )
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
@@ -69,16 +69,12 @@ class _Planner(ExpertPlanner):
         symbol = self.needs.request(
             "rows", f"rows {form!r} {self.target.name}", lambda name: build_rows(form, self.target, name)
         )
-        raw = Slot(f"raw.{table.name}")
-        per = 1 if self.decode else TOKEN_CHUNK
         arguments = (
-            raw,
+            Slot(f"raw.{table.name}"),
             self.places.of[ids].argument,
-            stored.argument,
-            Number(stored.stride),
+            *stored.rows,
             Number(self.places.elements(result)),
-            Bound(False, per, self.tokens),
-            Bound(True, per, self.tokens),
+            *share(1 if self.decode else TOKEN_CHUNK, self.tokens),
         )
         self._token_chain(Call(symbol, arguments), [result])
 
@@ -86,11 +82,7 @@ class _Planner(ExpertPlanner):
         activation, weight = operation.operands[:2]
         accumulate = operation.operands[2] if len(operation.operands) > 2 else None
         (result,) = operation.results
-        if accumulate is not None:
-            written = self.places.of[accumulate].name
-        else:
-            written = self.places.state_name() if result in self.function.results else ""
-        if self._needs_barrier(operation) or written in self.read_here:
+        if self._needs_barrier(operation) or self._written(result, accumulate) in self.read_here:
             self._close()
         form = self.formats[weight.type.element]
         rows, length = weight.type.sizes
@@ -100,33 +92,21 @@ class _Planner(ExpertPlanner):
             return
         groups = -(-rows // self.target.lanes)
         unit = self._groups_per_unit(result)
-        if accumulate is not None:
-            self.places.of[result] = self.places.of[accumulate]
-        elif result in self.function.results:
-            self.places.of[result] = self.places.state(result)
-        elif self.pieces.are_kept(result):
-            self.places.of[result] = self.places.new_unit(unit * self.target.lanes)
+        if self.pieces.are_kept(result):
+            stored = self.places.of[result] = self.places.new_unit(unit * self.target.lanes)
         else:
-            self.places.of[result] = self.places.new_buffer(result)
+            stored = self._place(result, accumulate)
         self._read(operation)
-        stored = self.places.of[result]
-        tile = MatmulTile(self.columns, accumulate is not None)
-        symbol = self.needs.request(
-            "matmul",
-            f"matmul {form!r} {tile} {self.target.name}",
-            lambda name: build_matmul(form, self.target, tile, name),
-        )
         arguments = (
             self.places.weight(weight),
             self.parts.place(operation, self.places.of[activation], self.columns),
             self.parts.place(operation, stored),
             Number(stored.stride),
             Number(length),
-            Bound(False, unit, Number(groups)),
-            Bound(True, unit, Number(groups)),
+            *share(unit, Number(groups)),
             self.parts.count(operation),
         )
-        call = Call(symbol, arguments)
+        call = Call(self._matmul(weight, MatmulTile(self.columns, accumulate is not None)), arguments)
         partners = {self.made_here[v] for v in self.pieces.partners(result) if v in self.made_here}
         if partners:  # one chain, a unit after the other, so that what reads both finds them near
             self._join(min(partners), call, [result])
@@ -165,7 +145,12 @@ class _Planner(ExpertPlanner):
 
     def plan_rowwise(self, operation: Operation) -> None:
         if self.is_of_batches(operation):
-            self.plan_rows_of_batches(operation)
+            count = self.rows_of_batch(operation)
+            for result in operation.results:
+                self.places.of[result] = self._result_memory(operation, result, private=True)
+            self._join(
+                self._batches, self._rowwise_call(operation, head=False, rows=count), operation.results
+            )
             return
         head = operation.attributes["space"] == "head"
         chains = {self.made_here[o] for o in operation.operands if o in self.made_here}
@@ -260,20 +245,17 @@ class _Planner(ExpertPlanner):
                 per_unit = 1
             arguments += [
                 *self.parts.range(operation),
-                Bound(False, per_unit, heads),
-                Bound(True, per_unit, heads),
+                *share(per_unit, heads),
             ]
         elif piece > 0:
             elements = self.places.elements(operation.operands[0])
             per_unit = self._groups_per_unit(operation.operands[0]) * self.target.lanes // piece
-            bounds = (Bound(upper, per_unit, Number(elements // piece)) for upper in (False, True))
-            arguments += [*self.parts.range(operation), *bounds]
+            arguments += [*self.parts.range(operation), *share(per_unit, Number(elements // piece))]
         elif rows is not None or self.decode:
             count = rows or Number(self.places.rows(operation.results[0]))
             arguments += [Number(0), count, Number(0), Number(1)]
         else:
-            arguments += [Bound(False, TOKEN_CHUNK, self.tokens), Bound(True, TOKEN_CHUNK, self.tokens)]
-            arguments += [Number(0), Number(1)]
+            arguments += [*self._chunk, Number(0), Number(1)]
         return Call(symbol, tuple(arguments))
 
     def _rotary(self, operation: Operation) -> tuple[Argument, Argument]:
@@ -309,8 +291,7 @@ class _Planner(ExpertPlanner):
             )
             arguments = (
                 self.places.of[queries].argument,
-                stored.argument,
-                Number(stored.stride),
+                *stored.rows,
                 Slot("cache.keys", layer=True),
                 Slot("staging"),
                 self.places.pages,
@@ -319,8 +300,7 @@ class _Planner(ExpertPlanner):
                 Slot("attention.arrivals"),
                 Slot("segments"),
                 Slot("segment_count"),
-                Bound(False),
-                Bound(True),
+                *share(),
             )
             self._chain([Call(symbol, arguments)], [result], items=attention_items(operation, block))
         if self.places.window and self.capacity > DIRECT:
@@ -338,8 +318,7 @@ class _Planner(ExpertPlanner):
             Slot("cache.keys", layer=True),
             Slot("staging"),
             self.places.returns,
-            Bound(False),
-            Bound(True),
+            *share(),
         )
         self._chain([Call(symbol, arguments)], [], tokens=self.places.return_count)
 
@@ -359,9 +338,7 @@ class _Planner(ExpertPlanner):
         symbol = self.needs.request(
             "reorder", f"reorder {self.target.name}", lambda name: build_reorder(name)
         )
-        tokens: tuple[Argument, ...] = (Number(0), Number(1))
-        if not self.decode:
-            tokens = (Bound(False, TOKEN_CHUNK, self.tokens), Bound(True, TOKEN_CHUNK, self.tokens))
+        tokens = (Number(0), Number(1)) if self.decode else self._chunk
         call = Call(
             symbol,
             (

@@ -15,8 +15,8 @@ from lumen_core.ir.kernel import Kernel
 from lumen_core.ir.printer import print_operation
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.experts import build_blend, build_by_token, build_gather
-from lumen_core.schedule.matmul import MatmulTile, build_matmul
-from lumen_core.schedule.phases import TOKEN_CHUNK, Argument, Bound, Call, Item, Moved, Number
+from lumen_core.schedule.matmul import MatmulTile
+from lumen_core.schedule.phases import TOKEN_CHUNK, Argument, Bound, Call, Item, Moved, Number, share
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.planner import Planner, fresh_names
 from lumen_core.schedule.routing import Grouping, build_group, build_pick, build_top_k
@@ -64,13 +64,11 @@ class ExpertPlanner(Planner):
         symbol = self.needs.request(kind, f"{text} {self.target.name}", build)
         arguments: list[Argument] = []
         for value in (*operation.operands, result):
-            stored = self.places.of[value]
-            arguments += [stored.argument, Number(stored.stride)]
+            arguments += self.places.of[value].rows
         if self.decode:
             self.prologue.append(Call(symbol, (*arguments, Number(0), Number(1))))
             return
-        bounds = (Bound(upper, TOKEN_CHUNK, self.tokens) for upper in (False, True))
-        call = Call(symbol, (*arguments, *bounds))
+        call = Call(symbol, (*arguments, *self._chunk))
         if chain is None:
             self._token_chain(call, [result])
         else:
@@ -90,7 +88,7 @@ class ExpertPlanner(Planner):
         given = self.places.of[activation]
         single = ActivationLayout(form.activation, 1)
         scratch = self.places.reserve("columns", 0, single.bytes(TOKEN_CHUNK, length), private=True)
-        inner = self._product(weight, 1)
+        inner = self._matmul(weight, MatmulTile(1))
         symbol = self.needs.request(
             "bytoken",
             f"bytoken {inner} {form.activation} {self.columns} {self.target.name}",
@@ -98,26 +96,14 @@ class ExpertPlanner(Planner):
         )
         arguments = (
             self.places.weight(weight),
-            given.argument,
-            Number(given.stride),
+            *given.rows,
             scratch.argument,
-            stored.argument,
-            Number(stored.stride),
+            *stored.rows,
             Number(length),
             Number(-(-rows // self.target.lanes)),
-            Bound(False, TOKEN_CHUNK, self.tokens),
-            Bound(True, TOKEN_CHUNK, self.tokens),
+            *self._chunk,
         )
         self._token_chain(Call(symbol, arguments), [result])
-
-    def _product(self, weight: Value, columns: int) -> str:
-        """The symbol of the matmul kernel for one matrix of the weight."""
-        form, tile = self.formats[weight.type.element], MatmulTile(columns, False)
-        return self.needs.request(
-            "matmul",
-            f"matmul {form!r} {tile} {self.target.name}",
-            lambda name: build_matmul(form, self.target, tile, name),
-        )
 
     # ----------------------------------------------------------------- products
 
@@ -149,7 +135,7 @@ class ExpertPlanner(Planner):
         stored, given = self.places.new_buffer(result), self.places.of[x]
         self.places.of[result] = stored
         step = given.stride if x in self.places.by_choice else 0
-        symbol = self._product(weight, 1)
+        symbol = self._matmul(weight, MatmulTile(1))
         calls, groups = [], 0
         for choice in range(chosen.type.shape[1].value or 0):
             expert = Item(self.places.of[chosen].argument, Number(choice))
@@ -160,8 +146,7 @@ class ExpertPlanner(Planner):
                 Moved(stored.argument, Number(choice), stored.stride),
                 Number(stored.stride),
                 Number(length),
-                Bound(False, 1, Number(groups)),
-                Bound(True, 1, Number(groups)),
+                *share(1, Number(groups)),
                 Number(1),
             )
             calls.append(Call(symbol, arguments))
@@ -191,7 +176,8 @@ class ExpertPlanner(Planner):
             Number(groups),
             count,
         )
-        self._join(self._batches, Call(self._product(weight, self.columns), arguments), [result])
+        call = Call(self._matmul(weight, MatmulTile(self.columns)), arguments)
+        self._join(self._batches, call, [result])
 
     def _readers(self, value: Value) -> list[Operation]:
         return [operation for operation in self.function.operations if value in operation.operands]
@@ -221,7 +207,7 @@ class ExpertPlanner(Planner):
         )
         given = self.places.of[chosen]
         self.read_here.add(given.name)
-        call = Call(symbol, (given.argument, Number(given.stride), self.tokens, memory))
+        call = Call(symbol, (*given.rows, self.tokens, memory))
         self.prologue.append(call)
         self._batches = len(self.chains)
         self._chain([], [], count=Item(memory, Number(0)), each=True)
@@ -246,7 +232,7 @@ class ExpertPlanner(Planner):
             assert self._grouping is not None
             given, choices = self.places.of[x], self._grouping.choices
             self.read_here.add(given.name)
-            layout = ActivationLayout(x.type.element, self.columns)
+            layout = ActivationLayout(x.type.element, self.columns, self.target.depth)
             bytes = layout.bytes(self.places.batch, length)
             name = f"gathered.{x.type.element}.{len(self._gathered)}"
             stored = self._gathered[x] = self.places.reserve(name, given.stride, bytes, private=True)
@@ -257,73 +243,52 @@ class ExpertPlanner(Planner):
             )
             rows = Moved(self._memory(), Number(0), 0, self._grouping.rows)
             start, count = self._record(Grouping.START), self._record(Grouping.COUNT)
-            arguments = (given.argument, Number(given.stride), rows, stored.argument, Number(length))
+            arguments = (*given.rows, rows, stored.argument, Number(length))
             self._join(self._batches, Call(symbol, (*arguments, start, count)), [])
         return self._gathered[x]
 
-    def plan_rows_of_batches(self, operation: Operation) -> None:
-        """Row-wise work between the products of a batch."""
-        rows = [value for value in operation.operands if value in self.places.by_choice]
-        chains = {self.made_here.get(value) for value in rows}
+    def rows_of_batch(self, operation: Operation) -> Item:
+        """How many rows row-wise work between the products of a batch has."""
+        chains = {self.made_here.get(value) for value in operation.operands if value in self.places.by_choice}
         if chains != {self._batches} or self._batches < 0:
             raise LumenBug(f"work on the rows of experts stands apart in @{self.function.name}")
-        for result in operation.results:
-            self.places.of[result] = self._result_memory(operation, result, private=True)
-        call = self._rowwise_call(operation, head=False, rows=self._record(Grouping.COUNT))
-        self._join(self._batches, call, operation.results)
-
-    def _result_memory(self, operation: Operation, result: Value, private: bool) -> Stored:
-        raise NotImplementedError
-
-    def _rowwise_call(self, operation: Operation, head: bool, rows: Argument | None = None) -> Call:
-        raise NotImplementedError
+        return self._record(Grouping.COUNT)
 
     # -------------------------------------------------------------------- blend
 
     def plan_blend(self, operation: Operation) -> None:
-        shares, x, *accumulate = operation.operands
+        shares, x, *others = operation.operands
+        accumulate = others[0] if others else None
         (result,) = operation.results
-        if accumulate:
-            written = self.places.of[accumulate[0]].name
-        else:
-            written = self.places.state_name() if result in self.function.results else ""
         joins = self.decode and x in self.made_here and self._is_of_groups(x)
-        others = any(value in self.made_here for value in operation.operands if value is not x)
-        if others or written in self.read_here or (self._needs_barrier(operation) and not joins):
+        made = any(value in self.made_here for value in (shares, *others))
+        read = self._written(result, accumulate) in self.read_here
+        if made or read or (self._needs_barrier(operation) and not joins):
             self._close()
             joins = False
-        if accumulate:
-            self.places.of[result] = self.places.of[accumulate[0]]
-        elif result in self.function.results:
-            self.places.of[result] = self.places.state(result)
-        else:
-            self.places.of[result] = self.places.new_buffer(result)
+        stored = self._place(result, accumulate)
         self._read(operation)
         choices = shares.type.shape[1].value or 0
         grouped, lanes = not self.decode, self.target.lanes
         symbol = self.needs.request(
             "blend",
-            f"blend {choices} {bool(accumulate)} {grouped} {self.target.name}",
-            lambda name: build_blend(choices, self.target, bool(accumulate), grouped, name),
+            f"blend {choices} {bool(others)} {grouped} {self.target.name}",
+            lambda name: build_blend(choices, self.target, bool(others), grouped, name),
         )
         arguments: list[Argument] = []
         for value in (shares, x):
-            stored = self.places.of[value]
-            arguments += [stored.argument, Number(stored.stride)]
-        stored = self.places.of[result]
+            arguments += self.places.of[value].rows
         groups = -(-self.places.elements(result) // lanes)
         places: Argument = Number(0)
         if grouped:
             assert self._grouping is not None
             places = Moved(self._memory(), Number(0), 0, self._grouping.places)
-        arguments += [places, stored.argument, Number(stored.stride)]
+        arguments += [places, *stored.rows]
         if grouped:
-            bounds = [Bound(upper, TOKEN_CHUNK, self.tokens) for upper in (False, True)]
-            arguments += [*bounds, Number(0), Number(groups * lanes)]
+            arguments += [*self._chunk, Number(0), Number(groups * lanes)]
             self._token_chain(Call(symbol, tuple(arguments)), [result])
             return
-        arguments += [Number(0), Number(1)]
-        arguments += [Bound(upper, lanes, Number(groups * lanes)) for upper in (False, True)]
+        arguments += [Number(0), Number(1), *share(lanes, Number(groups * lanes))]
         call = Call(symbol, tuple(arguments))
         if joins:
             self._join(self.made_here[x], call, [result])

@@ -9,10 +9,11 @@ from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.printer import Names
 from lumen_core.schedule.blocking import TURNS
 from lumen_core.schedule.conditions import Conditions
+from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.schedule.parts import TokenParts
-from lumen_core.schedule.phases import TOKEN_CHUNK, Call, Chain, Needs, Number, Phase, Slot
+from lumen_core.schedule.phases import TOKEN_CHUNK, Bound, Call, Chain, Needs, Number, Phase, Slot, share
 from lumen_core.schedule.pieces import Pieces
-from lumen_core.schedule.places import Places
+from lumen_core.schedule.places import Places, Stored
 
 
 class Planner:
@@ -59,6 +60,37 @@ class Planner:
 
     def _read(self, operation: Operation) -> None:
         self.read_here.update(self.places.of[operand].name for operand in operation.operands)
+
+    def _matmul(self, weight: Value, tile: MatmulTile) -> str:
+        """The symbol of the kernel that multiplies one matrix of a weight."""
+        form = self.formats[weight.type.element]
+        return self.needs.request(
+            "matmul",
+            f"matmul {form!r} {tile} {self.target.name}",
+            lambda name: build_matmul(form, self.target, tile, name),
+        )
+
+    def _written(self, result: Value, accumulate: Value | None) -> str:
+        """The buffer, if known before, that a product is written to or added to."""
+        if accumulate is not None:
+            return self.places.of[accumulate].name
+        return self.places.state_name() if result in self.function.results else ""
+
+    def _place(self, result: Value, accumulate: Value | None) -> Stored:
+        """Give a product its memory: that of what it is added to, or its own."""
+        if accumulate is not None:
+            stored = self.places.of[accumulate]
+        elif result in self.function.results:
+            stored = self.places.state(result)
+        else:
+            stored = self.places.new_buffer(result)
+        self.places.of[result] = stored
+        return stored
+
+    @property
+    def _chunk(self) -> tuple[Bound, Bound]:
+        """The tokens of a unit that goes by tokens."""
+        return share(TOKEN_CHUNK, self.tokens)
 
     def _chain(self, calls: list[Call], results: list[Value], **shape: object) -> None:
         self.made_here.update((result, len(self.chains)) for result in results)

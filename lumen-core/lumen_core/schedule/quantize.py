@@ -30,8 +30,16 @@ def column_codes(builder: Builder, layout: ActivationLayout, panel: Value, colum
     return builder.offset(panel, builder.add(first, builder.mul(builder.rem(column, side), layout.run)))
 
 
+def column_scale(builder: Builder, layout: ActivationLayout, panel: Value, column: Value) -> Value:
+    """The same for its scale."""
+    side = layout.side
+    first = builder.mul(builder.div(column, side), 4 * side**2) if side > 1 else builder.i64(0)
+    own = builder.rem(column, side) if side > 1 else column
+    return builder.offset(panel, builder.add(first, builder.mul(own, 4)))
+
+
 class _Column:
-    """A token's place in an activation buffer: where its column of 4-byte entries and of codes starts."""
+    """A token's place in an activation buffer: where its 4-byte entries, its scale and its codes start."""
 
     def __init__(
         self, builder: Builder, layout: ActivationLayout, panels: Value, panel_bytes: Value, token: Value
@@ -41,10 +49,11 @@ class _Column:
         columns = layout.columns
         number = builder.div(token, columns) if columns > 1 else token
         panel = builder.offset(panels, builder.mul(number, panel_bytes))
-        self.words = self.codes = panel
+        self.words = self.scales = self.codes = panel
         if columns > 1:
             column = builder.rem(token, columns)
             self.words = builder.offset(panel, builder.mul(column, 4))
+            self.scales = column_scale(builder, layout, panel, column)
             self.codes = column_codes(builder, layout, panel, column)
 
 
@@ -109,10 +118,10 @@ class QuantizedRows(_Column):
     def store_scales(self, read: Read, group: Value, inverses: Value) -> None:
         """Write the scales of group number `group`, and what makes codes of its values to `inverses`."""
         builder = self.builder
-        words = builder.offset(self.words, builder.mul(group, self.layout.block_bytes))
+        scales = builder.offset(self.scales, builder.mul(group, self.layout.block_bytes))
         found = [self._largest(read, row) for row in self.rows]
         largest = joined(builder, over_runs(builder, "max", found, found[0].type.lanes))
-        builder.store(builder.mul(largest, 1 / 127), words, self.layout.scales, align=4)
+        self._store_scales(builder.mul(largest, 1 / 127), scales)
         inverse = builder.div(builder.constant(largest.type, 127.0), largest)
         zero = builder.constant(largest.type, 0.0)
         inverse = builder.select(builder.compare("gt", largest, _TINY), inverse, zero)
@@ -122,7 +131,8 @@ class QuantizedRows(_Column):
         """Write the codes, seeds and sums of a group whose scales are written."""
         builder, layout = self.builder, self.layout
         where = builder.mul(group, layout.block_bytes)
-        words, codes = builder.offset(self.words, where), builder.offset(self.codes, where)
+        places = (self.words, self.scales, self.codes)
+        words, scales, codes = (builder.offset(place, where) for place in places)
         quads: list[Value] = []
         for element in range(0, layout.group, PIECE):
             bytes = [self._codes(read, row, element, inverses) for row in self.rows]
@@ -135,7 +145,7 @@ class QuantizedRows(_Column):
         if layout.has_digits:
             self._store_digits(halves, codes, layout.digits(16))
             self._store_digits(totals, codes, layout.digits(PIECE))
-        self._store_sums(halves, totals, words)
+        self._store_sums(halves, totals, words, scales)
 
     def _largest(self, read: Read, row: int) -> Value:
         """The largest magnitudes of a row's group, by lane."""
@@ -199,11 +209,31 @@ class QuantizedRows(_Column):
             ]
             self._store_codes(builder.shuffle(high, low, places), codes, first, element)
 
-    def _store_sums(self, halves: Value, totals: Value, words: Value) -> None:
+    def _store_scales(self, values: Value, scales: Value) -> None:
+        """Write the rows' scales, at depth 8 those of each pair twice."""
+        builder, layout, count = self.builder, self.layout, len(self.rows)
+        if count == 1:
+            for copy in range(layout.side):
+                builder.store(values, scales, layout.scales + 4 * layout.side * copy, align=4)
+            return
+        pairs = range(0, count, layout.side)
+        lanes = [row for pair in pairs for row in [*range(pair, pair + layout.side)] * layout.side]
+        laid = values if layout.side == 1 else builder.shuffle(values, None, lanes)
+        builder.store(laid, scales, layout.scales, align=4)
+
+    def _scales(self, scales: Value) -> Value:
+        """The rows' scales, read back."""
+        builder, layout, count = self.builder, self.layout, len(self.rows)
+        if count == 1 or layout.side == 1:
+            return builder.load(Type("f32", count), scales, layout.scales, align=4)
+        laid = builder.load(Type("f32", count * layout.side), scales, layout.scales, align=4)
+        return builder.shuffle(laid, None, [(layout.scale(row) - layout.scales) // 4 for row in self.rows])
+
+    def _store_sums(self, halves: Value, totals: Value, words: Value, scales: Value) -> None:
         """Write seeds and sums of the group."""
         builder, layout, count = self.builder, self.layout, len(self.rows)
         step = 4 * layout.columns
-        scale = builder.load(Type("f32", count), words, layout.scales, align=4)
+        scale = self._scales(scales)
         for piece in range(layout.pieces):
             places = range(piece * count, (piece + 1) * count)
             for half in range(2 if layout.halves else 0):

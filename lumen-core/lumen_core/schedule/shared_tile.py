@@ -43,9 +43,8 @@ class SharedTile:
         self.blocks = cut.shared // tile.form.block
         self.piece_bytes = UnpackedPiece.bytes(tile)
         self.buffer = b.stack(self.blocks * self.own * self.piece_bytes)
-        self.beside: list[
-            tuple[Type, Value]
-        ] = []  # what a block has beside its pieces: `IntegerTile.vectors`
+        # What the one block has beside its pieces, where sums wait for its end: `IntegerTile.vectors`.
+        self.beside: list[tuple[Type, Value]] = []
         self.sums = b.stack(GROUPS * cut.panels * tile.bytes)
 
     def waiting(self, group: Value, panel: Value) -> Value:
@@ -99,9 +98,8 @@ class SharedTile:
         with b.loop(0, self.pieces(blocks), 1, [self.buffer, panel, *before]) as loop:
             codes, quants, *sums = loop.values
             metadata = Metadata(tile, panel if tile.waits else quants, loop.index)
-            sums = tile.of_group(
-                UnpackedPiece(tile, codes), PanelCodes(tile.activation, quants), metadata, sums
-            )
+            near = PanelCodes(tile.activation, quants)
+            sums = tile.of_group(UnpackedPiece(tile, codes), near, metadata, sums)
             after = b.offset(codes, self.piece_bytes), b.offset(quants, tile.activation.piece_bytes)
             loop.next(*after, *sums)
         sums = list(loop.results[2:])

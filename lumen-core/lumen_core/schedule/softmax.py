@@ -3,8 +3,8 @@
 The reference is an integer near the largest score that the column has met, an even one: which one it is
 changes nothing but the exponents of weights, as halves are rounded to even. It moves only where a weight
 would pass 2**SLACK; then what the column has gathered is multiplied by a power of two, which loses no bit. So
-the usual way of a page has no sum over lanes and no branch that depends on a column. The scores of a page are
-kept, and become weights where the values are read: the exponentials run beside the products.
+the usual way of a stretch has no sum over lanes and no branch that depends on a column. Its scores are kept,
+and become weights where the values are read: the exponentials run beside the products.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from lumen_core.ir.kernel import F32, Type, Value
 from lumen_core.ir.kernel_builder import Builder
-from lumen_core.quant.cache_layout import PAGE
 from lumen_core.schedule.math import ROUNDING, exp2_integer, exp2_near
 
 STATE = 4  # bytes of a column's reference, as the shift that `exp2_near` takes
@@ -27,7 +26,7 @@ class Chunk(NamedTuple):
     """Columns that are taken through a page together, and what the first of them has.
 
     state   [column] shift
-    scores  [column][token of the page], f32
+    scores  [column][token of the stretch], f32
     sums    [column][dimension, then lane] sums of weighted values, then sums of weights
     before  other such sums that have the same references, or None
     """
@@ -42,20 +41,20 @@ class Chunk(NamedTuple):
 
 
 class Softmax:
-    """Keeps the scores of a page, and makes weights of them."""
+    """Keeps the scores of a stretch, and makes weights of them."""
 
-    def __init__(self, b: Builder, vector: Type, part: Type, size: int, rough: bool):
-        """part: vectors of the `size` dimensions; rough: weights become bf16."""
+    def __init__(self, b: Builder, vector: Type, part: Type, size: int, tokens: int, rough: bool):
+        """part: vectors of the `size` dimensions; tokens: of a stretch; rough: weights become bf16."""
         self.b = b
         self.vector = vector
         self.part = part
         self.lanes = 4 * size  # bytes of a column's sums before those of its weights
         self.sums = self.lanes + vector.bytes  # bytes of a column's sums
         self.rough = rough
-        self.row = 4 * PAGE  # bytes of a column's scores
+        self.row = 4 * tokens  # bytes of a column's scores
 
     def keep(self, chunk: Chunk, first: Value, scores: Sequence[Value], excess: Value) -> Value:
-        """Keep the scores, [column][vector], of the tokens from place `first` of the page on.
+        """Keep the scores, [column][vector], of the tokens from place `first` of the stretch on.
 
         Returns the largest of `excess` and how far they are above their references, in every lane.
         """
@@ -74,10 +73,10 @@ class Softmax:
 
     def settle(self, chunk: Chunk, count: Value, excess: Value, partly: Value,
                seen: Callable[[Value], tuple[Value, Value | None]]) -> None:  # fmt: skip
-        """Hide what a column does not see of the page's first `count` tokens, and move references.
+        """Hide what a column does not see of the stretch's first `count` tokens, and move references.
 
         partly  some of these tokens are not for every column to see, and some may be no numbers
-        seen    gives where, counted from the page's first token, the tokens that a column sees end and begin
+        seen    gives where, counted from the first of them, the tokens that a column sees end and begin
         """
         b = self.b
         with b.when(partly), b.loop(0, chunk.size) as each:

@@ -56,6 +56,23 @@ class Spread:
         return [lane // _ITEMS * _ITEMS + item for lane in range(self.type.lanes)]
 
 
+class PairsTwice:
+    """Items of pairs of columns that lie as they are multiplied: those of a pair, twice."""
+
+    def __init__(self, builder: Builder, type: Type, pointer: Value, offset: int):
+        self.builder = builder
+        self.type = type
+        self.pointer = pointer
+        self.offset = offset
+        self._loaded: dict[int, Value] = {}
+
+    def __getitem__(self, item: int) -> Value:
+        where = self.offset + item // 2 * self.type.bytes
+        if where not in self._loaded:
+            self._loaded[where] = self.builder.load(self.type, self.pointer, where, align=4)
+        return self._loaded[where]
+
+
 class PairSpread(Spread):
     """The same for pairs of items: item 2i and item 2i + 1 in turn, for either of them."""
 

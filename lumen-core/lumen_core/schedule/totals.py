@@ -44,7 +44,7 @@ class Kept:
         return kept(self.builder, self.type, self.value)
 
 
-class Places:
+class Held:
     """Memory for values that are overwritten for each column: one a part of the rows, or none at all."""
 
     def __init__(self, builder: Builder, type: Type, parts: int):
@@ -180,7 +180,7 @@ class FloatTotals(Totals):
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
         self._large = Kept(builder, builder.constant(self.lanes, LARGE_BITS), reader.target, self.loads)
-        self._taken = Places(builder, self.vector, layout.parts if columns > 1 else 0)
+        self._taken = Held(builder, self.vector, layout.parts if columns > 1 else 0)
 
     @property
     def kinds(self) -> list[Type]:

@@ -25,8 +25,10 @@ class ValueCodes(Operands):
     scales, offsets  [sub-block][token of the page], f32; of tokens that are not there 0
     """
 
-    def __init__(self, builder: Builder, layout: CacheLayout, target: Target, lanes: int, often: bool):
-        super().__init__(builder, layout, target, "values", lanes, often)
+    def __init__(
+        self, builder: Builder, layout: CacheLayout, target: Target, lanes: int, often: bool, scratch: Value
+    ):
+        super().__init__(builder, layout, target, "values", lanes, often, scratch)
         form = self.form
         self.looks_up = looks_up_bytes(target)
         self.row = 4 * layout.page  # bytes of a sub-block's scales

@@ -183,7 +183,6 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
             f"{origin}: rows of {columns} weights are not whole groups of {format.block} ({format.name})"
         )
     order: np.ndarray | None = None
-    fields: list[_Part] = []
     for part in found:
         if part.field.dtype == GROUP:
             order = _order(part, columns, format.length)
@@ -193,8 +192,8 @@ def gather(format: ast.Format, name: str, parts: Mapping[str, FileTensor], origi
             part.fail(
                 f"has the shape {list(part.tensor.shape)}; expected a value for each of {list(stacked)}"
             )
-        fields += [part] if part.field.dtype != GROUP else []
-    gathering = _Gathering(format, rows, columns, own, tuple(fields), order, stacked)
+    fields = tuple(part for part in found if part.field.dtype != GROUP)
+    gathering = _Gathering(format, rows, columns, own, fields, order, stacked)
     shape = (*stacked, rows, columns)
     return MadeTensor(
         name, format.name, shape, origin, gathering.bytes, list(parts.values()), gathering.size, order
@@ -258,7 +257,7 @@ class _Gathering:
 
     @property
     def matrices(self) -> int:
-        return int(np.prod(self.stacked, dtype=object))
+        return math.prod(self.stacked)
 
     @property
     def sizes(self) -> tuple[int, int]:

@@ -80,10 +80,25 @@ def test_formats_check_of_a_family(tmp_path: Path, lumen: Any) -> None:
     )
     done = lumen("formats", "check", str(path))
     assert done.code == 1
-    assert "a family's formats are checked by name once it is installed: any_G" in done.err
+    assert "formats of a family go by name once it is installed: any_G" in done.err
     done = lumen("formats", "show", "gptq")
     assert done.code == 1
     assert "`gptq` is a family of formats" in done.err
+
+
+def test_formats_show_of_a_file(tmp_path: Path, lumen: Any) -> None:
+    """A declaration can be looked at before it is installed."""
+    path = tmp_path / "mine.lum"
+    path.write_text(
+        "format one : block 64 { qs: u8[32]  d: f16  value = d * (bits(qs, 4, run=32) - 8) }\n"
+        "format two : block 64 { qs: u8[16]  d: f16  value = d * (bits(qs, 2, run=16) - 2) }\n"
+    )
+    done = lumen("formats", "show", str(path))
+    assert done.code == 0, done.err
+    assert "normal form of one" in done.out and "normal form of two" in done.out
+    assert "not installed" in done.out
+    first, second = json.loads(lumen("formats", "show", str(path), "--json").out)
+    assert (first["name"], second["bits_per_weight"]) == ("one", 2.25)
 
 
 def test_formats_check_says_everything_about_a_file(tmp_path: Path, lumen: Any) -> None:

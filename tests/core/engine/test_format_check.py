@@ -35,6 +35,11 @@ SOUND = {
         let scale = (bits(s, 4, run=1) + 8) * (2 * bits(t, 2, run=1) + 1)
         value = d * scale * (1 - 2 * bits(signs, 1, run=8)) * (bits(low, 2, run=32) + 1)
     }""",
+    "mine_other_ways": """format mine_other_ways : block 64 {
+        low: u8    high: u8    qs: u8[32]
+        let d = reinterpret(low | high << 8, bf16)
+        value = d * ((bits(qs, 4, run=16) ^ 5) - 8)
+    }""",
     "mine_halves": """format mine_halves : block 64 {
         d: f16    signs: u8[8]    index: u8[16]
         let below = bits(signs, 1, run=8)

@@ -9,6 +9,7 @@ import pytest
 from lumen_core.dsl.library import STANDARD
 from lumen_core.engine.show import LEVELS, show
 from lumen_core.errors import LumenError, SourceError
+from lumen_core.plugins.registry import Registry
 
 SIGN = {
     "ast": "",
@@ -59,6 +60,11 @@ def test_a_family_is_shown_but_for_kernels(tmp_path: Path) -> None:
         show(str(path), "kernel")
 
 
+@pytest.mark.parametrize("name", sorted(Registry.load().models))
+def test_every_page_is_shown(name: str) -> None:
+    assert "func @head" in show(name, "fused")
+
+
 def test_a_model_is_shown_with_any_format() -> None:
     """Of the shapes of its kind one is taken whose rows are whole blocks."""
     assert "q4_k weights" in show("qwen3", "kernel", format="q4_k", only="pack")
@@ -68,6 +74,13 @@ def test_a_model_without_layers_says_so(tmp_path: Path) -> None:
     path = tmp_path / "my.lum"
     path.write_text("model flat { config { V: size = vocab_size } }\n")
     with pytest.raises(LumenError):
+        show(str(path), "tensor")
+
+
+def test_a_size_that_has_no_number(tmp_path: Path) -> None:
+    path = tmp_path / "my.lum"
+    path.write_text("fn f[N](x: f32[N], heads: size) -> f32[N] { x * heads }\n")
+    with pytest.raises(SourceError, match="the size heads has no number here"):
         show(str(path), "tensor")
 
 

@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import arrays
 from kit.forms import declarations
 from kit.weights import KINDS, relative_error, sample
 
+from lumen_core.dsl.parse import parse
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.alphabet import alphabet
 from lumen_core.quant.analyse import analyse
@@ -24,6 +25,7 @@ from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import FloatField, NormalForm
 from lumen_core.quant.store import store_bits
 from lumen_core.quant.stored_floats import held, nearest
+from lumen_core.source import Source
 
 LLAMA = json.loads(Path(__file__).with_name("llama_quantizer.json").read_text())
 
@@ -146,6 +148,27 @@ def test_numbers_that_cannot_be_held(name: str) -> None:
     if Encoder(form).limit < 3e38:
         with pytest.raises(UnsupportedFormatError, match=f"does not fit the format {re.escape(name)}"):
             encode(form, rows)
+
+
+UNENCODABLE = {
+    "there is no scale to choose; let a stored float": "qs: u8[32]  value = bits(qs, 4, run=32) - 8",
+    "d multiplies both codes and offsets; give the offsets a float of their own": "d: f16  s: u8[2]  m: u8[2]"
+    "  qs: u8[32]  value = d * s * bits(qs, 4, run=32) - d * m",
+    "store both alike": "d: f16  s: u8[2]  m: f16  qs: u8[32]  value = d * s * bits(qs, 4, run=32) - m",
+    "e is a second scale of one byte": "d: f16  e: e8m0  qs: u8[32]  value = d * e * bits(qs, 4, run=32)",
+    "d has 2 values for 2 sub-blocks; give it one": "d: f16[2]  s: u8[2]  qs: u8[32]"
+    "  value = d * s * bits(qs, 4, run=32)",
+    "3 fields decide the same weights, at most two can": "d: f16  a: u8[8]  b: u8[8]  c: u8[1]"
+    "  let book = [1, 5]\n"
+    "  value = d * book[bits(a, 1, run=8)] * (1 - 2 * bits(b, 1, run=8)) * (1 + bits(c, 1, run=1))",
+}
+
+
+@pytest.mark.parametrize("reason", UNENCODABLE)
+def test_what_cannot_be_quantized_says_why(reason: str) -> None:
+    (declaration,) = parse(Source("a.lum", f"format a : block 64 {{ {UNENCODABLE[reason]} }}")).formats
+    with pytest.raises(UnsupportedFormatError, match=f"a: no quantizer is derived.*{reason}"):
+        Encoder(analyse(declaration))
 
 
 def test_refused_shapes() -> None:

@@ -80,7 +80,7 @@ def unpacked(buffer: np.ndarray, layout: ActivationLayout, tokens: int, length: 
             step = layout.columns
             words, reals = block.view(np.int32) if len(block) % 4 == 0 else None, block.view(np.float32)
             assert words is not None
-            scales[token, group] = reals[layout.scales // 4 + column]
+            scales[token, group] = reals[layout.scale(column) // 4]
             for start in range(0, layout.group, 32):
                 piece = block[[layout.code(column, start + n) for n in range(32)]].view(np.int8)
                 codes[token, group * layout.group + start :][:32] = piece
