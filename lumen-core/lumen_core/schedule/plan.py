@@ -277,8 +277,11 @@ class _Planner(ExpertPlanner):
         self._close()
         queries = operation.operands[0]
         (result,) = operation.results
-        stored = self.places.of[result] = self.places.new_buffer(result)
         self._read(operation)
+        # What an item reads of the queries it writes no sooner than all have read it: those lines are near.
+        last = self._is_last_reader(operation, queries)
+        stored = self.places.of[queries] if last else self.places.new_buffer(result)
+        self.places.of[result] = stored
         layout = self._cache_layout()
         self.needs.partials = max(self.needs.partials, self.capacity * partial_bytes(operation, self.target))
         self.needs.buffer("attention.arrivals", 8 * self.capacity * layout.heads)
@@ -306,6 +309,13 @@ class _Planner(ExpertPlanner):
         if self.places.window and self.capacity > DIRECT:
             self._close()
             self._return_pages(layout)
+
+    def _is_last_reader(self, operation: Operation, value: Value) -> bool:
+        """Tell whether no operation after this one reads the memory of a value that the function made."""
+        operations, of = self.function.operations, self.places.of
+        later = operations[operations.index(operation) + 1 :]
+        read = {of[operand].name for other in later for operand in other.operands if operand in of}
+        return value.owner is not None and of[value].name not in read
 
     def _return_pages(self, layout: CacheLayout) -> None:
         """Copy staged pages to their places in the ring, beside what the next phase does."""

@@ -113,13 +113,14 @@ class Softmax:
         with b.when(b.compare("gt", b.add(top, before), ROUNDING + SLACK)):
             shift = b.sub(b.f32(ROUNDING), b.mul(b.rint(b.mul(top, 0.5)), 2.0))
             b.store(shift, state, align=4)
-            factor = b.splat(exp2_integer(b, b.sub(shift, before)), self.part.lanes)
-            for base in (chunk.sums, chunk.before):
-                if base is None:
-                    continue
-                sums = b.offset(base, b.mul(column, self.sums))
-                for at in range(0, self.sums, self.part.bytes):
-                    b.store(b.mul(b.load(self.part, sums, at, align=4), factor), sums, at, align=4)
+            with b.when(b.compare("lt", before, LOWEST)):  # else there are no sums yet
+                factor = b.splat(exp2_integer(b, b.sub(shift, before)), self.part.lanes)
+                for base in (chunk.sums, chunk.before):
+                    if base is None:
+                        continue
+                    sums = b.offset(base, b.mul(column, self.sums))
+                    for at in range(0, self.sums, self.part.bytes):
+                        b.store(b.mul(b.load(self.part, sums, at, align=4), factor), sums, at, align=4)
 
     def weight(self, chunk: Chunk, column: int, first: Value) -> Value:
         """The weights of a column's tokens from place `first` on."""
