@@ -3,8 +3,9 @@
     python gemm.py SIZE THREADS REPETITIONS
 
 Out: a line of JSON with the operations a second of both, and the peak of fused multiply-adds that was
-measured between them. Ours reads weights and activations packed, and writes to aligned memory, by the threads
-that run a model's steps; numpy packs its own, on as many threads (`pip install threadpoolctl` sets them).
+measured between them. Ours is planned and run as a product of a prompt is: B is packed, a phase before has
+put A into panels, and threads have parts of A's rows, then help each other. numpy packs its own, on as many
+threads.
 """
 
 from __future__ import annotations
@@ -20,44 +21,83 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lumen_core.engine.format_check import packed, panels
+from lumen_core.engine.format_check import packed
 from lumen_core.engine.session import choose_target, compile_request, load_formats
-from lumen_core.ir.kernel import I64, PTR, Kernel
-from lumen_core.ir.kernel_builder import Builder
+from lumen_core.ir.parser import parse_module
 from lumen_core.plugins.registry import Registry
-from lumen_core.quant.layout import ActivationLayout
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
 from lumen_core.runtime.peaks import measure_peaks
 from lumen_core.runtime.team import Team
 from lumen_core.schedule.blocking import tile_columns
-from lumen_core.schedule.matmul import MatmulTile, build_matmul
-from lumen_core.schedule.phases import Request
+from lumen_core.schedule.conditions import Conditions
+from lumen_core.schedule.phases import Needs, Request
+from lumen_core.schedule.places import token_stride
+from lumen_core.schedule.plan import plan
+from lumen_core.schedule.step import COUNTER_BYTES, COUNTERS, Part, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
+from lumen_core.target import Target
 
-KERNEL, PROGRAM = "matmul", "product"
+FUNCTION = """
+func @product(%x: tensor<f32, [T, {N}]>, %w: tensor<f32, [{N}, {N}]>) -> (tensor<f32, [T, {N}]>) {{
+  %panels = rowwise %x {{space = "token"}} (%rows) {{
+    %0 = quantize %rows {{activation = "f32"}} : tensor<f32, [T, {N}]>
+    yield %0
+  }} : tensor<f32, [T, {N}]>
+  %y = fused_matmul %panels, %w : tensor<f32, [T, {N}]>
+  return %y
+}}
+"""
 PATIENCE = 0.1  # seconds: threads that have no work look for some so long at most
-ARGUMENTS, DONE = (PTR, PTR, PTR, I64, I64, I64, I64), 64  # of a product, in its frame; threads that are done
 
 
-def build_product() -> Kernel:
-    """Build `product(frame, thread, threads)`: every thread multiplies its share of the row groups."""
-    kernel = Kernel(PROGRAM, [("frame", PTR), ("thread", I64), ("threads", I64)], doc="a product, shared out")
-    b = Builder(kernel)
-    frame, thread, threads = kernel.parameters
-    *given, groups, tokens = (b.load(t, frame, 8 * n, align=8) for n, t in enumerate(ARGUMENTS))
-    first, last = (b.div(b.mul(groups, number), threads) for number in (thread, b.add(thread, 1)))
-    b.call(KERNEL, [*given, first, last, tokens])
-    done = b.offset(frame, DONE)
-    b.atomic("add", done, b.i64(1))
-    with b.when(b.compare("eq", thread, 0)):
-        with b.repeat([b.i64(0)]) as wait:
-            b.instruction("pause", (), None)
-            wait.condition = b.compare("lt", b.atomic_load(I64, done), threads)
-            wait.next(wait.values[0])
-        b.atomic_store(b.i64(0), done)
-    return kernel
+class Product:
+    """A prompt's product, x times the transpose of w, f32 [n, n]: `panels()` once, then `multiply()`."""
+
+    def __init__(self, form: NormalForm, target: Target, threads: int, x: np.ndarray, w: np.ndarray):
+        size = len(x)
+        conditions = Conditions(
+            target, {"f32": form}, threads=threads, columns=tile_columns(target), capacity=size
+        )
+        needs, records = Needs(), Records()
+        (function,) = parse_module(FUNCTION.format(N=size))
+        *before, last = plan(function, conditions, needs)
+        kernels = [
+            build_step("panels", [Part(tuple(before))], target, records, singly=True),
+            build_step("multiply", [Part((last,))], target, records, singly=True),
+            build_serve(),
+            build_publish(),
+        ]
+        requests = [Request(kernel.name, str(kernel), lambda kernel=kernel: kernel) for kernel in kernels]
+        objects = [
+            compile_request(request, target, ObjectCache(None))
+            for request in (*requests, *needs.kernels.values())
+        ]
+        self.library = Library(objects, [kernel.name for kernel in kernels])
+        self.team = Team(threads, self.library)
+        memory = {name: allocate(bytes + 64, name) for name, bytes in needs.buffers.items()}
+        stride = token_stride(size)
+        memory |= {"x": allocate(size * stride, "x"), "w": packed(form, target, w.view(np.uint8))}
+        memory |= {"barrier": allocate(64, "barrier")}
+        memory |= {"counters": allocate(threads * COUNTERS * COUNTER_BYTES, "work counters")}
+        given, self.output = (
+            memory[name][: size * stride].view(np.float32).reshape(size, -1)[:, :size]
+            for name in ("x", "product.out")
+        )
+        given[:] = x
+        self.memory = memory
+        self.frame = allocate(8 * len(records.frame), "the frame").view(np.int64)
+        slots = {name: address(array) for name, array in memory.items()}
+        for name, value in {**slots, "tokens": size, "yield": self.team.yield_function}.items():
+            self.frame[records.frame[name] // 8] = value
+        self._run("panels")()
+        self.multiply = self._run("multiply")
+
+    def _run(self, name: str) -> Callable[[], None]:
+        program = self.library.function(name, None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
+        return lambda: self.team.run(program, self.library.address(name), address(self.frame))
 
 
 def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:
@@ -67,27 +107,7 @@ def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:
     form = load_formats(registry, {"f32"})["f32"]
     random = np.random.default_rng(0)
     left, right = (random.standard_normal((size, size), np.float32) for _ in range(2))
-    columns = tile_columns(target)
-    kernels = (
-        build_matmul(form, target, MatmulTile(columns), KERNEL),
-        build_product(),
-        build_serve(),
-        build_publish(),
-    )
-    requests = [Request(kernel.name, str(kernel), lambda kernel=kernel: kernel) for kernel in kernels]
-    objects = [compile_request(request, target, ObjectCache(None)) for request in requests]
-    library = Library(objects, [PROGRAM, "serve", "publish"])
-    weights = packed(form, target, right.view(np.uint8))
-    given = panels(ActivationLayout("f32", columns), left, None)
-    output = allocate(4 * size * size, "the product").view(np.float32).reshape(size, size)
-    frame = allocate(2 * DONE, "the frame").view(np.int64)
-    matrices = (address(array) for array in (weights, given, output))
-    frame[: len(ARGUMENTS)] = *matrices, output.strides[0], size, -(-size // target.lanes), size
-    program = library.function(PROGRAM, None, ctypes.c_void_p, ctypes.c_int64, ctypes.c_int64)
-    team = Team(threads, library)
-
-    def ours() -> None:
-        team.run(program, library.address(PROGRAM), address(frame))
+    product = Product(form, target, threads, left, right)
 
     def theirs() -> None:
         left @ right.T
@@ -96,13 +116,13 @@ def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:
     peaks = []
     with threadpool_limits(threads):
         for repetition in range(repetitions + 1):
-            for name, work in (("lumen", ours), ("numpy", theirs)):
+            for name, work in (("lumen", product.multiply), ("numpy", theirs)):
                 passed = timed_alone(work)
                 if repetition:
                     seconds[name].append(passed)
             peaks.append(measure_peaks(target, threads).f32_operations_per_second)
-        np.testing.assert_allclose(output, left @ right.T, rtol=1e-3, atol=1e-2)
-    team.close()
+        np.testing.assert_allclose(product.output, left @ right.T, rtol=1e-3, atol=1e-2)
+    product.team.close()
     operations = 2 * size**3
     found = {name: operations / statistics.median(times) for name, times in seconds.items()}
     cores = {pool["architecture"] for pool in threadpool_info() if "architecture" in pool}

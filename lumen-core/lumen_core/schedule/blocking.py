@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from lumen_core.ir.kernel import Value
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
+from lumen_core.quant.normal_form import NormalForm
 from lumen_core.target import Target
 
 STEP = 64  # a part of the rows has a multiple of so many elements
@@ -95,12 +96,13 @@ def tile_columns(target: Target) -> int:
 def choose_unit(groups: int, least: int, near: int, threads: int, target: Target) -> int:
     """Return the row groups that a thread takes at a time, a multiple of `least`, of `groups` altogether.
 
-    near  bytes of a row group that are used again for every panel
+    near  bytes of a row group that are used again for every panel, 0 if none
 
     So many that they stay in half of the second cache, and that every thread has some turns; of these
     choices the one with which the slowest thread is ready first.
     """
-    most = max(least, min(target.cache_bytes[1] // 2 // near, groups // (TURNS * threads)))
+    room = target.cache_bytes[1] // 2
+    most = max(least, min(room // near if near else groups, groups // (TURNS * threads)))
 
     def slowest(unit: int) -> float:
         turns, others = divmod(-(-groups // unit) - 1, threads)  # before the last turn, and in it
@@ -108,6 +110,17 @@ def choose_unit(groups: int, least: int, near: int, threads: int, target: Target
         return turns * unit + last + NEARING * (turns + 1)
 
     return min(range(least, most + 1, least), key=lambda unit: (slowest(unit), -unit))
+
+
+def kept_near(form: NormalForm, length: int, columns: int, many: bool, target: Target) -> tuple[int, int]:
+    """Return the bytes of a row group that are used again for every panel, and the row groups of a tile.
+
+    Where panels come by (of `many` tokens; few wait for the weights), the weights of a tile are near without
+    that, and the more row groups are done together the seldomer the panels come.
+    """
+    layout = WeightLayout(form, target.lanes, target.depth)
+    cut = choose_blocking(layout, ActivationLayout(form.activation, columns, target.depth), target)
+    return 0 if cut.part and many else layout.group_bytes(length), cut.groups
 
 
 def choose_blocking(layout: WeightLayout, activation: ActivationLayout, target: Target) -> Blocking:

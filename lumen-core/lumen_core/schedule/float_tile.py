@@ -81,8 +81,8 @@ class FloatTile:
 
     part      of the rows that it adds up, if not all
     unpacked  where the operands of the part lie, by row group
-    ahead     it asks for lines so many bytes ahead of the packed weights; with a part, of one row group
-    asking    whether it does, if it does not always
+    asked     places; it asks for lines as far behind them as those are that it reads behind its row groups'.
+              Ahead of each row group if not given
     """
 
     def __init__(
@@ -95,8 +95,7 @@ class FloatTile:
         groups: int = 1,
         part: Part | None = None,
         unpacked: Sequence[Value] | None = None,
-        ahead: Value | int = AHEAD,
-        asking: Value | None = None,
+        asked: Sequence[Value] | None = None,
     ):
         self.builder = builder
         self.layout = layout
@@ -106,8 +105,7 @@ class FloatTile:
         self.groups = groups
         self.part = part
         self.unpacked = unpacked
-        self.ahead = ahead
-        self.asking = asking
+        self.asked = asked
         self.vector = Type("f32", layout.rows)
         self.operands = FloatOperands(builder, layout)
         self.bytes = self.operands.bytes if unpacked is None else self.operands.type.bytes
@@ -122,23 +120,28 @@ class FloatTile:
         b, layout, form = self.builder, self.layout, self.layout.form
         part, run = self.part or Part(b.i64(0), length), layout.run
         panel = b.offset(panel, b.mul(column, 4))
+        asked = self.asked or [b.offset(group, AHEAD) for group in weights]
         if form.scale is None:
             start = b.div(part.start, run)
             count = b.div(b.add(b.sub(part.stop, part.start), run - 1), run)
-            packed = [b.offset(group, b.mul(start, self.operands.bytes)) for group in weights]
+            packed, lines = (
+                [b.offset(place, b.mul(start, self.operands.bytes)) for place in places]
+                for places in (weights, asked)
+            )
             columns = b.offset(panel, b.mul(start, self.activation.block_bytes))
-            return self.plain(packed, self.unpacked or packed, columns, count)
+            return self.plain(lines, self.unpacked or packed, columns, count)
         first, last = (b.div(bound, form.block) for bound in (part.start, part.stop))
         each = form.block // run
         zeros = [b.constant(self.vector, 0.0)] * (self.groups * self.columns)
         with b.loop(first, last, 1, zeros) as loop:
             meeting = [emit_places(b, layout, group, loop.index) for group in weights]
-            packed = bases = [codes for codes, _ in meeting]
+            bases = [codes for codes, _ in meeting]
+            lines = [emit_places(b, layout, place, loop.index)[0] for place in asked]
             if self.unpacked is not None:
                 done = b.mul(b.sub(loop.index, first), each * self.bytes)
                 bases = [b.offset(group, done) for group in self.unpacked]
             columns = b.offset(panel, b.mul(loop.index, self.activation.block_bytes * each))
-            found = self.plain(packed, bases, columns, b.i64(each))
+            found = self.plain(lines, bases, columns, b.i64(each))
             factors = [self.reader.factor(form.scale, self.reader.floats(base), 1.0) for _, base in meeting]
             loop.next(
                 *(
@@ -149,13 +152,10 @@ class FloatTile:
         return list(loop.results)
 
     def plain(
-        self, packed: Sequence[Value], weights: Sequence[Value], panel: Value, count: Value
+        self, asked: Sequence[Value], weights: Sequence[Value], panel: Value, count: Value
     ) -> list[Value]:
         """The sums of so many products of operands, without a scale."""
         b, bytes = self.builder, self.operands.bytes
-        asked = [b.offset(group, self.ahead) for group in (packed if self.part is None else packed[:1])]
-        if self.asking is not None:
-            asked = [b.select(self.asking, *both) for both in zip(asked, weights, strict=False)]
         tile = self.groups * self.columns
         # Independent sums hide the latency of the additions; every tile of a panel adds in the same order.
         chains = UNROLL if self.activation.columns == 1 else 1

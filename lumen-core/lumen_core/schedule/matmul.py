@@ -18,6 +18,7 @@ from lumen_core.ir.kernel_builder import Builder, Loop
 from lumen_core.quant.floats import KERNEL_UNITS
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
+from lumen_core.schedule.asking import Asking, Operand
 from lumen_core.schedule.blocking import GROUPS, Part, choose_blocking
 from lumen_core.schedule.fetch import AHEAD
 from lumen_core.schedule.float_tile import FloatOperands, FloatTile
@@ -76,14 +77,15 @@ class _Matmul:
         self.vector = Type("f32", target.lanes)
         self.row_bytes = 4 * target.lanes
         self.unpacked: list[Value] | None = None
-        self.asks: tuple[Value | int, Value | None] = AHEAD, None
+        self.asked: list[Value] | None = None
+        self.asking: Asking | None = None
         self.scratch = self.b.stack(self.cut.unpacked) if self.cut.unpacked else None
 
     def tile_of(self, columns: int, groups: int, part: Part | None = None) -> IntegerTile | FloatTile:
         given = (self.b, self.layout, self.activation, self.target, columns, groups)
         if self.form.kind == "integer":
             return IntegerTile(*given)
-        return FloatTile(*given, part, self.unpacked, *self.asks)
+        return FloatTile(*given, part, self.unpacked, self.asked)
 
     def build(self) -> Kernel:
         b = self.b
@@ -101,6 +103,7 @@ class _Matmul:
         columns, share = self.tile.columns, self.activation.group
         self.panel_bytes = b.mul(b.div(b.add(length, share - 1), share), self.activation.block_bytes)
         panels = (b.i64(0), b.div(b.add(tokens, columns - 1), columns))
+        self.operands = Operand(weights, self.group_bytes), Operand(activations, self.panel_bytes)
         room = b.i64(self.target.cache_bytes[1] // 2)
         if self.cut.part:
             self.past_weights((first, last), panels, room)
@@ -183,7 +186,11 @@ class _Matmul:
                 self.shares(panels, together) as share,
                 self.shares((b.i64(0), length), part) as (start, stop),
             ):
-                self.row_groups(groups, share, Part(start, stop))
+                own = Part(start, stop)
+                self.asking = Asking(
+                    b, self.layout, self.activation, self.operands, (groups, panels), share, own, length
+                )
+                self.row_groups(groups, share, own)
 
     @contextmanager
     def shares(self, range: Range, together: Value) -> Iterator[Range]:
@@ -214,9 +221,12 @@ class _Matmul:
             base = b.offset(activations, b.mul(panel.index, self.panel_bytes))
             left = b.minimum(b.sub(tokens, token), columns)
             number = b.sub(panel.index, panels[0])
-            self.asks = AHEAD, b.compare("eq", number, 0)
-            if part is not None:  # each of the first panels asks for a row group of the next tile
-                self.asks = b.mul(b.add(number, groups), self.group_bytes), b.compare("lt", number, groups)
+            first = b.compare("eq", number, 0)
+            self.asked = [b.select(first, b.offset(own, AHEAD), own) for own in bases]
+            if part is not None:
+                assert self.asking is not None
+                here = b.offset(bases[0], self.asking.begin) if self.unpacked is None else self.unpacked[0]
+                self.of_first, self.of_others = self.asking.places(group, groups, number, here)
             self.cover(bases, base, b.offset(output, b.mul(token, stride)), left, part)
 
     def cover(
@@ -258,6 +268,10 @@ class _Matmul:
         for place in places:  # the sums shall not wait for these lines
             for own in range(groups):
                 b.prefetch(place, own * self.row_bytes)
+        if part is not None:
+            self.asked = [self.of_others]
+            if width < self.tile.columns:
+                self.asked = [b.select(b.compare("gt", column, 0), self.of_others, self.of_first)]
         sums = self.sums(self.tile_of(width, groups, part), weights, panel, column)
         begun = b.compare("gt", part.start, 0) if part is not None else None
         for number, place in enumerate(places):

@@ -18,13 +18,23 @@ from lumen_core.ir.core import Function, Operation, Value
 from lumen_core.ir.operations.model import SCALING
 from lumen_core.ir.printer import print_operation
 from lumen_core.quant.cache_layout import CacheLayout
-from lumen_core.quant.layout import WeightLayout
 from lumen_core.schedule.attention import attention_block, attention_items, build_attention, partial_bytes
-from lumen_core.schedule.blocking import choose_unit
+from lumen_core.schedule.blocking import choose_unit, kept_near
 from lumen_core.schedule.cache import block_cache
 from lumen_core.schedule.conditions import Conditions
 from lumen_core.schedule.matmul import MatmulTile
-from lumen_core.schedule.phases import TOKEN_CHUNK, Argument, Call, Needs, Number, Phase, Rotary, Slot, share
+from lumen_core.schedule.phases import (
+    LEAST_PART,
+    TOKEN_CHUNK,
+    Argument,
+    Call,
+    Needs,
+    Number,
+    Phase,
+    Rotary,
+    Slot,
+    share,
+)
 from lumen_core.schedule.places import Stored
 from lumen_core.schedule.plan_experts import ExpertPlanner
 from lumen_core.schedule.planner import fresh_names
@@ -115,19 +125,20 @@ class _Planner(ExpertPlanner):
         if self.decode:
             return 1
         together = [product, *self.pieces.partners(product)]
-        near = max(self._group_bytes(value) for value in together)
+        cuts = [self._near(value) for value in together]
+        near = max(bytes for bytes, _ in cuts)
         if self.pieces.are_kept(product):
             near += len(together) * -(-self.capacity // self.parts.most) * self.target.vector_bytes
         groups = -(-self.places.elements(product) // lanes)
-        least = max(1, self.pieces.behind(product) // lanes)
+        least = math.lcm(max(1, self.pieces.behind(product) // lanes), *(of_tile for _, of_tile in cuts))
         return choose_unit(groups, least, near, self.places.threads, self.target)
 
-    def _group_bytes(self, product: Value) -> int:
-        """Bytes of a row group of the weights that a product is made with."""
+    def _near(self, product: Value) -> tuple[int, int]:
+        """Of the weights that a product is made with: what `kept_near` says."""
         assert product.owner is not None
         weight = product.owner.operands[1]
-        layout = WeightLayout(self.formats[weight.type.element], self.target.lanes, self.target.depth)
-        return layout.group_bytes(weight.type.sizes[1])
+        form, many = self.formats[weight.type.element], self.capacity >= LEAST_PART
+        return kept_near(form, weight.type.sizes[1], self.columns, many, self.target)
 
     def _head_size(self, operation: Operation) -> int:
         return operation.results[0].type.shape[-1].value or 0

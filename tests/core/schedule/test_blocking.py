@@ -8,11 +8,21 @@ import numpy as np
 import pytest
 from kit.forms import declarations, form
 
+from lumen_core.ir.kernel import PTR, Kernel
+from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.schedule.blocking import Blocking, choose_blocking, choose_unit, tile_columns
+from lumen_core.schedule.asking import Asking, Operand
+from lumen_core.schedule.blocking import (
+    Blocking,
+    Part,
+    choose_blocking,
+    choose_unit,
+    kept_near,
+    tile_columns,
+)
 from lumen_core.target import Instruction, Target
 
-from .compiled import TARGETS
+from .compiled import TARGETS, compiled
 from .matrices import multiply, packed, random_activations
 from .test_matmul import close, each_target, matrix
 
@@ -118,12 +128,65 @@ def test_sums_of_codes_do_not_depend_on_the_tile(name: str, target: Target) -> N
         (128, 16, 300 << 10, 2, 16),  # what goes on behind them needs 16
         (3, 1, 1 << 10, 8, 1),
         (9496, 1, 8 << 10, 2, 47),  # a head of 151936 rows
+        (256, 2, 0, 2, 32),  # nothing has to fit
     ],
 )
 def test_units_fill_half_of_the_second_cache_evenly(
     groups: int, least: int, near: int, threads: int, unit: int
 ) -> None:
     assert choose_unit(groups, least, near, threads, machine()) == unit
+
+
+def test_what_stays_near_of_weights() -> None:
+    """Of floats, past which the panels of a prompt come, no more than a tile has; of codes a row group."""
+    assert kept_near(form("f32"), 4096, 16, True, machine()) == (0, 2)
+    assert kept_near(form("f32"), 4096, 16, False, machine()) == (256 << 10, 2)
+    assert kept_near(form("q8_0"), 4096, 16, True, machine()) == (4096 * 16 * 34 // 32, 1)
+
+
+@pytest.mark.parametrize(
+    ("part", "share", "group", "panel", "first", "others"),
+    [
+        # Tiles of two row groups, 4 .. 10, of 4 KB; panels 0 .. 8 of 8 KB; 128 elements, parts of 64.
+        ((0, 64), (0, 4), 4, 0, ("w", 6 << 12), ("w", 6 << 12)),
+        ((0, 64), (0, 4), 4, 1, ("w", 7 << 12), ("w", 7 << 12)),
+        ((0, 64), (0, 4), 4, 2, ("w", 4 << 12), ("w", 4 << 12)),
+        # The last tile: the panel's next part, and the first tile's weights there.
+        ((0, 64), (0, 4), 8, 1, ("p", (1 << 13) + 64 * 64), ("w", (5 << 12) + 64 * 64)),
+        ((0, 64), (0, 4), 8, 3, ("p", (3 << 13) + 64 * 64), ("p", (3 << 13) + 64 * 64)),
+        # The last part: the panel that has its place in the next share; of the last share in the next unit.
+        ((64, 128), (0, 4), 8, 1, ("p", 5 << 13), ("w", 5 << 12)),
+        ((64, 128), (4, 8), 8, 1, ("p", 1 << 13), ("w", 11 << 12)),
+    ],
+)
+def test_what_is_asked_for(
+    part: tuple[int, int],
+    share: tuple[int, int],
+    group: int,
+    panel: int,
+    first: tuple[str, int],
+    others: tuple[str, int],
+) -> None:
+    """Where the lines of the part's first element are asked for."""
+    target = TARGETS[0]
+    layout, activation = WeightLayout(form("f32"), 16, 4), ActivationLayout("f32", 16)
+    kernel = Kernel("asked", [("w", PTR), ("p", PTR), ("found", PTR)])
+    b = Builder(kernel)
+    w, p, found = kernel.parameters
+    numbers = [(b.i64(low), b.i64(high)) for low, high in ((4, 10), (0, 8), share, part)]
+    operands = Operand(w, b.i64(4 << 10)), Operand(p, b.i64(8 << 10))
+    asking = Asking(
+        b, layout, activation, operands, (numbers[0], numbers[1]), numbers[2], Part(*numbers[3]), b.i64(128)
+    )
+    here = b.offset(w, (group << 12) + part[0] * 64)
+    for place, where in enumerate(asking.places(b.i64(group), 2, b.i64(panel), here)):
+        b.store(b.offset(where, part[0] * 64), found, 8 * place, align=8)
+    b.ret()
+    memory, result = np.zeros(1 << 17, np.uint8), np.zeros(2, np.int64)
+    starts = {"w": memory[: 1 << 16], "p": memory[1 << 16 :]}
+    compiled(kernel, target)(starts["w"], starts["p"], result)
+    wanted = [starts[name].ctypes.data + offset for name, offset in (first, others)]
+    assert result.tolist() == wanted
 
 
 def test_panels_have_as_many_columns_as_registers_hold_sums() -> None:
