@@ -237,7 +237,8 @@ def gemms(records: dict[str, Record]) -> list[str]:
             ))  # fmt: skip
     return [
         "GFLOPS; square matrices.",
-        "Lumen's operands are packed before, as they are in a model; numpy packs its own.",
+        "Lumen's product is planned and run as a prompt's: weights are packed, activations already in panels;",
+        "numpy packs its own.",
         "",
         *table(("size", "threads", "Lumen", "numpy", "peak", "of the peak"), lines),
     ]
