@@ -237,7 +237,7 @@ def gemms(records: dict[str, Record]) -> list[str]:
             ))  # fmt: skip
     return [
         "GFLOPS; square matrices.",
-        "Lumen's product is planned and run as a prompt's: weights are packed, activations already in panels;",
+        "Lumen's product is planned and run as a prompt's: weights packed, activations already in panels;",
         "numpy packs its own.",
         "",
         *table(("size", "threads", "Lumen", "numpy", "peak", "of the peak"), lines),
