@@ -169,7 +169,7 @@ class Conversation:
         except KeyboardInterrupt:
             note(" (stopped)")
         except LumenError as error:
-            note(f"error: {options.in_options(str(error), self.parameters)}")
+            note(f"error: {options.in_options(error, self.parameters)}")
             return
         finally:
             speech.end()

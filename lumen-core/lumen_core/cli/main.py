@@ -64,7 +64,7 @@ class Commands(TyperGroup):
 
             if context.invoked_subcommand is not None:
                 command = self.get_command(context, context.invoked_subcommand)
-                error.args = (in_options(str(error), command.params),)
+                error.args = (in_options(error, command.params),)
             raise
 
     def _foreign(self) -> dict[str, Any]:

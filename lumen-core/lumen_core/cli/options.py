@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lumen_core.errors import LumenError
+from lumen_core.errors import LumenError, SourceError
 
 if TYPE_CHECKING:
     from lumen_core.engine.model import Model
@@ -135,11 +135,15 @@ def valid_text(text: str, what: str = "the prompt") -> str:
     return text
 
 
-def in_options(text: str, parameters: Iterable[Any]) -> str:
-    """Name a command's options where an error names, in backquotes, parameters of the library.
+def in_options(error: LumenError, parameters: Iterable[Any]) -> str:
+    """Return an error's text, a command's options where it names the library's parameters in backquotes.
 
-    The arguments of a command's function have the names that they have in the library.
+    The arguments of a command's function have the names that they have in the library. What an error in a
+    page names is the page's own.
     """
+    text = str(error)
+    if isinstance(error, SourceError):
+        return text
     for parameter in parameters:
         option = next((name for name in parameter.opts if name.startswith("--")), None)
         if option is not None:

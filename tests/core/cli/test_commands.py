@@ -16,7 +16,6 @@ import pytest
 import typer
 
 from lumen_core.cli.bench import _numbers
-from lumen_core.cli.options import in_options
 from lumen_core.runtime.cores import available_threads
 
 COMMANDS = ["run", "chat", "inspect", "tokenize", "show", "bench", "synth", "pack", "quantize", "imatrix"]
@@ -80,20 +79,6 @@ def test_every_error_is_one_message(engine: Any, lumen: Any, prompt: str, code: 
     assert message in done.err
     assert "Traceback" not in done.err
     assert done.out.strip() == ""
-
-
-def test_an_error_of_the_library_names_options(lumen: Any, tmp_path: Any) -> None:
-    """It names parameters in backquotes; a command puts its own option there if it has one."""
-    path = tmp_path / "out.gguf"
-    path.write_bytes(b"mine")
-    assert "or give --force" in lumen("convert", "demo", str(path)).err
-    assert "try --at fused" in lumen("show", "standard", "--at", "llvm").err
-    text = "`context`, or `beam`"
-    parameters = [
-        SimpleNamespace(name="context", opts=["-c", "--ctx-size"]),
-        SimpleNamespace(name="beam", opts=["beam"]),
-    ]
-    assert in_options(text, parameters) == "--ctx-size, or `beam`"
 
 
 def test_a_traceback_can_be_had(engine: Any, lumen: Any, monkeypatch: pytest.MonkeyPatch) -> None:
