@@ -44,6 +44,7 @@ from lumen_core.target import Target
 ROWS = 37  # no multiple of any row group
 TOKENS = (1, 3, 35)
 _MOST_VALUES = 4096  # of one field that are all tried
+_FOUND_AGAIN = 32  # values of a code: so few that what was quantized is found again
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,10 @@ def _quantizer(form: NormalForm) -> str:
     error = _relative(once, rows)
     _require(np.isfinite(once).all(), "it writes numbers that are not finite")
     drift = _relative(again, once)
-    _require(drift <= 0.5 * error + 1e-7, f"quantizing twice loses {drift:.4f} more, once {error:.4f}")
+    # Of many values the largest of a sub-block may be any, and few scales are tried: another one costs again
+    # what the first did.
+    most = 0.5 if form.kind == "float" or len(form.alphabet) <= _FOUND_AGAIN else 1.0
+    _require(drift <= most * error + 1e-7, f"quantizing twice loses {drift:.4f} more, once {error:.4f}")
     zeros = form.decode(encode(form, np.zeros((1, blocks), np.float32)))
     _require(np.abs(zeros).max() <= 1e-6, "zeros do not stay zero")
     return f"error {error:.5f} on Gaussian weights, {drift:.5f} more when quantized again"

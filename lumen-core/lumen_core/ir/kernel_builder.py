@@ -195,16 +195,17 @@ class Builder:
 
     def shuffle(self, a: Value, b: Value | None, mask: Sequence[int]) -> Value:
         """Pick lanes of a (0..n-1) and b (n..2n-1); -1 leaves a lane undefined."""
+        if b is None and a.type.lanes == 1:
+            return self.splat(a, len(mask))
+        if b is None and len(mask) == 1:
+            return self.extract(a, max(mask[0], 0))
         return self.emit("shuffle", (a, b or a), Type(a.type.element, len(mask)), mask=tuple(mask))
 
     def reduce(self, kind: str, a: Value) -> Value:
         """Sum (`add`, `or`) or largest (`max`, `umax`) over the lanes, by halving: a fixed order."""
         while a.type.lanes > 1:
             half = a.type.lanes // 2
-            low = self.shuffle(a, None, range(half))
-            high = self.shuffle(a, None, range(half, 2 * half))
-            if half == 1:
-                low, high = self.extract(a, 0), self.extract(a, 1)
+            low, high = self.shuffle(a, None, range(half)), self.shuffle(a, None, range(half, 2 * half))
             a = {"add": self.add, "or": self.bitor, "max": self.maximum}[kind](low, high)
         return a
 
