@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 @st.composite
 def formats(draw: st.DrawFn) -> str:
-    """Codes of 1 to 8 bits in planes or whole, tables of them, scale trees of two levels, offsets, fields in any order."""
+    """Codes of 1 to 8 bits in planes or whole, tables, scale trees of two levels, offsets, any order."""
     block = draw(st.sampled_from([32, 64, 96, 128, 256, 512]))
     fields: list[str] = []
     code, width = _code(draw, block, fields)
