@@ -13,7 +13,7 @@ from lumen_backend_arm.backend import BACKEND
 from lumen_backend_arm.detect import linux_features
 from lumen_backend_arm.instructions import ROWS
 from lumen_core.dsl import load_text
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import TargetError
 from lumen_core.ir import interpret
 from lumen_core.ir.kernel import PTR, Kernel, Type

@@ -13,14 +13,9 @@ from lumen_core import __version__
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.engine.memory import pack_functions
 from lumen_core.engine.output_file import require_safe_output
-from lumen_core.engine.session import (
-    Linker,
-    choose_target,
-    compile_model,
-    format_identities,
-    packing_digests,
-)
+from lumen_core.engine.session import Linker, compile_model, format_identities, packing_digests
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache
