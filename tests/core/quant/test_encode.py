@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from kit.forms import declarations
+from kit.forms import declarations, encodable
 from kit.weights import KINDS, relative_error, sample
 
 from lumen_core.dsl.parse import parse
@@ -28,14 +28,6 @@ from lumen_core.quant.stored_floats import held, nearest
 from lumen_core.source import Source
 
 LLAMA = json.loads(Path(__file__).with_name("llama_quantizer.json").read_text())
-
-
-def encodable(form: NormalForm) -> bool:
-    try:
-        Encoder(form)
-    except UnsupportedFormatError:
-        return False
-    return True
 
 
 def coarse(form: NormalForm) -> bool:
