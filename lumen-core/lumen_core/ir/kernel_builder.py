@@ -226,7 +226,10 @@ class Builder:
         return self.emit("dot2", (accumulator, left, right), accumulator.type)
 
     def look_up(self, table: Sequence[int], index: Value) -> Value:
-        """table[index[i]], bytes: 16 entries at a time, of which the higher bits of an index choose."""
+        """table[index[i]], bytes; an index is below the table's length, or below 16.
+
+        Of more than 16 entries each 16 are looked up, and the higher bits of an index choose among them.
+        """
         padded = [value - 256 if value > 127 else value for value in (*table, *[0] * (-len(table) % 16))]
         low = self.bitand(index, 15) if len(padded) > 16 else index
         found = []
