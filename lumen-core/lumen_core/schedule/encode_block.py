@@ -192,13 +192,21 @@ class _Block:
     def _span(self, most: Value, least: Value) -> Value:
         """The scale that takes the largest magnitude to an end of the alphabet."""
         b = self.b
-        if not self.signed or self.low >= 0:
-            above = b.mul(most, 1 / self.high)
-            return b.maximum(b.maximum(above, b.mul(least, 1 / self.low)) if self.low else above, 0.0)
-        if -self.low == self.high:
-            return b.mul(b.maximum(most, b.neg(least)), 1 / self.high)
-        far = self._further(most, least)
-        return b.mul(far, 1 / (self.low if -self.low > self.high else self.high))
+        narrow, wide = sorted((-self.low, self.high))
+        if not self.signed or narrow <= 0:
+            return self._uncut(most, least)
+        if narrow == wide:
+            return b.mul(b.maximum(most, b.neg(least)), 1 / wide)
+        if wide > 2 * narrow:  # the largest on one side is no measure of what fits on the other
+            scale, turned = self._uncut(most, least), self._uncut(b.neg(least), b.neg(most))
+            return b.select(b.compare("gt", scale, turned), b.neg(turned), scale)
+        return b.mul(self._further(most, least), 1 / (self.low if wide == -self.low else self.high))
+
+    def _uncut(self, most: Value, least: Value) -> Value:
+        """The least scale, not negative, at which no number lies beyond an end that the alphabet has."""
+        b = self.b
+        above = b.mul(most, 1 / self.high)
+        return b.maximum(b.maximum(above, b.mul(least, 1 / self.low)) if self.low < 0 else above, 0.0)
 
     def _further(self, a: Value, other: Value) -> Value:
         """The one of the larger magnitude."""

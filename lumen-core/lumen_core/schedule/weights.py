@@ -169,7 +169,7 @@ class WeightReader:
             code = self._pushed(fields) if self._pushes(fields) else self._joined(fields)
             if self.plan.table is not None:
                 places = b.bitcast(code, self._bytes)
-                code = b.bitcast(b.lookup16(self.plan.table, places), self.lanes)
+                code = b.bitcast(b.look_up(self.plan.table, places), self.lanes)
             vectors.append(code)
         return vectors
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from kit.declared import formats
-from kit.forms import random_blocks
+from kit.forms import encodable, random_blocks
 
 from lumen_core.dsl.parse import parse
+from lumen_core.engine.format_check import check
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.direct import block_bytes, evaluate
 from lumen_core.schedule.blocking import tile_columns
@@ -71,3 +74,15 @@ def test_generated_formats(target: Target) -> None:
 @given(formats(), st.sampled_from(TARGETS))
 def test_many_generated_formats(text: str, target: Target) -> None:
     agree(text, target)
+
+
+@settings(max_examples=100, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(formats())
+def test_generated_formats_are_quantized(text: str) -> None:
+    (declaration,) = parse(Source("any.lum", text)).formats
+    form = analyse(declaration)
+    if not encodable(form):
+        return
+    codes, storing, quantizer = islice(check(declaration, form, []), 3)
+    assert codes.passed and storing.passed, (codes.detail, storing.detail)
+    assert quantizer.passed, quantizer.detail
