@@ -107,7 +107,7 @@ def test_the_encoder_comes_near_the_one_that_searches(name: str, target: Target)
 
 
 @pytest.mark.parametrize("scale", ["s: u8[1]", "s: i8[1]"], ids=["unsigned", "signed"])
-@pytest.mark.parametrize("zero", [4, 11])
+@pytest.mark.parametrize("zero", [0, 4, 5, 6, 11, 15])
 def test_the_encoder_cuts_nothing_off_where_values_reach_further_on_one_side(zero: int, scale: str) -> None:
     code = f"(bits(qs, 4, run=16) - {zero})"
     text = f"format any : block 32 {{ d: f32 {scale} qs: u8[16] value = d * s * {code} }}"
