@@ -30,7 +30,7 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import address, allocate
-from lumen_core.runtime.peaks import measure_peaks
+from lumen_core.runtime.peaks import Gauge
 from lumen_core.runtime.team import Team
 from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.conditions import Conditions
@@ -114,14 +114,14 @@ def measure(size: int, threads: int, repetitions: int) -> dict[str, Any]:
         left @ right.T
 
     seconds: dict[str, list[float]] = {"lumen": [], "numpy": []}
-    peaks = []
+    gauge, peaks = Gauge(target, threads), []
     with threadpool_limits(threads):
         for repetition in range(repetitions + 1):
             for name, work in (("lumen", product.multiply), ("numpy", theirs)):
                 passed = timed_alone(work)
                 if repetition:
                     seconds[name].append(passed)
-            peaks.append(measure_peaks(target, threads).f32_operations_per_second)
+            peaks.append(gauge.peaks().f32_operations_per_second)
         np.testing.assert_allclose(product.output, left @ right.T, rtol=1e-3, atol=1e-2)
     product.team.close()
     operations = 2 * size**3

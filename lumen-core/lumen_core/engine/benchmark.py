@@ -10,16 +10,16 @@ in the text before, word for word: a quotation, or code with few changes. None c
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from lumen_core.engine.speculation import Lookup
+from lumen_core.engine.timing import Part, Sample
 from lumen_core.engine.work import file_work
-from lumen_core.runtime.peaks import READ_BYTES, Peaks, measure_peaks
+from lumen_core.runtime.peaks import READ_BYTES, Gauge, Peaks
 from lumen_core.text.sample import characters_per_token
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ LUMEN = "lumen"
 NOT_NEAR = 256 << 20  # bytes: more than any cache of one processor holds
 STEADY = 1.1  # limits further apart than this, before and after a run, say that the machine moved meanwhile
 TRIES = 3
+PART = 32  # tokens that are generated between two looks at the limits
 
 
 @dataclass(frozen=True)
@@ -109,21 +110,6 @@ class Measurement:
     against: float = 1.0
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One run of one test: tokens a second, and what the machine could do just before and after."""
-
-    speed: float
-    limits: Peaks
-
-    def of_peak(self, operations_per_token: Mapping[str, int]) -> float:
-        peaks = self.limits.operations_per_second
-        return self.speed * sum(count / peaks[unit] for unit, count in operations_per_token.items())
-
-    def of_bandwidth(self, bytes_per_token: float) -> float:
-        return self.speed * bytes_per_token / self.limits.read_bytes_per_second
-
-
 class Engine(Protocol):
     """Another engine that holds the same file."""
 
@@ -149,7 +135,7 @@ def benchmark(
     facts, work = model.describe(), file_work(model.path)
     threads, target = facts["threads"], model.target
     characters = characters_per_token(model.tokenizer)
-    look = partial(measure_peaks, target, threads, min(max(work.bytes_per_token, NOT_NEAR), READ_BYTES))
+    gauge = Gauge(target, threads, min(max(work.bytes_per_token, NOT_NEAR), READ_BYTES))
     texts = {test: test.text(model) for test in tests}
     limits: list[Peaks] = []
     samples: dict[tuple[str, Test], list[Sample]] = {}
@@ -157,11 +143,11 @@ def benchmark(
         for number, test in enumerate(tests):
             if progress:
                 progress(test.name, repetition * len(tests) + number, (repetitions + 1) * len(tests))
-            turn = _turn(model, test, texts[test], rivals, look, TRIES if repetition else 1)
+            turn = _turn(model, test, texts[test], rivals, gauge.peaks, TRIES if repetition else 1)
             if repetition:  # the first round only warms up
-                limits.append(turn.limits)
-                for engine, speed in turn.speeds.items():
-                    samples.setdefault((engine, test), []).append(Sample(speed, turn.limits))
+                limits.append(turn.samples[LUMEN].limits)
+                for engine, sample in turn.samples.items():
+                    samples.setdefault((engine, test), []).append(sample)
     results = []
     for (engine, test), runs in samples.items():
         others = [theirs for (other, same), theirs in samples.items() if same == test and other != engine]
@@ -200,23 +186,21 @@ def profile(model: Model, tests: Sequence[Test]) -> list[tuple[str, dict[str, fl
     results = []
     for test in tests:
         text = test.text(model)
-        _speed(model, test, *text)
+        list(_run(model, test, *text))
         model.profile()
-        _speed(model, test, *text)
+        list(_run(model, test, *text))
         results.append((test.name, model.profile()))
     return results
 
 
 @dataclass(frozen=True)
 class Turn:
-    """One run of one test by every engine: tokens a second of each.
+    """One run of one test by every engine.
 
-    limits  of the machine, just before and after our run
-    moved   how far the limit of such a test was apart in all looks at it, those behind the others' runs too
+    moved  how far the limit of such a test was apart in all looks at it
     """
 
-    speeds: Mapping[str, float]
-    limits: Peaks
+    samples: Mapping[str, Sample]
     moved: float
 
 
@@ -227,51 +211,64 @@ def _turn(model: Model, test: Test, text: tuple[list[int], list[int]], rivals: S
     Two virtual processors that are moved to other caches read half as fast from one minute to the next: of
     such a run neither the share of a limit nor the ratio to another engine says anything.
     """
-    before, ids = text
     others = rivals if test.sequences == 1 and not test.lookup else ()
     turns: list[Turn] = []
     while len(turns) < tries and not (turns and turns[-1].moved <= STEADY):
         looks = [look()]
-        speeds = {LUMEN: _speed(model, test, before, ids)}
-        looks.append(look())
-        limits = Peaks.median(looks)
-        if others:
-            speeds |= {rival.name: rival.speed(before, ids, test.generated) for rival in others}
+        parts = []
+        for tokens, seconds in _run(model, test, *text):
             looks.append(look())
+            parts.append(Part(tokens, seconds, Peaks.median(looks[-2:])))
+        samples = {LUMEN: Sample(parts)}
+        if others:
+            speeds = {rival.name: rival.speed(*text, test.generated) for rival in others}
+            looks.append(look())
+            limits = Peaks.median(looks[-2:])
+            samples |= {name: Sample([Part(1, 1 / speed, limits)]) for name, speed in speeds.items()}
         seen = [
             peaks.read_bytes_per_second if test.generated else peaks.int8_operations_per_second
             for peaks in looks
         ]
-        turns.append(Turn(speeds, limits, max(seen) / min(seen)))
+        turns.append(Turn(samples, max(seen) / min(seen)))
     return min(turns, key=lambda turn: turn.moved)
 
 
-def _speed(model: Model, test: Test, before: list[int], ids: list[int]) -> float:
-    """Return tokens a second of one greedy run; nothing but what stands before is kept from other runs."""
+def _run(model: Model, test: Test, before: list[int], ids: list[int]) -> Iterator[tuple[int, float]]:
+    """Yield tokens and seconds of the parts of one greedy run; whoever takes them may pause between two.
+
+    Nothing but what stands before is kept from other runs.
+    """
     if before:
         model.generate(before, max_tokens=0)
     else:
         model.reset()
-    options: dict[str, Any] = {
-        "max_tokens": test.generated + 1 if test.generated else 0,
-        "ignore_end": True,
-        "temperature": 0,
-    }
+    options: dict[str, Any] = {"ignore_end": True, "temperature": 0}
     if test.sequences > 1:
         prompts = [[*before, *ids, number] for number in range(test.sequences)]
-        runs = [answer.statistics for answer in model.generate_batch(prompts, **options)]
+        answers = model.generate_batch(prompts, max_tokens=test.generated + 1, **options)
+        runs = [answer.statistics for answer in answers]
         seconds = max(run.prompt_seconds + run.decode_seconds for run in runs)
         seconds -= max(run.first_token_seconds for run in runs)  # the first tokens belong to the prompts
-        return sum(run.generated_tokens - 1 for run in runs) / max(seconds, 1e-9)
-    quotation = None
+        yield sum(run.generated_tokens - 1 for run in runs), seconds
+        return
+    text = [*before, *ids]
+    if not test.generated:
+        run = model.generate(text, max_tokens=0, **options).statistics
+        yield run.prompt_tokens, run.prompt_seconds
+        return
     if test.lookup:
-        quotation = Quotation([*ids, *model.generate([*before, *ids], **options).tokens])
+        answer = model.generate(text, max_tokens=test.generated + 1, **options).tokens
+        options["speculate"] = Quotation([*ids, *answer])
         model.reset()
-    run = model.generate([*before, *ids], speculate=quotation, **options).statistics
-    if test.generated:
-        seconds = run.prompt_seconds + run.decode_seconds - run.first_token_seconds
-        return (run.generated_tokens - 1) / max(seconds, 1e-9)
-    return run.prompt_tokens / max(run.prompt_seconds, 1e-9)
+    left = test.generated
+    while left:
+        first = left == test.generated  # its first token belongs to the prompt
+        tokens = left if test.lookup else min(left, PART)
+        part = model.generate(text, max_tokens=tokens + first, **options)
+        run = part.statistics
+        yield tokens, run.prompt_seconds + run.decode_seconds - (run.first_token_seconds if first else 0)
+        text += part.tokens
+        left -= tokens
 
 
 class Quotation:

@@ -22,7 +22,7 @@ from lumen_core.quant.layout import ActivationLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.memory import allocate
-from lumen_core.runtime.peaks import Peaks, measure_peaks
+from lumen_core.runtime.peaks import Gauge, Peaks
 from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.matmul import MatmulTile, build_matmul
 from lumen_core.target import Target
@@ -90,12 +90,12 @@ def speed(form: NormalForm, target: Target) -> Speed:
 
     The machine's limits are measured beside it: a shared one changes from minute to minute.
     """
-    before = measure_peaks(target, 1, _READ)
+    gauge = Gauge(target, 1, _READ)
+    before = gauge.peaks()
     bytes_per_second = read_speed(form, target, _READ)
     weights, length, groups = _matrix(form, target, _MULTIPLIED)
     gemm = _time(form, target, weights, length, groups, tile_columns(target), _TOKENS)
-    after = measure_peaks(target, 1, _READ)
-    limits = Peaks.median([before, after])
+    limits = Peaks.median([before, gauge.peaks()])
     operations = 2 * groups * target.lanes * length * _TOKENS / gemm
     return Speed(
         form.name,

@@ -69,27 +69,38 @@ class Peaks:
         return Peaks(found[0].threads, *map(statistics.median, columns))
 
 
-def measure_peaks(target: Target, threads: int, read_bytes: int = READ_BYTES) -> Peaks:
-    """Measure all limits; takes a fraction of a second.
+class Gauge:
+    """Measures all limits of a number of threads, again and again.
 
     read_bytes  that are read in one go: as many as what is compared with it reads, so that the last cache
                 helps both alike
     """
-    library = _library(target)
-    read, *dots = (library.function(name, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64) for name in _NAMES)
-    step = UNROLL * target.vector_bytes
-    size = max(read_bytes // threads, LEAST_READ) // step * step
-    buffers = [allocate(size, "a measurement") for _ in range(threads)]
-    for data in buffers:
-        data[:] = 1
-    # Interruptions count, as they do in the run that is compared with it: where the median of reading was
-    # 77 GB/s, its mean was 64 to 80, and a token took 14.4 ms in the middle and 14.8 to 15.5 on the whole.
-    read_seconds = statistics.fmean(_seconds([partial(read, data.ctypes.data, size) for data in buffers]))
-    speeds = []
-    for dot, unit in zip(dots, _units(target), strict=True):
-        seconds = min(_seconds([partial(dot, data.ctypes.data, DOT_ROUNDS) for data in buffers]))
-        speeds.append(threads * 2 * products(target, unit) * DOT_ROUNDS / seconds)
-    return Peaks(threads, threads * size / read_seconds, *speeds)
+
+    def __init__(self, target: Target, threads: int, read_bytes: int = READ_BYTES):
+        self.target, self.threads = target, threads
+        step = UNROLL * target.vector_bytes
+        self.size = max(read_bytes // threads, LEAST_READ) // step * step  # of a thread
+        self.buffers = [allocate(self.size, "a measurement") for _ in range(threads)]
+        for data in self.buffers:
+            data[:] = 1
+
+    def peaks(self) -> Peaks:
+        """Measure; takes a fraction of a second."""
+        library = _library(self.target)
+        read, *dots = (
+            library.function(name, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64) for name in _NAMES
+        )
+        # Interruptions count, as they do in the run that is compared with it: where the median of reading was
+        # 77 GB/s, its mean was 64 to 80, and a token took 14.4 ms in the middle, 14.8 to 15.5 on the whole.
+        read_seconds = statistics.fmean(self._seconds(read, self.size))
+        speeds = []
+        for dot, unit in zip(dots, _units(self.target), strict=True):
+            operations = self.threads * 2 * products(self.target, unit) * DOT_ROUNDS
+            speeds.append(operations / min(self._seconds(dot, DOT_ROUNDS)))
+        return Peaks(self.threads, self.threads * self.size / read_seconds, *speeds)
+
+    def _seconds(self, kernel: Callable[[int, int], int], argument: int) -> list[float]:
+        return _seconds([partial(kernel, data.ctypes.data, argument) for data in self.buffers])
 
 
 @lru_cache(maxsize=4)

@@ -43,13 +43,17 @@ def limits(monkeypatch: pytest.MonkeyPatch, jumps: dict[int, float]) -> list[Pea
     """Limits of a machine that gets faster with every look at it, in place of those of this one."""
     seen: list[Peaks] = []
 
-    def measure(target: object, threads: int, read_bytes: int) -> Peaks:
-        assert read_bytes == 256 << 20  # of a small file
-        faster = (1 + len(seen) / 100) * jumps.get(len(seen), 1.0)
-        seen.append(Peaks(threads, *(scale * faster for scale in (1e9, 4e9, 2e9, 1e9))))
-        return seen[-1]
+    class Gauge:
+        def __init__(self, target: object, threads: int, read_bytes: int):
+            assert read_bytes == 256 << 20  # of a small file
+            self.threads = threads
 
-    monkeypatch.setattr(benchmark_module, "measure_peaks", measure)
+        def peaks(self) -> Peaks:
+            faster = (1 + len(seen) / 100) * jumps.get(len(seen), 1.0)
+            seen.append(Peaks(self.threads, *(scale * faster for scale in (1e9, 4e9, 2e9, 1e9))))
+            return seen[-1]
+
+    monkeypatch.setattr(benchmark_module, "Gauge", Gauge)
     return seen
 
 
@@ -79,7 +83,8 @@ def test_engines_run_in_turn_and_are_compared(path: Path, limits: list[Peaks]) -
     beside = [[4e9 * 1.065, 4e9 * 1.125], [4e9 * 1.095, 4e9 * 1.155]]
     for (ours, theirs), peaks in zip((results[:2], results[2:]), beside, strict=True):
         assert ours.of_peak == pytest.approx(per_token * np.mean(np.divide(ours.samples, peaks)))
-        assert theirs.of_peak == pytest.approx(per_token * np.mean(np.divide(0.5, peaks)))
+        theirs_beside = np.add(peaks, 4e9 * 0.01)  # a look later
+        assert theirs.of_peak == pytest.approx(per_token * np.mean(np.divide(0.5, theirs_beside)))
     assert middle.int8_operations_per_second == pytest.approx(4e9 * 1.11)
 
 
@@ -99,6 +104,30 @@ def test_where_the_machine_moves_a_run_is_repeated(
         _, middle = benchmark(model, all_tests([], [4]), repetitions=1, rivals=[rival])
         assert len(limits) == 9 + 3 + 9
         assert middle == Peaks.median(limits[15:17])
+
+
+def test_every_part_of_a_generation_is_beside_its_own_limits(
+    path: Path, limits: list[Peaks], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looks between parts change neither what is generated nor what is counted."""
+    monkeypatch.setattr(benchmark_module, "PART", 3)
+    test = Test(generated=8)
+    with load(path, threads=1) as model:
+        text = test.text(model)
+        seen = []
+        for tokens, seconds in benchmark_module._run(model, test, *text):
+            assert seconds > 0
+            seen.append((tokens, len(model._cached.tokens)))
+        whole = model.generate(text[1], max_tokens=9, ignore_end=True, temperature=0)
+        assert model._cached.tokens == [*text[1], *whole.tokens[:-1]]
+        # Of the first part one token more is generated, and the last token of a part is not yet in the cache.
+        assert seen == [(3, 4), (3, 7), (2, 9)]
+        (ours,), _ = benchmark(model, [test], repetitions=1)
+    assert len(limits) == 4 + 4  # around three parts, of the run that warms up too
+    reads = [Peaks.median(limits[look : look + 2]).read_bytes_per_second for look in (4, 5, 6)]
+    bytes = file_work(path).bytes_per_token
+    shares = [ours.median * bytes / limit for limit in reads]
+    assert min(shares) < ours.of_bandwidth < max(shares)
 
 
 def test_tests_are_named_as_elsewhere() -> None:

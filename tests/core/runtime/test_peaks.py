@@ -47,9 +47,10 @@ def test_the_kernels_do_what_they_count(target: Target) -> None:
 def test_limits_are_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(peaks, "DOT_ROUNDS", 1000)
     monkeypatch.setattr(peaks, "LEAST_READ", 1 << 20)
-    found = peaks.measure_peaks(TARGETS[0], 2, 1 << 20)
+    gauge = peaks.Gauge(TARGETS[0], 2, 1 << 20)
+    found = gauge.peaks()
     assert found.threads == 2
     assert found.read_bytes_per_second > 1e8
     assert min(found.operations_per_second.values()) > 1e7
-    middle = peaks.Peaks.median([found, found])
-    assert middle == found
+    assert peaks.Peaks.median([found, found]) == found
+    assert gauge.peaks().threads == 2  # again, of the same memory
