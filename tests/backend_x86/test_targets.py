@@ -20,6 +20,7 @@ SELECTED = {
     "madd16": "vpmaddwd",
     "sign8": "vpsignb",
     "lookup16": "vpshufb",
+    "lookup64": "vpermb",
     "bit_matrix": "vgf2p8affineqb",
     "pause": "pause",
 }

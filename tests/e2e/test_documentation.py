@@ -66,7 +66,7 @@ def test_commands_of_the_readme(lumen, tmp_path: Path, monkeypatch: pytest.Monke
     lines = [
         line for line in lines if "--chat" not in line and "--tools" not in line
     ]  # it has no chat format
-    assert len(lines) == len(wanted)
+    assert {line[0] for line in lines} >= {"run", "quantize", "pack", "inspect", "formats", "show"}
     for line in lines:
         done = lumen(*line)
         assert done.code == 0, done.err

@@ -225,16 +225,21 @@ class Builder:
         """
         return self.emit("dot2", (accumulator, left, right), accumulator.type)
 
-    def look_up(self, table: Sequence[int], index: Value) -> Value:
-        """table[index[i]], bytes: 16 entries at a time, of which the higher bits of an index choose."""
-        padded = [value - 256 if value > 127 else value for value in (*table, *[0] * (-len(table) % 16))]
-        low = self.bitand(index, 15) if len(padded) > 16 else index
+    def look_up(self, table: Sequence[int], index: Value, most: int = 16) -> Value:
+        """table[index[i]], bytes; an index is below the table's length, or below 16.
+
+        most: entries that an instruction of the target looks up (16, or also 64) where 16 are not enough; of
+            more, so many are looked up at a time, and the higher bits of an index choose among them.
+        """
+        size = most if len(table) > 16 else 16
+        padded = [value - 256 if value > 127 else value for value in (*table, *[0] * (-len(table) % size))]
+        low = self.bitand(index, size - 1) if len(padded) > size else index
         found = []
-        for first in range(0, len(padded), 16):
-            entries = [padded[first + lane % 16] for lane in range(index.type.lanes)]
+        for first in range(0, len(padded), size):
+            entries = [padded[first + lane % size] for lane in range(index.type.lanes)]
             tables = self.vector_constant(index.type, entries)
-            found.append(self.instruction("lookup16", (tables, low), index.type))
-        bit = 16
+            found.append(self.instruction(f"lookup{size}", (tables, low), index.type))
+        bit = size
         while len(found) > 1:
             upper = self.compare("ne", self.bitand(index, bit), 0)
             pairs = zip_longest(found[::2], found[1::2])
