@@ -23,9 +23,9 @@ import lumen_core as lumen
 from lumen_core.engine.benchmark import LUMEN, Measurement, Test, benchmark
 from lumen_core.engine.format_quality import read_speed
 from lumen_core.engine.rivals import rivals
-from lumen_core.engine.session import choose_target
 from lumen_core.engine.shapes import shape
 from lumen_core.engine.synth import synthesize
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse

@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from lumen_core.engine.format_check import packed
-from lumen_core.engine.session import choose_target, compile_request, load_formats
+from lumen_core.engine.kernel_check import packed
+from lumen_core.engine.session import compile_request, load_formats
+from lumen_core.engine.targets import choose_target
 from lumen_core.ir.parser import parse_module
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.normal_form import NormalForm

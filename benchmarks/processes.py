@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from lumen_core.engine.pack import pack
-from lumen_core.engine.session import choose_target, compile_model
+from lumen_core.engine.session import compile_model
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.targets import choose_target
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.runtime.cores import available_threads

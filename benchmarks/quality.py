@@ -27,7 +27,7 @@ from kit.llama import Llama, divergence, library, plain
 
 import lumen_core as lumen
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse

@@ -22,7 +22,7 @@ from kit.llama_quantizer import NAMES, NEEDING, Quantizer
 from kit.weights import relative_error
 
 from lumen_core.engine.encoders import compile_encoder
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.targets import choose_target
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.encode import encode

@@ -55,6 +55,11 @@ fn lookup16[G](table: u8[16 * G], index: u8[16 * G]) -> u8[16 * G] {
     reshape(select(place < 128, take(reshape(table, G, 16), place & 15), place & 0), 16 * G)
 }
 """
+LOOKUP64 = """
+fn lookup64[N](table: u8[N], index: u8[N]) -> u8[N] {
+    take(table, index & 63)
+}
+"""
 _BITS = " | ".join(f"parity(bytes & rows >> {8 * (7 - bit)}) << {bit}" for bit in range(8))
 BIT_MATRIX = f"""
 fn parity[*B](x: u64[*B]) -> u64[*B] {{
@@ -73,6 +78,7 @@ _AVX512_VNNI = ("avx512f", "avx512vnni")
 _AVX512_VNNI_SHORT = ("avx512vl", "avx512vnni")
 _AVX512_BF16 = ("avx512f", "avx512bf16")
 _AVX512_GFNI = ("avx512f", "gfni")
+_AVX512_VBMI = ("avx512f", "avx512vbmi")
 _VEX_VNNI = ("avx2", "avxvnni")
 _AVX2 = ("avx2",)
 
@@ -146,6 +152,7 @@ ROWS: tuple[Row, ...] = (
     _row("sign8", 32, "i8 i8 i8", "llvm.x86.avx2.psign.b", _AVX2, SIGN8),
     _row("sign8", 16, "i8 i8 i8", "llvm.x86.ssse3.psign.b.128", _AVX2, SIGN8),
     # A table of 16 bytes in every 16 bytes of a register.
+    _row("lookup64", 64, "i8 i8 i8", "llvm.x86.avx512.permvar.qi.512", _AVX512_VBMI, LOOKUP64),
     _row("lookup16", 64, "i8 i8 i8", "llvm.x86.avx512.pshuf.b.512", _AVX512, LOOKUP16),
     _row("lookup16", 32, "i8 i8 i8", "llvm.x86.avx2.pshuf.b", _AVX2, LOOKUP16),
     _row("lookup16", 16, "i8 i8 i8", "llvm.x86.ssse3.pshuf.b.128", _AVX2, LOOKUP16),

@@ -41,7 +41,11 @@ def _target(
 
 # Sapphire Rapids and later; Zen 4 and later.
 AVX512_BF16 = _target(
-    "x86-avx512-bf16", "x86-64-v4", (*_LEVEL_4, "avx512vnni", "avx512bf16", "gfni"), 64, (48 << 10, 1 << 20)
+    "x86-avx512-bf16",
+    "x86-64-v4",
+    (*_LEVEL_4, "avx512vnni", "avx512bf16", "avx512vbmi", "gfni"),
+    64,
+    (48 << 10, 1 << 20),
 )
 # Cascade Lake, Cooper Lake; Ice Lake server and client, Rocket Lake.
 AVX512_VNNI = _target("x86-avx512-vnni", "x86-64-v4", (*_LEVEL_4, "avx512vnni"), 64, (32 << 10, 1 << 20))

@@ -7,13 +7,14 @@ import re
 import numpy as np
 import pytest
 from core.schedule.compiled import assembly, compiled
+from kit.backends import check_rows
 from kit.emulator import MISSING
 
 from lumen_backend_arm.backend import BACKEND
 from lumen_backend_arm.detect import linux_features
 from lumen_backend_arm.instructions import ROWS
 from lumen_core.dsl import load_text
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import TargetError
 from lumen_core.ir import interpret
 from lumen_core.ir.kernel import PTR, Kernel, Type
@@ -102,11 +103,7 @@ def test_a_row_does_what_it_means(target: Target, row: Instruction) -> None:
 
 
 def test_targets_hold_only_rows_they_can_run() -> None:
-    for target in BACKEND.targets:
-        for row in target.instructions:
-            assert set(row.features) <= set(target.features)
-        widths = [row.width for row in ROWS if row.instruction in target.instructions]
-        assert max(widths) == target.vector_bytes
+    check_rows(BACKEND, ROWS)
 
 
 def test_hosts_get_their_best_target_first() -> None:

@@ -7,18 +7,16 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from kit.program import Lumen, program_here
 
-from lumen_core.cli.main import main
 from lumen_core.engine.synth import synthesize
 from lumen_core.weights.model_file import TensorPlan
 from lumen_quant_gguf.container import open_file
 from lumen_quant_gguf.writer import create
 
-Lumen = Callable[..., SimpleNamespace]
 SIZES = {"layers": 1, "width": 64, "heads": 2, "kv_heads": 1, "head": 32, "hidden": 64, "context": 128}
 
 
@@ -65,16 +63,7 @@ def lumen(capfd: pytest.CaptureFixture[str], cache: Path, monkeypatch: pytest.Mo
     """Run a command in this process, with the real engine."""
     monkeypatch.setenv("LUMEN_CACHE_DIR", str(cache))
     monkeypatch.delenv("LUMEN_TRACEBACK", raising=False)
-
-    def run(*arguments: str) -> SimpleNamespace:
-        try:
-            code = main(list(arguments))
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    return run
+    return program_here(capfd)
 
 
 @pytest.fixture

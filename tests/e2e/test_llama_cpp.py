@@ -19,8 +19,8 @@ from kit.llama import FILE_TYPES, Llama, divergence, library, plain, quantize
 import lumen_core as lumen
 from lumen_core.engine.convert import convert
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
+from lumen_core.engine.targets import choose_target
 from lumen_core.plugins.registry import Registry
 
 pytestmark = [pytest.mark.llama_cpp, pytest.mark.slow]

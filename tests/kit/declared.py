@@ -7,12 +7,19 @@ from hypothesis import strategies as st
 
 @st.composite
 def formats(draw: st.DrawFn) -> str:
-    """Codes of 1 to 8 bits in planes or whole, scale trees of two levels, offsets, fields in any order."""
+    """Codes of 1 to 8 bits in planes or whole, tables, scale trees of two levels, offsets, any order."""
     block = draw(st.sampled_from([32, 64, 96, 128, 256, 512]))
     fields: list[str] = []
     code, width = _code(draw, block, fields)
+    shift = draw(_shift(width))
+    if width < 7 and draw(st.integers(0, 3)) == 0:
+        entries = draw(
+            st.lists(st.integers(-128, 127), min_size=1 << width, max_size=1 << width, unique=True)
+        )
+        fields.append(f"let book = {sorted(entries)}")
+        code, shift = f"book[{code}]", ""
     floats = st.sampled_from(["f16", "bf16", "f32"])
-    value = f"({code}{draw(_shift(width))})"
+    value = f"({code}{shift})"
     subs = [sub for sub in (16, 32, 64, 128) if block % sub == 0 and sub < block]
     sub = draw(st.sampled_from([0, *subs])) if subs else 0
     fields.append(f"d: {draw(floats)}")

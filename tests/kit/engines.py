@@ -15,7 +15,8 @@ from lumen_core.codegen.objects import host_features
 from lumen_core.engine.memory import Memory
 from lumen_core.engine.runner import Runner
 from lumen_core.engine.sequence import Sequence
-from lumen_core.engine.session import Session, choose_target, compile_model
+from lumen_core.engine.session import Session, compile_model
+from lumen_core.engine.targets import choose_target
 from lumen_core.ir import Function
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache

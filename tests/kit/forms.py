@@ -7,9 +7,11 @@ from functools import cache
 import numpy as np
 
 from lumen_core.dsl import ast
+from lumen_core.errors import UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant import stored_floats
 from lumen_core.quant.analyse import analyse
+from lumen_core.quant.encode import Encoder
 from lumen_core.quant.floats import is_small, small_floats
 from lumen_core.quant.integers import ZERO, BitField, bit_sources
 from lumen_core.quant.normal_form import FloatField, NormalForm
@@ -37,6 +39,15 @@ def declarations() -> dict[str, ast.Format]:
     known = tuple(registry.declarations)
     found |= {name: registry.format(name) for name in SPECIAL if name.startswith(known)}
     return dict(sorted(found.items()))
+
+
+def encodable(form: NormalForm) -> bool:
+    """Tell whether a quantizer is derived for a form."""
+    try:
+        Encoder(form)
+    except UnsupportedFormatError:
+        return False
+    return True
 
 
 @cache

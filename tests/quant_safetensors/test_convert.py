@@ -11,8 +11,8 @@ from kit import checkpoints, quantized
 import lumen_core as lumen
 from lumen_core.engine.convert import convert
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.targets import choose_target
 from lumen_core.engine.verify import tensor_errors
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.plugins.registry import Registry

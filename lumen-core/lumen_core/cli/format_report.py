@@ -85,7 +85,7 @@ def _targets(registry: Registry, name: str | None) -> list[Target]:
     import platform
 
     from lumen_core.codegen.objects import host_features
-    from lumen_core.engine.session import choose_target
+    from lumen_core.engine.targets import choose_target
 
     if name is not None:
         return [choose_target(registry, name)]

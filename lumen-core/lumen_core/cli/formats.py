@@ -66,7 +66,7 @@ def show(
     loop of the product with one vector.
     """
     from lumen_core.cli.format_report import declared
-    from lumen_core.engine.session import choose_target
+    from lumen_core.engine.targets import choose_target
     from lumen_core.errors import TargetError
     from lumen_core.plugins.registry import Registry
     from lumen_core.quant.analyse import analyse_all

@@ -68,8 +68,8 @@ def quantize(
     """Write a model file in another format or mixture, with the quantizers derived from the formats."""
     from lumen_core.engine.output_file import require_safe_output
     from lumen_core.engine.quantize import plan, write
-    from lumen_core.engine.session import choose_target
     from lumen_core.engine.sources import open_model
+    from lumen_core.engine.targets import choose_target
     from lumen_core.plugins.registry import Registry
     from lumen_core.runtime.cores import available_threads
 

@@ -17,13 +17,8 @@ import numpy as np
 from lumen_core.engine.memory import Memory, Progress
 from lumen_core.engine.pack import packers_for
 from lumen_core.engine.sampling import Sampling
-from lumen_core.engine.session import (
-    PROGRAMS,
-    Session,
-    choose_target,
-    compile_model,
-    compile_request,
-)
+from lumen_core.engine.session import PROGRAMS, Session, compile_model, compile_request
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.cache_layout import PAGE

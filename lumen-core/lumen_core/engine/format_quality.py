@@ -14,7 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lumen_core.engine.encoders import compile_encoder
-from lumen_core.engine.format_check import compiled, packed, panels, random_rows
+from lumen_core.engine.format_samples import random_rows
+from lumen_core.engine.kernel_check import compiled, packed, panels
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.quant.encode import encode
 from lumen_core.quant.layout import ActivationLayout

@@ -15,8 +15,9 @@ from pathlib import Path
 from lumen_core.engine.binding import context_length
 from lumen_core.engine.memory import Memory
 from lumen_core.engine.model import Model
-from lumen_core.engine.session import choose_target, compile_model
+from lumen_core.engine.session import compile_model
 from lumen_core.engine.sources import open_model, read_vocabulary
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
 from lumen_core.runtime.cache import ObjectCache, default_directory

@@ -32,6 +32,7 @@ from lumen_core.engine.speculation import GREEDY, Speculation, speculation
 from lumen_core.engine.turns import Turns
 from lumen_core.errors import LumenError
 from lumen_core.runtime.team import Team
+from lumen_core.target import Target
 from lumen_core.text.chat import ChatFamily
 from lumen_core.text.stream import StreamDecoder
 from lumen_core.text.tokenizer import Tokenizer
@@ -195,12 +196,13 @@ class Model:
         return self._session.bound.remarks
 
     @property
-    def target(self) -> Any:
+    def target(self) -> Target:
         """The target that the programs were compiled for."""
         return self._session.target
 
     @property
     def context(self) -> int:
+        """Tokens that prompt and answer together may have."""
         self._require_open()
         return self._memory.context
 
@@ -306,6 +308,7 @@ class Model:
         return frozenset(number for number, text in enumerate(self.tokenizer.vocabulary) if text in names)
 
     def pieces(self, run: Run) -> Generator[str]:
+        """Carry out a generation, and yield its text: whole characters only."""
         with self._lock:
             self._require_open()
             try:

@@ -6,10 +6,8 @@ page and file -> bound weights -> tensor IR -> fused -> plans -> kernels -> obje
 from __future__ import annotations
 
 import hashlib
-import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from lumen_core.dsl.typed import TypedModel, TypedModule
 from lumen_core.engine.binding import BoundModel, bind, load_page
 from lumen_core.engine.cache_formats import cache_formats
 from lumen_core.engine.pools import chunk_tokens
-from lumen_core.errors import TargetError, UnsupportedFormatError
+from lumen_core.errors import UnsupportedFormatError
 from lumen_core.ir.core import Function, Module
 from lumen_core.lower.model import lower_step
 from lumen_core.passes.pipeline import run as run_passes
@@ -28,7 +26,7 @@ from lumen_core.quant.identity import fingerprint
 from lumen_core.quant.layout import ALIGNMENT
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.runtime.cache import ObjectCache
-from lumen_core.runtime.link import Library, compile_object, host_features, toolchain_version
+from lumen_core.runtime.link import Library, compile_object, toolchain_version
 from lumen_core.schedule.blocking import tile_columns
 from lumen_core.schedule.cache import CacheFormats
 from lumen_core.schedule.conditions import Conditions
@@ -38,7 +36,7 @@ from lumen_core.schedule.plan import plan
 from lumen_core.schedule.sampling import build_sample, padded, scratch_bytes
 from lumen_core.schedule.step import Part, Profile, Records, build_step
 from lumen_core.schedule.team import build_publish, build_serve
-from lumen_core.target import Backend, Target
+from lumen_core.target import Target
 from lumen_core.weights.model_file import FileTensor, FormatIdentity, ModelFile
 from lumen_core.weights.packed_file import PackedFile
 from lumen_core.weights.packing import packing_digest
@@ -46,61 +44,6 @@ from lumen_core.weights.packing import packing_digest
 FEW = 64  # tokens of a step whose weights are read front to back, and of which there are logits at once
 Linker = Callable[[Mapping[str, Request], Target, ObjectCache], Library]
 PROGRAMS = ("prefill", "few", "decode", "last", "score")
-
-
-def choose_target(registry: Registry, name: str | None, run: bool = True) -> Target:
-    """Return the named target, or the best that this machine runs; raises TargetError.
-
-    run  the code is to run here; otherwise any target will do, by name or as `machine-system+feature`
-    """
-    features, machine = host_features(), platform.machine()
-    backends = [entry.value for entry in registry.backends.values()]
-    usable = [target for backend in backends for target in backend.usable(machine, features)]
-    if name is None:
-        if not usable:
-            known = [target.name for backend in backends for target in backend.targets]
-            message = f"no installed backend runs on this machine ({machine})"
-            raise TargetError(registry.explained(message, known))
-        return usable[0]
-    if not isinstance(name, str):
-        raise TargetError(f"a target is given by its name, found {name!r}")
-    for target in usable:
-        if target.name == name:
-            return target
-    everything = {target.name: target for backend in backends for target in backend.targets}
-    if not run:
-        described = [everything.get(name), *(backend.described(name) for backend in backends)]
-        found = next((target for target in described if target is not None), None)
-        if found is not None:
-            return found
-    if name in everything:
-        runs = ", ".join(target.name for target in usable)
-        raise TargetError(f"this machine lacks the features of {name}; it runs {runs}")
-    raise TargetError(f"unknown target {name}{_why_unknown(name, backends, run)}")
-
-
-def _why_unknown(name: str, backends: list[Backend], run: bool) -> str:
-    """What is wrong with a target's name, and what there is in its place."""
-    place, *wanted = name.lower().split("+")
-    machine, _, system = place.partition("-")
-    for backend in backends:
-        if not run and machine in backend.machines:
-            if system not in backend.systems:
-                return f": a system of {machine} is {' or '.join(backend.systems)}, as in {backend.example}"
-            features = backend.features
-            if unknown := [feature for feature in wanted if feature not in features]:
-                return f": {place} has no feature {', '.join(unknown)}; known: {', '.join(features)}"
-            return (
-                f": no target has {' and '.join(wanted)} together; `lumen backends list` shows what each has"
-            )
-    names = [target.name for backend in backends for target in backend.targets]
-    near = get_close_matches(name, names, n=1, cutoff=0.6)
-    meant = f" (did you mean {near[0]}?)" if near else ""
-    examples = [backend.example for backend in backends if backend.systems]
-    described = (
-        f"; or a machine, a system and what it has, as in {examples[0]}" if examples and not run else ""
-    )
-    return f"{meant}; known: {', '.join(names) or 'none'}{described}"
 
 
 def load_formats(registry: Registry, names: set[str]) -> Formats:

@@ -28,6 +28,7 @@ from lumen_core.engine.pools import CHUNK
 from lumen_core.engine.shapes import SHAPES
 from lumen_core.engine.sources import open_model
 from lumen_core.engine.synth import tensors_of
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError, ModelError
 from lumen_core.ir.core import Function, Module
 from lumen_core.ir.kernel import Kernel
@@ -79,7 +80,7 @@ def show(
         if not functions:
             raise LumenError(f"{what} has no function whose name begins with {only!r}")
         return "\n".join(map(print_function, functions))
-    chosen = session.choose_target(registry, target, run=False)
+    chosen = choose_target(registry, target, run=False)
     kernels = list(subject.kernels(chosen))
     if not kernels:
         raise LumenError(f"{what} has no model and no format, so there are no kernels; try `level` fused")

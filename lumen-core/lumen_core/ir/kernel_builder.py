@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import zip_longest
 
 from lumen_core.ir.kernel import F32, I32, I64, PTR, Kernel, Operation, Region, Type, Value
 
@@ -195,16 +196,17 @@ class Builder:
 
     def shuffle(self, a: Value, b: Value | None, mask: Sequence[int]) -> Value:
         """Pick lanes of a (0..n-1) and b (n..2n-1); -1 leaves a lane undefined."""
+        if b is None and a.type.lanes == 1:
+            return self.splat(a, len(mask))
+        if b is None and len(mask) == 1:
+            return self.extract(a, max(mask[0], 0))
         return self.emit("shuffle", (a, b or a), Type(a.type.element, len(mask)), mask=tuple(mask))
 
     def reduce(self, kind: str, a: Value) -> Value:
         """Sum (`add`, `or`) or largest (`max`, `umax`) over the lanes, by halving: a fixed order."""
         while a.type.lanes > 1:
             half = a.type.lanes // 2
-            low = self.shuffle(a, None, range(half))
-            high = self.shuffle(a, None, range(half, 2 * half))
-            if half == 1:
-                low, high = self.extract(a, 0), self.extract(a, 1)
+            low, high = self.shuffle(a, None, range(half)), self.shuffle(a, None, range(half, 2 * half))
             a = {"add": self.add, "or": self.bitor, "max": self.maximum}[kind](low, high)
         return a
 
@@ -223,12 +225,27 @@ class Builder:
         """
         return self.emit("dot2", (accumulator, left, right), accumulator.type)
 
-    def lookup16(self, table: Sequence[int], index: Value) -> Value:
-        """table[index[i]], bytes; the table has at most 16 of them, an index is below 16."""
-        lanes = index.type.lanes
-        padded = [value - 256 if value > 127 else value for value in (*table, *[0] * (16 - len(table)))]
-        tables = self.vector_constant(index.type, [padded[lane % 16] for lane in range(lanes)])
-        return self.instruction("lookup16", (tables, index), index.type)
+    def look_up(self, table: Sequence[int], index: Value, most: int = 16) -> Value:
+        """table[index[i]], bytes; an index is below the table's length, or below 16.
+
+        most: entries that an instruction of the target looks up (16, or also 64) where 16 are not enough; of
+            more, so many are looked up at a time, and the higher bits of an index choose among them.
+        """
+        size = most if len(table) > 16 else 16
+        padded = [value - 256 if value > 127 else value for value in (*table, *[0] * (-len(table) % size))]
+        low = self.bitand(index, size - 1) if len(padded) > size else index
+        found = []
+        for first in range(0, len(padded), size):
+            entries = [padded[first + lane % size] for lane in range(index.type.lanes)]
+            tables = self.vector_constant(index.type, entries)
+            found.append(self.instruction(f"lookup{size}", (tables, low), index.type))
+        bit = size
+        while len(found) > 1:
+            upper = self.compare("ne", self.bitand(index, bit), 0)
+            pairs = zip_longest(found[::2], found[1::2])
+            found = [self.select(upper, b, a) if b is not None else a for a, b in pairs]
+            bit *= 2
+        return found[0]
 
     def instruction(self, op: str, operands: tuple[Value, ...], type: Type | None) -> Value:
         """An operation that only a backend's row can do."""

@@ -15,7 +15,8 @@ import numpy as np
 
 from lumen_core.quant.integers import BeyondLimits, BitField, Combined, Integers, Lookup, Table, values
 
-TABLE = 16  # entries of the tables that kernels look up in
+TABLE = 16  # entries that machines look up at once
+LARGEST_TABLE = 64  # entries that kernels look up, in steps
 _LARGEST = 4096  # of an index into an alphabet
 
 
@@ -59,11 +60,11 @@ def choose_coding(node: Integers, multiplier: int, zero: int) -> Coding:
         raise NoCoding(f"the codes range from {found[0]} to {found[-1]}")
     step = math.gcd(*(value - found[0] for value in found)) or 1
     spread = span // step  # codes 0..spread would do without a table
-    if spread.bit_length() == (len(found) - 1).bit_length() or len(found) > TABLE:
+    if spread.bit_length() == (len(found) - 1).bit_length() or len(found) > LARGEST_TABLE:
         affine = _affine(node, multiplier, zero, found[0], step, spread)
         if affine is not None and (len(found) > TABLE or _seedable(affine)):
             return affine
-    if len(alphabet) > TABLE:
+    if len(alphabet) > LARGEST_TABLE:
         shifted = Combined("-", Combined("*", node, multiplier) if multiplier != 1 else node, zero - 128)
         return Coding(shifted, 1, 128)
     places = np.zeros(span + 1, np.int64)

@@ -17,6 +17,7 @@ import numpy as np
 from lumen_core.quant.choices import Choice
 
 TINY = 1e-30
+_STRIDE = 1.2  # between scales that are tried where values are skewed
 Number = Any  # an f32 array, or a vector of the kernel IR
 
 
@@ -51,22 +52,29 @@ def inverse(ops: Any, scale: Number) -> Number:
 # ------------------------------------------------------------------- one scale
 
 
-def extreme(ops: Any, largest: Number, least: Number, ends: Ends, signed: bool) -> Number:
-    """The scale that brings the weight of largest magnitude to 1, or (unsigned) to the end on its side."""
-    found = ops.where(largest >= -1.0 * least, largest, least)
-    if signed:
-        return found
-    room = ops.where(found < 0.0, max(-ends.low, 0.5), max(ends.high, 0.5))
-    return ops.abs(found) / room
+def uncut(ops: Any, largest: Number, least: Number, ends: Ends) -> tuple[Number, Number]:
+    """1 / the least scale at which no weight lies beyond the values; for weights turned round, the same.
+
+    Weights on a side where there are no values ask for nothing.
+    """
+
+    def of(high: Number, low: Number) -> Number:
+        above = high * (1 / ends.high if ends.high > 0 else 0.0)
+        below = low * (1 / ends.low if ends.low < 0 else 0.0)
+        return inverse(ops, ops.maximum(ops.maximum(above, below), 0.0))
+
+    return of(largest, least), of(-1.0 * least, -1.0 * largest)
 
 
 def scale_tries(ends: Ends, signed: bool, effort: str) -> list[float]:
-    """Multiples of 1 / `extreme` to be tried; a signed scale is tried where it meets either end."""
-    factors = _factors(ends, effort)
-    if not signed:
-        return factors
-    meets = [ends.low] if ends.symmetric else [ends.low, ends.high]
-    return [end * factor for end in meets if end for factor in factors]
+    """Multiples of `uncut` to be tried; negative: of the second, where `signed` scales make that another."""
+    factors = [*_factors(ends, effort), *_skewed(ends, effort)]
+    return factors + [-factor for factor in factors] if signed and not ends.symmetric else factors
+
+
+def tried(ops: Any, starts: tuple[Number, Number], factor: Number) -> Number:
+    """1 / the scale of a try; `starts` are those of `uncut`."""
+    return ops.where(factor > 0.0, *starts) * factor
 
 
 def better_scale(ops: Any, best: Number, scale: Number, sums: Sums, signed: bool) -> tuple[Number, Number]:
@@ -122,6 +130,16 @@ def better_affine(
     lost = a * (a * sums.vv + 2.0 * b * sums.v - 2.0 * sums.xv) + b * (b * sums.one - 2.0 * sums.x)
     better = (lost < best) & (a >= 0.0)
     return ops.where(better, lost, best), ops.where(better, a, scale), ops.where(better, b, offset)
+
+
+def _skewed(ends: Ends, effort: str) -> list[float]:
+    """Where values reach further on one side: on, until the weights reach as far there."""
+    narrow, wide = sorted((-ends.low, ends.high))
+    factor, found = max(_factors(ends, effort)) * _STRIDE, []
+    while narrow > 0 and factor < wide / narrow:
+        found.append(factor)
+        factor *= _STRIDE
+    return found
 
 
 def _factors(ends: Ends, effort: str) -> list[float]:

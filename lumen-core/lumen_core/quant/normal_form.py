@@ -132,7 +132,7 @@ class NormalForm:
     """What the compiler knows of a format.
 
     kind "integer": w = scale * v + offset, where v = multiplier * code - zero, or table[code] with a table
-                    of at most 16 values. Codes have at most 8 bits; they are bits of the block, or a tree
+                    of at most 64 values. Codes have at most 8 bits; they are bits of the block, or a tree
                     that is evaluated once, when weights are packed.
     kind "float":   w = scale * what is stored as `element`, or that itself without a scale.
     sub  elements that share a scale and an offset.

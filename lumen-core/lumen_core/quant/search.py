@@ -19,9 +19,10 @@ from lumen_core.quant.fit import (
     better_affine,
     better_scale,
     bounded_low,
-    extreme,
     inverse,
     scale_tries,
+    tried,
+    uncut,
 )
 from lumen_core.quant.integers import BitField
 from lumen_core.quant.normal_form import NormalForm
@@ -132,11 +133,10 @@ class NumpySearch:
             self.alphabet.nearest(self.values)
 
     def scales(self, signed: bool, effort: str) -> Part:
-        start = extreme(np, self.x.max(axis=1), self.x.min(axis=1), self.ends, signed)
-        best, scale = np.full_like(start, -1), np.zeros_like(start)
-        multiplier = inverse(np, start)
+        starts = uncut(np, self.x.max(axis=1), self.x.min(axis=1), self.ends)
+        best, scale = np.full_like(starts[0], -1), np.zeros_like(starts[0])
         for factor in scale_tries(self.ends, signed, effort):
-            np.multiply(self.x, (multiplier * np.float32(factor))[:, None], out=self.values)
+            np.multiply(self.x, tried(np, starts, np.float32(factor))[:, None], out=self.values)
             self.alphabet.nearest(self.values)
             best, scale = better_scale(np, best, scale, self._sums(), signed)
         for _ in range(2):

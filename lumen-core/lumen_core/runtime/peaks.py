@@ -10,9 +10,10 @@ import ctypes
 import statistics
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import astuple, dataclass
 from functools import lru_cache, partial
+from itertools import islice
 
 from lumen_core.codegen.llvm import emit_llvm
 from lumen_core.codegen.objects import compile_object
@@ -21,6 +22,8 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.runtime.cores import kept_apart
 from lumen_core.runtime.link import Library
 from lumen_core.runtime.memory import allocate
+from lumen_core.schedule.blocking import CODES, has_dots
+from lumen_core.schedule.dots import chained
 from lumen_core.schedule.fetch import fetch_ahead
 from lumen_core.target import Target
 
@@ -83,10 +86,9 @@ def measure_peaks(target: Target, threads: int, read_bytes: int = READ_BYTES) ->
     # 77 GB/s, its mean was 64 to 80, and a token took 14.4 ms in the middle and 14.8 to 15.5 on the whole.
     read_seconds = statistics.fmean(_seconds([partial(read, data.ctypes.data, size) for data in buffers]))
     speeds = []
-    for dot, width in zip(dots, (4, 2 if target.find("dot2_bf16") else 1, 1), strict=True):
+    for dot, unit in zip(dots, _units(target), strict=True):
         seconds = min(_seconds([partial(dot, data.ctypes.data, DOT_ROUNDS) for data in buffers]))
-        operations = 2 * width * target.lanes * _accumulators(target) * DOT_ROUNDS
-        speeds.append(threads * operations / seconds)
+        speeds.append(threads * 2 * products(target, unit) * DOT_ROUNDS / seconds)
     return Peaks(threads, threads * size / read_seconds, *speeds)
 
 
@@ -94,8 +96,7 @@ def measure_peaks(target: Target, threads: int, read_bytes: int = READ_BYTES) ->
 def _library(target: Target) -> Library:
     names = iter(_NAMES)
     kernels = [read_kernel(target, next(names))]
-    bf16 = target.find("dot2_bf16") is not None
-    for name, unit in zip(names, ("int8", "bf16" if bf16 else "f32", "f32"), strict=True):
+    for name, unit in zip(names, _units(target), strict=True):
         kernels.append(dot_kernel(target, name, unit))
     return Library([compile_object(emit_llvm(kernel, target), target) for kernel in kernels], _NAMES)
 
@@ -134,8 +135,12 @@ def dot_kernel(target: Target, name: str = "peak_dot", unit: str = "int8") -> Ke
     data, rounds = kernel.parameters
     element = Type("i32" if unit == "int8" else "f32", target.lanes)
     operand = Type("bf16", 2 * target.lanes) if unit == "bf16" else element
+    links = _links(target) if unit == "int8" else 1
 
-    def multiply(total: Value, left: Value, right: Value) -> Value:
+    def add(total: Value, pairs: list[tuple[Value, Value]]) -> Value:
+        if links > 1:
+            return chained(b, target, total, pairs)
+        ((left, right),) = pairs
         if unit == "int8":
             return b.dot4(total, left, right)
         if unit == "bf16":
@@ -150,15 +155,36 @@ def dot_kernel(target: Target, name: str = "peak_dot", unit: str = "int8") -> Ke
     with b.loop(0, rounds, 1, zeros) as loop:
         assert loop.index is not None
         start = b.offset(data, b.mul(b.bitand(loop.index, 7), target.vector_bytes))
-        lefts = [b.load(operand, start, part * target.vector_bytes) for part in range(len(zeros) // RIGHTS)]
-        loop.next(
-            *(multiply(loop.values[i], lefts[i // RIGHTS], rights[i % RIGHTS]) for i in range(len(zeros)))
-        )
+
+        def pairs() -> Iterator[tuple[Value, Value]]:
+            """Every left operand with each of the right ones."""
+            for part in range(len(zeros) * links // RIGHTS):
+                left = b.load(operand, start, part * target.vector_bytes)
+                yield from ((left, right) for right in rights)
+
+        products = pairs()
+        loop.next(*(add(total, list(islice(products, links))) for total in loop.values))
     total = loop.results[0]
     for part in loop.results[1:]:
         total = b.add(total, part)
     b.ret(b.convert(b.reduce("add", total), "i64"))
     return kernel
+
+
+def _units(target: Target) -> tuple[str, str, str]:
+    """What is measured for bytes, bf16 and f32."""
+    return "int8", "bf16" if target.find("dot2_bf16") else "f32", "f32"
+
+
+def products(target: Target, unit: str) -> int:
+    """Products of numbers in a round of `dot_kernel`."""
+    width = {"int8": 4 * _links(target), "bf16": 2, "f32": 1}[unit]
+    return width * target.lanes * _accumulators(target)
+
+
+def _links(target: Target) -> int:
+    """Products that add up in 16 bits: without a dot product of bytes, as many as of 4-bit codes."""
+    return 1 if has_dots(target) else CODES
 
 
 def _accumulators(target: Target) -> int:

@@ -26,6 +26,8 @@ from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import NormalForm
 from lumen_core.target import Target
 
+CODES = 8  # vectors of codes of a sub-block of 32, which wait in registers
+LEAST_COLUMNS = 8  # of a panel; with 16 registers, measured: 4 take up to 20 % longer, 16 up to 50 %
 STEP = 64  # a part of the rows has a multiple of so many elements
 TURNS = 4  # units that every thread takes of a phase, at least
 NEARING = 0.05  # of the time of a row group's products, what it takes to bring the first panel near: measured
@@ -63,31 +65,35 @@ class Blocking:
     panels: int = 0
 
 
-def codes_at_once(target: Target) -> int:
-    """Return how many vectors of codes wait in registers: with few registers four of a sub-block's eight."""
-    return 8 if target.registers >= 32 else 4
-
-
 def columns_in_turn(target: Target) -> int:
     """Return the columns whose dot products take turns, so that none waits for the one before it.
 
-    Where each takes a register of its own, they are as few as the multipliers need.
+    Where each takes a register of its own, they are as few as the multipliers need: of products that add up
+    in 16 bits none waits, and of a dot product the next column's loads go on meanwhile.
     """
-    return 4 if target.broadcast_memory else max(2 if target.multiplies > 2 else 1, target.depth // 4)
+    if target.broadcast_memory:
+        return 4
+    waits = has_dots(target) and not target.lane_operands
+    return max(2 if waits or target.multiplies > 2 else 1, target.depth // 4)
+
+
+def has_dots(target: Target) -> bool:
+    """Tell whether bytes have a dot product of their own, and need not be added up in 16 bits."""
+    return any(target.find(op) for op in ("dot4_u8s8", "dot4_s8s8", "dot8_s8s8"))
 
 
 def tile_columns(target: Target) -> int:
     """Return the columns of a panel: as many sums as the registers hold beside what a row group needs.
 
-    That is codes, the totals that take turns, the rows' scale, what one column has, and of products of 16
-    bits what these take: a register where pairs of them have an instruction, else two for either operand's
-    words, a product and the sum of some.
+    That is a sub-block's codes, the totals that take turns, the rows' scale, what one column has, and of
+    products of 16 bits what these take: a register where pairs of them have an instruction, else two for
+    either operand's words, a product and the sum of some. Where too few are left, sums come from memory and
+    go there, once a sub-block: that costs less than to unpack codes for fewer columns.
     """
     item = 0 if target.broadcast_memory else 1
-    dots = any(target.find(op) for op in ("dot4_u8s8", "dot4_s8s8", "dot8_s8s8"))
-    words = 0 if dots else 1 if target.find("maddubs") else 6
-    beside = codes_at_once(target) + columns_in_turn(target) + item + words + 1
-    columns = 1
+    words = 0 if has_dots(target) else 1 if target.find("maddubs") else 6
+    beside = CODES + columns_in_turn(target) + item + words + 1
+    columns = LEAST_COLUMNS
     while 2 * columns + beside <= target.registers:
         columns *= 2
     return columns

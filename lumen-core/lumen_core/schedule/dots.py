@@ -111,7 +111,8 @@ class Dots:
             for column in columns:
                 pairs = [(operands[step], items[column][skip + step]) for step in steps]
                 if plan.chain:
-                    totals[column] = self.chained(totals[column], pairs)
+                    self.ahead.made(4 * len(pairs))
+                    totals[column] = chained(b, self.target, totals[column], pairs)
                 else:
                     totals[column] = self.one(totals[column], pairs[0], plan)
 
@@ -145,25 +146,6 @@ class Dots:
                 totals[part] = b.instruction("dot8_s8s8", values, self.lanes)
                 self.ahead.made(4)
 
-    def chained(self, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
-        """total + the dot products of the pairs, whose products add up in 16 bits."""
-        self.ahead.made(4 * len(pairs))
-        b, bytes, words = self.builder, Type("i8", 4 * self.layout.rows), Type("i16", 2 * self.layout.rows)
-        in_pairs = self.target.find("maddubs") is not None
-        products: Value | None = None
-        for left, right in pairs:
-            both = (b.bitcast(left, bytes), b.bitcast(right, bytes))
-            if in_pairs:
-                product = b.instruction("maddubs", both, words)
-            else:
-                product = b.mul(*(b.convert(value, "i16") for value in both))
-            products = product if products is None else b.add(products, product)
-        assert products is not None
-        if in_pairs:
-            return b.dot2(total, b.bitcast(products, self.lanes), b.constant(self.lanes, 0x00010001))
-        even, odd = (b.shuffle(products, None, range(first, 4 * self.layout.rows, 2)) for first in (0, 1))
-        return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))
-
     def one(self, total: Value, pair: tuple[Value, Value], plan: DotPlan) -> Value:
         """total + the dot product of one pair."""
         self.ahead.made(4)
@@ -184,3 +166,26 @@ class Dots:
 
     def every_second(self, first: int) -> range:
         return range(first, 2 * self.layout.rows, 2)
+
+
+def chained(b: Builder, target: Target, total: Value, pairs: list[tuple[Value, Value]]) -> Value:
+    """total + the dot products of pairs of bytes in i32 lanes, whose products add up in 16 bits.
+
+    The left ones are unsigned where pairs have an instruction, else signed.
+    """
+    lanes = total.type.lanes
+    bytes, words = Type("i8", 4 * lanes), Type("i16", 2 * lanes)
+    in_pairs = target.find("maddubs") is not None
+    products: Value | None = None
+    for left, right in pairs:
+        both = (b.bitcast(left, bytes), b.bitcast(right, bytes))
+        if in_pairs:
+            product = b.instruction("maddubs", both, words)
+        else:
+            product = b.mul(*(b.convert(value, "i16") for value in both))
+        products = product if products is None else b.add(products, product)
+    assert products is not None
+    if in_pairs:
+        return b.dot2(total, b.bitcast(products, total.type), b.constant(total.type, 0x00010001))
+    even, odd = (b.shuffle(products, None, range(first, 4 * lanes, 2)) for first in (0, 1))
+    return b.add(total, b.instruction("widen_pairs", (b.add(even, odd),), total.type))

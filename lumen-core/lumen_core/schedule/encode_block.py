@@ -190,15 +190,28 @@ class _Block:
         return b.div(b.reduce("add", products), b.maximum(b.reduce("add", squares), 1.0))
 
     def _span(self, most: Value, least: Value) -> Value:
-        """The scale that takes the largest magnitude to an end of the alphabet."""
+        """The scale that takes the largest magnitude to an end of the alphabet, or cuts nothing off.
+
+        One value more on one side is for the largest magnitude; the other side may lose a little.
+        """
         b = self.b
-        if not self.signed or self.low >= 0:
-            above = b.mul(most, 1 / self.high)
-            return b.maximum(b.maximum(above, b.mul(least, 1 / self.low)) if self.low else above, 0.0)
-        if -self.low == self.high:
-            return b.mul(b.maximum(most, b.neg(least)), 1 / self.high)
-        far = self._further(most, least)
-        return b.mul(far, 1 / (self.low if -self.low > self.high else self.high))
+        narrow, wide = sorted((-self.low, self.high))
+        if not self.signed:
+            return self._uncut(most, least)
+        if narrow == wide:
+            return b.mul(b.maximum(most, b.neg(least)), 1 / wide)
+        if narrow > 0 and wide - narrow > 1.5 * (self.high - self.low) / (self.values.ends.size - 1):
+            scale, turned = self._uncut(most, least), self._uncut(b.neg(least), b.neg(most))
+            return b.select(b.compare("gt", scale, turned), b.neg(turned), scale)
+        return b.mul(self._further(most, least), 1 / (self.low if wide == -self.low else self.high))
+
+    def _uncut(self, most: Value, least: Value) -> Value:
+        """The least scale, not negative, at which no number lies beyond an end that the alphabet has."""
+        b, scale = self.b, self.b.f32(0.0)
+        for number, end in ((most, max(self.high, 0.0)), (least, min(self.low, 0.0))):
+            if end:
+                scale = b.maximum(b.mul(number, 1 / end), scale)
+        return scale
 
     def _further(self, a: Value, other: Value) -> Value:
         """The one of the larger magnitude."""

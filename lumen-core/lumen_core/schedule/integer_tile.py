@@ -13,7 +13,7 @@ from typing import TypeAlias
 from lumen_core.ir.kernel import Type, Value
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
-from lumen_core.schedule.blocking import codes_at_once, columns_in_turn
+from lumen_core.schedule.blocking import columns_in_turn
 from lumen_core.schedule.dots import PIECE, Dots, PanelCodes
 from lumen_core.schedule.fetch import FetchAhead
 from lumen_core.schedule.metadata import Metadata
@@ -213,29 +213,22 @@ class IntegerTile:
         """The same for the codes of one row group."""
         sub = min(self.form.sub, PIECE)
         passed = PIECE if self.totals.goes_on else sub  # elements whose products a total takes
-        portion = min(4 * codes_at_once(self.target), passed)
-        step = min(sub, portion)
-        totals: dict[int, Value] = {}
-        factors: dict[int, Factors] = {}
-        for first in range(0, PIECE, portion):
-            begins = first % passed == 0
-            if begins:
-                factors = {start: self.factors(piece, start) for start in range(first, first + passed, sub)}
-            operands = piece.operands(range(first, first + portion))
+        for first in range(0, PIECE, passed):
+            starts = range(first, first + passed, sub)
+            factors = {start: self.factors(piece, start) for start in starts}
+            operands = piece.operands(range(first, first + passed))
             for left in range(0, self.m, self.abreast):
                 columns = range(left, min(left + self.abreast, self.m))
-                if begins:
-                    for number in self.dots.numbers(columns):
-                        totals[number] = self.totals.start(self.seed(metadata, first, sub, number))
-                for start in range(first, first + portion, step):
-                    own = operands[(start - first) // 4 : (start + step - first) // 4]
+                totals = {
+                    number: self.totals.start(self.seed(metadata, first, sub, number))
+                    for number in self.dots.numbers(columns)
+                }
+                for start in starts:
+                    own = operands[(start - first) // 4 : (start - first + sub) // 4]
                     self.dots.add(totals, columns, own, codes, start, self.plan)
-                    if (start + step) % sub:
-                        continue
-                    done = start + step - sub
                     for column in columns:  # at once: a finished total must not hold a register
-                        total, by = self.dots.total(totals, column), factors[done]
-                        sums[column] = self.with_total(sums[column], total, by, metadata, done, column)
+                        total, by = self.dots.total(totals, column), factors[start]
+                        sums[column] = self.with_total(sums[column], total, by, metadata, start, column)
         return sums
 
     def factors(self, piece: PackedPiece | UnpackedPiece, start: int) -> Factors:

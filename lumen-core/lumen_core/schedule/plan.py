@@ -194,7 +194,19 @@ class _Planner(ExpertPlanner):
             return self.places.new_panels(result, private)
         if self._is_state(operation, result):
             return self.places.state(result)
+        if operation.attributes["space"] == "head" and len(operation.results) == 1:
+            # What a thread reads of a head it has read before it writes there: those lines are near.
+            for operand in operation.operands:
+                if self._is_alike(operand, result) and self._memory_readers(operand) == [operation]:
+                    return self.places.of[operand]
         return self.places.new_buffer(result, private)
+
+    def _is_alike(self, value: Value, result: Value) -> bool:
+        """Tell whether a value that the function made, and keeps to itself, has rows like a result's."""
+        if value.owner is None or value in self.function.results or value.type.element != result.type.element:
+            return False
+        same = value.type.shape[0] == result.type.shape[0]
+        return same and self.places.elements(value) == self.places.elements(result)
 
     def _is_state(self, operation: Operation, result: Value) -> bool:
         """Tell whether row-wise work writes what the function is for (x, or the logits), or its beginning."""
@@ -279,7 +291,7 @@ class _Planner(ExpertPlanner):
         (result,) = operation.results
         self._read(operation)
         # What an item reads of the queries it writes no sooner than all have read it: those lines are near.
-        last = self._is_last_reader(operation, queries)
+        last = queries.owner is not None and self._memory_readers(queries)[-1] is operation
         stored = self.places.of[queries] if last else self.places.new_buffer(result)
         self.places.of[result] = stored
         layout = self._cache_layout()
@@ -310,12 +322,14 @@ class _Planner(ExpertPlanner):
             self._close()
             self._return_pages(layout)
 
-    def _is_last_reader(self, operation: Operation, value: Value) -> bool:
-        """Tell whether no operation after this one reads the memory of a value that the function made."""
-        operations, of = self.function.operations, self.places.of
-        later = operations[operations.index(operation) + 1 :]
-        read = {of[operand].name for other in later for operand in other.operands if operand in of}
-        return value.owner is not None and of[value].name not in read
+    def _memory_readers(self, value: Value) -> list[Operation]:
+        """The operations that read the memory of a value, of those whose operands have theirs."""
+        of, name = self.places.of, self.places.of[value].name
+        return [
+            other
+            for other in self.function.operations
+            if any(operand in of and of[operand].name == name for operand in other.operands)
+        ]
 
     def _return_pages(self, layout: CacheLayout) -> None:
         """Copy staged pages to their places in the ring, beside what the next phase does."""

@@ -88,12 +88,12 @@ def best_scale(part: Part, at: At, signed: bool, effort: str) -> Lane:
     """The best scale of a sub-block."""
     b, ops, ends = part.builder, part.ops, part.ends
     largest, least = part.extremes(at)
-    multiplier = fit.inverse(ops, fit.extreme(ops, largest, least, ends, signed))
+    starts = fit.uncut(ops, largest, least, ends)
     carried: tuple[Value, ...] = (ops.constant(-1.0).value, ops.constant(0.0).value)
 
     def attempt(loop: Loop, factor: Lane) -> None:
         best, scale = (Lane(b, value) for value in loop.values)
-        sums = part.sums(at, multiplier * factor)
+        sums = part.sums(at, fit.tried(ops, starts, factor))
         loop.next(*(item.value for item in fit.better_scale(ops, best, scale, sums, signed)))
 
     carried = part.tries(fit.scale_tries(ends, signed, effort), carried, attempt)

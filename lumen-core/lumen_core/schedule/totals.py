@@ -13,8 +13,6 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.floats import SIGNIFICAND
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.quant.normal_form import Scale
-from lumen_core.schedule.blocking import codes_at_once
-from lumen_core.schedule.dots import PIECE
 from lumen_core.schedule.weights import DotPlan, WeightReader
 from lumen_core.target import Target
 
@@ -126,8 +124,7 @@ class IntegerTotals(Totals):
 
     def __init__(self, builder: Builder, layout: WeightLayout, reader: WeightReader, columns: int):
         super().__init__(builder, layout, reader, columns)
-        near = columns > 1 and codes_at_once(reader.target) >= PIECE // 4
-        self.goes_on = near and bool(self.kinds) and reader.plan.kind != "seeded"
+        self.goes_on = columns > 1 and bool(self.kinds) and reader.plan.kind != "seeded"
         self._zero = Kept(builder, builder.constant(self.lanes, 0), reader.target, self.loads)
 
     @property

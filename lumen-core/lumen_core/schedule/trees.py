@@ -118,7 +118,7 @@ def look_up(b: Builder, table: Table, index: Value, inside: int, width: int) -> 
 def look_up_bytes(b: Builder, native: bool, table: Sequence[int], index: Value) -> Value:
     """table[index] for i8 lanes, as i32 lanes; `native`: the target has an instruction for so many lanes."""
     if native:
-        return b.convert(b.lookup16(table, index), "i32")
+        return b.convert(b.look_up(table, index), "i32")
     wide = b.convert(index, "i32", signed=False)
     return look_up(b, Table.of("table", np.array(table)), wide, 0, 1)
 

@@ -150,6 +150,7 @@ class WeightReader:
         bytes = f"<{4 * layout.rows} x i8>"
         types = (bytes, bytes, f"<{layout.rows // 2} x i64>")
         self._matrices = matrices and target.find("bit_matrix", types) is not None
+        self._looked_up = 64 if target.find("lookup64", (bytes,) * 3) is not None else 16
 
     @cached_property
     def _bytes(self) -> Type:
@@ -169,7 +170,7 @@ class WeightReader:
             code = self._pushed(fields) if self._pushes(fields) else self._joined(fields)
             if self.plan.table is not None:
                 places = b.bitcast(code, self._bytes)
-                code = b.bitcast(b.lookup16(self.plan.table, places), self.lanes)
+                code = b.bitcast(b.look_up(self.plan.table, places, self._looked_up), self.lanes)
             vectors.append(code)
         return vectors
 

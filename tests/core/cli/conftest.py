@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import ModuleType, SimpleNamespace
 from typing import Any, ClassVar
 
 import pytest
+from kit.program import Lumen, program_here
 
-from lumen_core.cli.main import main
 from lumen_core.engine.chat import Reply
 from lumen_core.engine.sequence import check_length
 from lumen_core.text.tools import ToolCall
-
-Lumen = Callable[..., SimpleNamespace]
 
 
 def _encode(text: str, add_special: bool = True, parse_special: bool = False) -> list[int]:
@@ -114,13 +112,4 @@ def engine(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 @pytest.fixture
 def lumen(capfd: pytest.CaptureFixture[str]) -> Lumen:
     """Return a function that runs a command and gives its exit code and what it printed."""
-
-    def run(*arguments: str) -> SimpleNamespace:
-        try:
-            code = main(list(arguments))
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 0
-        out, err = capfd.readouterr()
-        return SimpleNamespace(code=code, out=out, err=err)
-
-    return run
+    return program_here(capfd)

@@ -7,7 +7,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from kit.forms import declarations
+from kit.forms import declarations, encodable
 from kit.weights import relative_error, sample
 
 from lumen_core.codegen.objects import host_features
@@ -16,19 +16,9 @@ from lumen_core.errors import UnsupportedFormatError
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.encode import Encoder, encode
-from lumen_core.quant.normal_form import NormalForm
 from lumen_core.quant.search import Engine
 from lumen_core.runtime.cache import ObjectCache
 from lumen_core.target import Target
-
-
-def encodable(form: NormalForm) -> bool:
-    try:
-        Encoder(form)
-    except UnsupportedFormatError:
-        return False
-    return True
-
 
 FORMS = {name: form for name, item in declarations().items() if encodable(form := analyse(item))}
 TARGETS = {

@@ -13,9 +13,11 @@ from lumen_core.dsl.parse import parse
 from lumen_core.engine import format_quality
 from lumen_core.engine.format_check import check
 from lumen_core.engine.format_quality import neighbours, quality, speed
+from lumen_core.engine.kernel_check import Difference, check_overflow
 from lumen_core.plugins.registry import Registry
 from lumen_core.quant.analyse import analyse
 from lumen_core.quant.normal_form import BitField
+from lumen_core.schedule.weights import DotPlan
 from lumen_core.source import Source
 from lumen_core.target import Target
 
@@ -85,6 +87,16 @@ def test_a_wrong_normal_form_is_caught() -> None:
         findings = list(check(declaration, wrong, []))
         assert not findings[0].passed
         assert "the declaration gives" in findings[0].detail
+
+
+def test_a_chain_of_sums_that_can_overflow_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One pair of products more than 16 bits hold."""
+    form = analyse(declared("q4_0"))
+    target = next(target for target in targets() if DotPlan.choose(form, target).chain)
+    plan = DotPlan.choose(form, target)
+    monkeypatch.setattr(DotPlan, "choose", lambda form, target: replace(plan, chain=plan.chain + 1))
+    with pytest.raises(Difference, match="pairs of products"):
+        check_overflow(form, target)
 
 
 def test_quality_and_speed_stand_beside_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:

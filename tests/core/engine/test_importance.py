@@ -12,8 +12,9 @@ import pytest
 
 from lumen_core.engine.importance import collect
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target, file_formats
+from lumen_core.engine.session import file_formats
 from lumen_core.engine.synth import synthesize
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError, ModelFormatError
 from lumen_core.plugins.registry import Registry
 from lumen_core.weights.model_file import Importance

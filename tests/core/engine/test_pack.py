@@ -12,8 +12,8 @@ import pytest
 
 from lumen_core.engine.convert import convert
 from lumen_core.engine.pack import pack
-from lumen_core.engine.session import choose_target
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import LumenError, ModelFormatError
 from lumen_core.plugins.registry import Registry
 from lumen_core.weights.model_file import TensorPlan

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from lumen_core.engine.quantize import Job, plan, write
-from lumen_core.engine.session import choose_target
 from lumen_core.engine.synth import synthesize
+from lumen_core.engine.targets import choose_target
 from lumen_core.engine.verify import tensor_errors
 from lumen_core.errors import LumenError
 from lumen_core.plugins.registry import Registry
@@ -181,7 +181,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.targets import choose_target
 from lumen_core.plugins.registry import Registry
 registry = Registry.load()
 target = choose_target(registry, None)

@@ -11,8 +11,8 @@ import pytest
 from lumen_core.dsl.parse import parse
 from lumen_core.engine.loading import load
 from lumen_core.engine.quantize import plan, write
-from lumen_core.engine.session import choose_target
 from lumen_core.engine.sources import open_model
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import ModelFormatError
 from lumen_core.plugins.collect import Entry
 from lumen_core.plugins.registry import Registry

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lumen_core.engine.session import choose_target
+from lumen_core.engine.targets import choose_target
 from lumen_core.errors import (
     ModelError,
     ModelFormatError,

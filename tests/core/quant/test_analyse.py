@@ -182,3 +182,17 @@ def test_small_formats_exhaustively() -> None:
     every = np.stack([low, high, low * 7 + high, low ^ high], axis=-1).astype(np.uint8)
     for declaration in parse(Source("two.lum", source)).formats:
         same(decode(analyse(declaration), every), evaluate(declaration, every))
+
+
+@pytest.mark.parametrize(("entries", "bits"), [(9, 4), (17, 5), (32, 5), (40, 6), (64, 6), (65, 8)])
+def test_codes_of_uneven_values_have_as_many_bits_as_these_need(entries: int, bits: int) -> None:
+    """Tables of up to 64 values are looked up by kernels; those of more are packed as bytes."""
+    values = np.sort(np.random.default_rng(1).choice(255, entries, replace=False)) - 127
+    levels = values[np.minimum(np.arange(256), entries - 1)].tolist()
+    source = (
+        f"format any : block 32 {{ d: f16  qs: u8[32]\n let levels = {levels}\n value = d * levels[qs] }}"
+    )
+    (declaration,) = parse(Source("any.lum", source)).formats
+    found = analyse(declaration)
+    assert found.bits == bits
+    assert (found.table is not None) == (entries <= 64)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from kit.forms import declarations
+from kit.forms import declarations, encodable
 from kit.weights import KINDS, relative_error, sample
 
 from lumen_core.dsl.parse import parse
@@ -28,14 +28,6 @@ from lumen_core.quant.stored_floats import held, nearest
 from lumen_core.source import Source
 
 LLAMA = json.loads(Path(__file__).with_name("llama_quantizer.json").read_text())
-
-
-def encodable(form: NormalForm) -> bool:
-    try:
-        Encoder(form)
-    except UnsupportedFormatError:
-        return False
-    return True
 
 
 def coarse(form: NormalForm) -> bool:
@@ -209,6 +201,27 @@ def test_code_books(name: str) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_code_books_lose_no_more_than_llama_cpp(name: str, kind: str) -> None:
     assert loss(SEARCHED[name], sample(kind)) <= LLAMA[name][kind] * (1 + 1e-6)
+
+
+@pytest.mark.parametrize("zero", [0, 1, 3, 6, 8, 14])
+@pytest.mark.parametrize("scale", ["s: u8[1]", "s: i8[1]", "s: f16[1]"], ids=["unsigned", "signed", "float"])
+def test_values_that_reach_further_on_one_side(zero: int, scale: str) -> None:
+    """Codes of 4 bits with any zero point: hardly another scale would lose less."""
+    code = f"(bits(qs, 4, run=16) - {zero})"
+    text = f"format any : block 32 {{ d: f32 {scale} qs: u8[16] value = d * s * {code} }}"
+    (declaration,) = parse(Source("any.lum", text)).formats
+    form, rows = analyse(declaration), sample("gaussian")[:8]
+    x = rows.reshape(-1, 32).astype(np.float64)
+    least = np.full(len(x), np.inf)
+    signs = [1] if "u8" in scale else [1, -1]
+    for share in np.geomspace(0.02, 2, 200):
+        for step in (np.abs(x).max(1, keepdims=True) * share * sign for sign in signs):
+            codes = np.clip(np.rint(x / step), -zero, 15 - zero)
+            least = np.minimum(least, np.square(codes * step - x).sum(1))
+    wanted = np.sqrt(least.sum() / np.square(x).sum())
+    found = form.decode(encode(form, rows))
+    assert relative_error(found, rows) <= 1.01 * wanted
+    assert relative_error(form.decode(encode(form, found)), found) <= 0.1 * wanted
 
 
 def _between_ends(rows: np.ndarray, group: int, bits: int, scale: str) -> np.ndarray:

@@ -55,7 +55,7 @@ def test_no_page_is_writable_and_executable(tmp_path: Path) -> None:
 
 def test_functions_keep_their_library() -> None:
     from lumen_core.codegen.llvm import emit_llvm
-    from lumen_core.engine.session import choose_target
+    from lumen_core.engine.targets import choose_target
     from lumen_core.ir.kernel import I64, Kernel
     from lumen_core.ir.kernel_builder import Builder
     from lumen_core.plugins.registry import Registry

@@ -26,14 +26,17 @@ TARGETS = [
 def test_the_kernels_do_what_they_count(target: Target) -> None:
     data = np.full(1 << 16, 3, np.uint8)
     twos, ones = np.full(1 << 14, 2, np.float32), np.full(1 << 15, 0x3F80, np.uint16)
-    sums = target.lanes * (target.registers // 2)  # of which each gets a product a round
+
+    def count(unit: str) -> int:
+        return 10 * peaks.products(target, unit)
+
     cases = [
         (peaks.read_kernel(target), data, data.nbytes, int(data.view(np.uint64).sum(dtype=np.int64))),
-        (peaks.dot_kernel(target), data, 10, 10 * 9 * 4 * sums),
-        (peaks.dot_kernel(target, unit="f32"), twos, 10, 10 * 2 * sums * (1.25 + 2.25 + 3.25 + 4.25) / 4),
+        (peaks.dot_kernel(target), data, 10, 9 * count("int8")),
+        (peaks.dot_kernel(target, unit="f32"), twos, 10, 2 * count("f32") * (1.25 + 2.25 + 3.25 + 4.25) / 4),
     ]
     if target.find("dot2_bf16"):
-        cases.append((peaks.dot_kernel(target, unit="bf16"), ones, 10, 10 * 2 * sums))
+        cases.append((peaks.dot_kernel(target, unit="bf16"), ones, 10, count("bf16")))
     for kernel, data, argument, expected in cases:
         library = Library([compile_object(emit_llvm(kernel, target), target)], [kernel.name])
         call = library.function(kernel.name, ctypes.c_int64, ctypes.c_void_p, ctypes.c_int64)

@@ -190,7 +190,7 @@ def test_what_is_asked_for(
 
 
 def test_panels_have_as_many_columns_as_registers_hold_sums() -> None:
-    """Beside 8 vectors of codes, 4 totals and a scale; with 16 registers 4, 1, a scale and an activation."""
+    """Beside 8 vectors of codes, 4 totals and a scale; with 16 registers sums come from memory."""
     dots = Instruction("dot4_u8s8", (), "", (), (), "")
     pairs = replace(dots, op="maddubs")
     wide = machine(instructions=(dots,))

@@ -9,12 +9,14 @@ from math import lcm
 import numpy as np
 import pytest
 
+from lumen_core.dsl.parse import parse
 from lumen_core.errors import UnsupportedFormatError
 from lumen_core.ir import interpret, parse_module
 from lumen_core.ir.kernel import I32, I64, PTR, Kernel, Type
 from lumen_core.ir.kernel_builder import Builder
 from lumen_core.ir.operations.values import round_bf16
 from lumen_core.plugins.registry import Registry
+from lumen_core.quant.analyse import analyse
 from lumen_core.quant.cache_layout import CacheLayout, check_cache_format
 from lumen_core.quant.encode import encode
 from lumen_core.quant.normal_form import NormalForm
@@ -22,6 +24,7 @@ from lumen_core.runtime.memory import allocate
 from lumen_core.schedule.cache import Append, emit_page, emit_slot
 from lumen_core.schedule.encode_block import build_encode
 from lumen_core.schedule.math import LOG2_E
+from lumen_core.source import Source
 from lumen_core.target import Target
 
 from .caches import form, pairs
@@ -101,6 +104,20 @@ def test_the_encoder_comes_near_the_one_that_searches(name: str, target: Target)
     assert errors[0].mean() < 1.35 * errors[1].mean()
     limit = np.maximum(0.9 * np.linalg.norm(rows, axis=-1), 1.1 * errors[1])  # where scales are too coarse
     assert (errors[0] <= limit).all()
+
+
+@pytest.mark.parametrize("scale", ["s: u8[1]", "s: i8[1]"], ids=["unsigned", "signed"])
+@pytest.mark.parametrize("zero", [0, 4, 5, 6, 11, 15])
+def test_the_encoder_cuts_nothing_off_where_values_reach_further_on_one_side(zero: int, scale: str) -> None:
+    code = f"(bits(qs, 4, run=16) - {zero})"
+    text = f"format any : block 32 {{ d: f32 {scale} qs: u8[16] value = d * s * {code} }}"
+    (declaration,) = parse(Source("any.lum", text)).formats
+    kept = analyse(declaration)
+    rows = np.random.default_rng(1).standard_normal((200, 32)).astype(np.float32)
+    blocks = np.zeros((200, kept.block_bytes), np.uint8)
+    compiled(build_encode(kept), TARGETS[0])(rows, blocks, 200)
+    errors = [np.linalg.norm(kept.decode(x) - rows) for x in (blocks, encode(kept, rows))]
+    assert errors[0] < 1.35 * errors[1]
 
 
 @each_target
