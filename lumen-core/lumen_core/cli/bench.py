@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from dataclasses import asdict
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,12 +87,16 @@ def bench(
 
     lengths = [count for count in _numbers(prompts, "-p") if count]
     counts = [count for count in _numbers(generations, "-n") if count]
-    together = [max(count, 1) for count in _numbers(batches, "--batch")]
+    together = _numbers(batches, "--batch")
+    if 0 in together:
+        raise typer.BadParameter("a batch has one sequence or more", param_hint="--batch")
+    if profile and against:
+        raise LumenError("a profile shows Lumen's own work: give --profile or --against, not both")
     tests = all_tests(lengths, counts, _numbers(depths, "-d"), together, lookup)
     if not tests:
         raise LumenError("nothing to measure: both -p and -n are 0")
     if profile:
-        _profile(model, tests, threads, target, kv_format, json or output is Output.json)
+        _profile(model, tests, threads, target, kv_format, Output.json if json else output)
         return
     with (
         options.opened(
@@ -110,12 +115,10 @@ def bench(
     if json or output is Output.json:
         print_json({"lumen": __version__, "machine": machine, "results": results})
     elif output is Output.csv:
-        rows = [_row(result) for result in results]
-        writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        rows = [asdict(result) for result in results]
+        _print_csv([{name: value for name, value in row.items() if name != "samples"} for row in rows])
     else:
-        _print_markdown([_row(result) for result in results])
+        _print_markdown([_row(result, bool(others)) for result in results])
         peaks = " ".join(f"{unit} {peak / 1e9:.0f}" for unit, peak in machine.operations_per_second.items())
         reads = machine.read_bytes_per_second / 1e9
         print(f"\nmachine, {machine.threads} threads: reads {reads:.1f} GB/s, peaks in GOPS: {peaks}")
@@ -127,7 +130,7 @@ def _profile(
     threads: int | None,
     target: str | None,
     kv_format: str | None,
-    json: bool,
+    output: Output,
 ) -> None:
     """Print which share of each test every kind of work takes on the first thread."""
     from lumen_core.engine.benchmark import profile
@@ -137,8 +140,12 @@ def _profile(
         model, threads, context, target, quiet=True, profile=True, sequences=together, kv_format=kv_format
     ) as loaded:
         results = profile(loaded, tests)
-    if json:
+    if output is Output.json:
         print_json(dict(results))
+        return
+    if output is Output.csv:
+        works = [(name, work, share) for name, shares in results for work, share in shares.items()]
+        _print_csv([dict(zip(("test", "work", "share"), row, strict=True)) for row in works])
         return
     for name, shares in results:
         rows = [(kind, f"{share:.1%}") for kind, share in shares.items() if share >= 0.0005]
@@ -159,6 +166,8 @@ def _numbers(text: str, option: str) -> list[int]:
         number, last, step = int(found[1]), int(found[2]), int(found[4] or 1)
         if step < (2 if found[3] == "*" else 1) or (found[3] == "*" and number == 0):
             raise typer.BadParameter(f"{part!r} would never end", param_hint=option)
+        if number > last:
+            raise typer.BadParameter(f"{part!r} names no number: it ends before it begins", param_hint=option)
         while number <= last and len(numbers) <= LONGEST_LIST:
             numbers.append(number)
             number = number * step if found[3] == "*" else number + step
@@ -169,8 +178,8 @@ def _numbers(text: str, option: str) -> list[int]:
     return numbers
 
 
-def _row(result: Measurement) -> dict[str, Any]:
-    return {
+def _row(result: Measurement, compared: bool) -> dict[str, Any]:
+    row = {
         "engine": result.engine,
         "model": result.model,
         "size": size_text(result.size),
@@ -182,8 +191,17 @@ def _row(result: Measurement) -> dict[str, Any]:
         "chars/s": f"{result.characters:.0f}",
         "of peak": f"{result.of_peak:.1%}" if result.test.startswith("pp") else "",
         "of bandwidth": f"{result.of_bandwidth:.1%}" if result.test.startswith("tg") else "",
-        "against": f"{result.against:.2f}x",
     }
+    if compared:
+        row["against"] = f"{result.against:.2f}x" if result.against is not None else ""
+    return row
+
+
+def _print_csv(rows: list[dict[str, Any]]) -> None:
+    """Print numbers as they are, under the names that they have in JSON."""
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
 
 
 def _print_markdown(rows: list[dict[str, Any]]) -> None:

@@ -107,7 +107,7 @@ class Measurement:
     characters: float
     of_peak: float
     of_bandwidth: float
-    against: float = 1.0
+    against: float | None = None
 
 
 class Engine(Protocol):
@@ -151,7 +151,7 @@ def benchmark(
     results = []
     for (engine, test), runs in samples.items():
         others = [theirs for (other, same), theirs in samples.items() if same == test and other != engine]
-        fastest = max(others, key=_middle, default=runs)
+        fastest = max(others, key=_middle, default=())
         median = _middle(runs)
         bytes = work.bytes_per_token / test.sequences + test.seen * facts["cache_bytes_per_token"]
         results.append(
@@ -169,12 +169,16 @@ def benchmark(
                 characters=median * characters,
                 of_peak=statistics.median(run.of_peak(work.operations_per_token) for run in runs),
                 of_bandwidth=statistics.median(run.of_bandwidth(bytes) for run in runs),
-                against=statistics.median(
-                    ours.speed / theirs.speed for ours, theirs in zip(runs, fastest, strict=True)
-                ),
+                against=_ratio(runs, fastest),
             )
         )
     return results, Peaks.median(limits)
+
+
+def _ratio(own: Sequence[Sample], others: Sequence[Sample]) -> float | None:
+    if not others:
+        return None
+    return statistics.median(ours.speed / theirs.speed for ours, theirs in zip(own, others, strict=True))
 
 
 def _middle(runs: Sequence[Sample]) -> float:

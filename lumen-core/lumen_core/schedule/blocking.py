@@ -27,7 +27,7 @@ from lumen_core.quant.normal_form import NormalForm
 from lumen_core.target import Target
 
 CODES = 8  # vectors of codes of a sub-block of 32, which wait in registers
-LEAST_COLUMNS = 8  # of a panel; measured with 16 registers: 4 take 10 % longer, 16 up to 40 %
+LEAST_COLUMNS = 8  # of a panel; with 16 registers, measured: 4 take up to 20 % longer, 16 up to 50 %
 STEP = 64  # a part of the rows has a multiple of so many elements
 TURNS = 4  # units that every thread takes of a phase, at least
 NEARING = 0.05  # of the time of a row group's products, what it takes to bring the first panel near: measured

@@ -38,7 +38,9 @@ class IntegerTile:
         target: Target,
         columns: int,
         groups: int = 1,
+        once: bool = False,
     ):
+        """`once`: the weights are used for nothing else (fetch.py)."""
         self.builder = builder
         self.layout = layout
         self.form = layout.form
@@ -52,7 +54,7 @@ class IntegerTile:
         self.plan = DotPlan.choose(self.form, target)
         # Shift and mask in one; tiles of more columns have no registers for it, and less to unpack.
         self.reader = WeightReader(builder, layout, self.plan, target, matrices=columns == 1)
-        self.ahead = FetchAhead(builder, target.broadcast_memory, once=activation.columns == 1)
+        self.ahead = FetchAhead(builder, target.broadcast_memory, once)
         self.dots = Dots(builder, layout, activation, target, self.ahead)
         self.dotted = minimums_are_dotted(self.form, activation)
         # Something is multiplied with the sum of a sub-block's activations, as floats.

@@ -79,12 +79,13 @@ class _Matmul:
         self.unpacked: list[Value] | None = None
         self.asked: list[Value] | None = None
         self.asking: Asking | None = None
+        self.once = tile.columns == 1  # weights are used for nothing else in the step
         self.scratch = self.b.stack(self.cut.unpacked) if self.cut.unpacked else None
 
     def tile_of(self, columns: int, groups: int, part: Part | None = None) -> IntegerTile | FloatTile:
         given = (self.b, self.layout, self.activation, self.target, columns, groups)
         if self.form.kind == "integer":
-            return IntegerTile(*given)
+            return IntegerTile(*given, once=self.once)
         return FloatTile(*given, part, self.unpacked, self.asked)
 
     def build(self) -> Kernel:
@@ -134,11 +135,20 @@ class _Matmul:
         yield 1, (first, last)
 
     def past_panels(self, groups: Range, panels: Range, room: Value) -> None:
-        """Take the weights past each panel, so many row groups that they stay in `room` for the next one."""
+        """Take the weights past each panel, so many row groups that they stay in `room` for the next one.
+
+        Those that one panel alone meets are used once.
+        """
         b = self.b
-        shared = b.maximum(b.div(room, self.group_bytes), 1)
-        with self.shares(groups, shared) as share, b.loop(*panels) as panel:
-            self.row_groups(share, (panel.index, b.add(panel.index, 1)))
+        alone = b.compare("eq", b.sub(panels[1], panels[0]), 1)
+        self.once = True
+        with b.when(alone):
+            self.row_groups(groups, panels)
+        self.once = False
+        with b.when(b.bitxor(alone, -1)):
+            shared = b.maximum(b.div(room, self.group_bytes), 1)
+            with self.shares(groups, shared) as share, b.loop(*panels) as panel:
+                self.row_groups(share, (panel.index, b.add(panel.index, 1)))
 
     def past_unpacked(self, groups: Range, panels: Range) -> None:
         """Unpack some blocks of the weights at a time, for as many whole panels as share them."""
