@@ -40,6 +40,9 @@ class Runner:
         states = memory.buffers["x"][: memory.buffers["x"].nbytes // self.state_stride * self.state_stride]
         self._state_rows = states.reshape(-1, self.state_stride)
         self._logits = memory.buffers["head.out"].view("<f4")
+        self._first_logit = address(self._logits)
+        self._recent, self._settings = address(memory.recent), address(memory.settings)
+        self._scratch = address(memory.buffers["sampling.scratch"])
 
     def _run(self, name: str) -> None:
         self.team.run(self._programs[name], self.session.library.address(name), self._frame)
@@ -88,16 +91,16 @@ class Runner:
 
         position  of the token before the drawn one, in its sequence
         """
-        memory = self.memory
+        logits = self._first_logit + 4 * row * self.logit_stride
         return int(
             self._sample(
-                address(self._logits) + 4 * row * self.logit_stride,
+                logits,
                 self.vocabulary,
-                address(memory.recent),
-                memory.recents,
-                address(memory.settings),
+                self._recent,
+                self.memory.recents,
+                self._settings,
                 position,
-                address(memory.buffers["sampling.scratch"]),
+                self._scratch,
             )
         )
 
