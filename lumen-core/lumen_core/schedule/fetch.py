@@ -17,6 +17,13 @@ from lumen_core.ir.kernel_builder import Builder
 # less and more are slower by up to a tenth.
 AHEAD = 8192
 LINE = 64
+# Where memory lies in small pages, as a virtual machine's may, the first line of a page waits for the page's
+# translation, and all that are asked for behind it. So one line of each page is asked for long before, a
+# stretch at a time. Measured, a token of 4-bit codes where a core reads at its own limit: 1.01 to 1.04 times
+# the speed.
+PAGE = 4096
+STRETCH = 2 * PAGE
+FAR = 8 * PAGE
 
 
 def fetch_ahead(
@@ -26,6 +33,12 @@ def fetch_ahead(
     first = b.i64(ahead) if isinstance(ahead, int) else ahead
     for offset in range(0, bytes, LINE):
         b.prefetch(weights, b.add(first, offset), once)
+
+
+def fetch_pages(b: Builder, weights: Value, begin: Value) -> None:
+    """Ask for a line of every page far behind a stretch of weights that begins so many bytes in."""
+    for page in range(FAR, FAR + STRETCH, PAGE):
+        b.prefetch(weights, b.add(begin, page))
 
 
 class FetchAhead:

@@ -15,7 +15,7 @@ from lumen_core.ir.kernel_builder import Builder
 from lumen_core.quant.layout import ActivationLayout, WeightLayout
 from lumen_core.schedule.blocking import columns_in_turn
 from lumen_core.schedule.dots import PIECE, Dots, PanelCodes
-from lumen_core.schedule.fetch import FetchAhead
+from lumen_core.schedule.fetch import STRETCH, FetchAhead, fetch_pages
 from lumen_core.schedule.metadata import Metadata
 from lumen_core.schedule.minimums import Minimums, minimums_are_dotted
 from lumen_core.schedule.piece import PackedPiece, UnpackedPiece
@@ -107,9 +107,18 @@ class IntegerTile:
         # Of one column there is little to do in a block: addresses are made once for a span of them.
         step = self.layout.span if self.m == 1 else 1
         whole = b.mul(b.div(blocks, step), step)
-        sums = run(b.i64(0), whole, step, self.zeros if waiting is None else [])
-        if step > 1:
-            sums = run(whole, blocks, 1, sums)
+        sums: Sequence[Value] = self.zeros if waiting is None else []
+        if step == 1:
+            sums = run(b.i64(0), whole, 1, sums)
+        else:
+            together = max(step, STRETCH // self.layout.block_bytes // step * step)
+            with b.loop(0, whole, together, sums) as stretch:
+                begin = b.mul(stretch.index, self.layout.block_bytes)
+                for group in weights:
+                    fetch_pages(b, group, begin)
+                stop = b.minimum(b.add(stretch.index, together), whole)
+                stretch.next(*run(stretch.index, stop, step, stretch.values))
+            sums = run(whole, blocks, 1, stretch.results)
         return self.finished(list(sums) if waiting is None else self.load(waiting))
 
     def finished(self, sums: list[Value]) -> list[Value]:
