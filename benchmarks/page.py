@@ -137,9 +137,10 @@ def introduction(records: dict[str, Record]) -> list[str]:
         "Random weights in real shapes; medians ± standard deviation, all engines in turn in one process.",
         "`pp512` is a prompt of 512 tokens, `tg128` the generation of 128, in tokens a second",
         "(greedy; llama.cpp without sampling, and the faster of its two modes, weights repacked or not).",
-        "Limits are measured before and after every run: products from registers (int8, or bf16 for BF16),",
-        "and reading memory with as many threads. A share is the median of the runs', each beside its own",
-        "limits, and a run in which they moved by more than 10% is made again, at most twice. A ratio is the",
+        "Limits are measured before and after every run, and after each 32 tokens that one sequence gains:",
+        "products from registers (int8, or bf16 for BF16), and reading memory with as many threads. A share",
+        "is the time that a run's parts would take at their own limits, of what they took; the median of the",
+        "runs'. One in which the limits moved by more than 10% is made again, at most twice. A ratio is the",
         "median of the turns'; bytes are those of the weights, keys and values.",
         f"Reading ran at {min(reads):.0f} to {max(reads):.0f} GB/s from row to row: compare shares.",
     ]
